@@ -1,0 +1,52 @@
+# Headrace. `make` lists what there is to make; nothing but Python ≥ 3.10 and make is needed beforehand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Make the virtual environment and install the pinned dependencies
+
+up: install ## Start everything here: Postgres, the MLflow UI, the receiver
+	@$(BIN)/headrace up
+
+demo: install ## Send one realistic trace to a running `make up`
+	@$(BIN)/headrace demo
+
+test: install ## Run every test, on a real Postgres and a real MLflow
+	$(BIN)/python -m pytest
+
+check: install ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install ## Compare with MLflow's own /v1/traces, side by side
+	$(BIN)/python -m bench
+
+proto: install ## Generate app/queue/envelope_pb2.py anew
+	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/queue --pyi_out=app/queue envelope.proto
+
+lock: install ## Choose the newest versions that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+LOCK_FLAGS := --upgrade --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+clean: ## Remove what make and the tests made here (never your data)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build *.egg-info
+
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 10) or sys.version_info[:2] > (3, 13))' 2>/dev/null || \
+		{ echo "Headrace needs Python 3.10 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV) (a minute or two, once) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: help install up demo test check bench proto lock clean

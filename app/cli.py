@@ -1,0 +1,246 @@
+"""The command line: `headrace up`, `serve`, `demo`. Imports what a command needs when it runs, so that help is instant."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from app import __version__
+
+if TYPE_CHECKING:
+    import socket
+
+    from app.config import Config
+    from app.local import MlflowServer
+    from app.server import Headrace
+
+app = typer.Typer(
+    name="headrace",
+    help="The OTLP intake for MLflow: OpenTelemetry spans in, MLflow traces in Postgres out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True, highlight=False)
+
+DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: queue, and for `up` the database.")]
+Host = Annotated[str | None, typer.Option(help="HEADRACE_HOST: address to listen on [default: 127.0.0.1].")]
+HttpPort = Annotated[int | None, typer.Option(help="HEADRACE_HTTP_PORT: OTLP/HTTP [default: 4318].")]
+UiPort = Annotated[int | None, typer.Option(help="HEADRACE_UI_PORT: the MLflow UI [default: 5000].")]
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def up(data_dir: DataDir = None, host: Host = None, http_port: HttpPort = None, ui_port: UiPort = None) -> None:
+    """Everything on this machine: an embedded Postgres, the MLflow UI on it, and the receiver. Ctrl-C stops it all."""
+    _run(lambda: _up(_load(data_dir=data_dir, host=host, http_port=http_port, ui_port=ui_port)))
+
+
+@app.command()
+def serve(data_dir: DataDir = None, host: Host = None, http_port: HttpPort = None) -> None:
+    """The receiver and the writer, against the MLflow database of HEADRACE_DATABASE_URL."""
+    _run(lambda: _serve(_load(data_dir=data_dir, host=host, http_port=http_port)))
+
+
+@app.command()
+def demo(
+    endpoint: Annotated[str, typer.Option(help="Where to send it.")] = "",
+    experiment_id: Annotated[str, typer.Option(help="MLflow experiment.")] = "0",
+) -> None:
+    """Send one realistic multi-service trace and print its link in the MLflow UI."""
+    _run(lambda: _demo(endpoint, experiment_id))
+
+
+def _up(config: "Config") -> None:
+    from app.errors import StartError
+    from app.exporter.schema import verify_mlflow_schema
+    from app.local import EmbeddedPostgres, MlflowServer, upgrade_mlflow_schema
+    from app.server import bind, build, open_database
+
+    if config.default_experiment is None:
+        config = config.model_copy(update={"default_experiment": "Default"})
+    first = not (config.data_dir / "postgres").exists()
+    listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
+    bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
+    with console.status("Starting Postgres …") as status, EmbeddedPostgres(config.data_dir / "postgres") as postgres:
+        headrace = build(config, postgres.url)
+        status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
+        try:
+            with headrace.database.begin() as connection:
+                verify_mlflow_schema(connection)
+        except StartError:
+            upgrade_mlflow_schema(postgres.url)
+        mlflow = MlflowServer(config, postgres.url)
+        try:
+            status.update("Starting the MLflow UI …")
+            mlflow.start()
+            open_database(headrace)
+            asyncio.run(_serve_until_stopped(headrace, listener, lambda: _ready(config, mlflow, status.stop), mlflow))
+            status.update("Stopping …")
+        finally:
+            mlflow.stop()
+    console.print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
+
+
+def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[], None]) -> None:
+    mlflow.wait()
+    stop_progress()
+    _print_panel(config, mlflow.url)
+
+
+def _serve(config: "Config") -> None:
+    from app.errors import StartError
+    from app.server import bind, build, open_database
+    from app.telemetry import log
+
+    if config.database_url is None:
+        raise StartError(
+            "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`.\n"
+            "For a Postgres and an MLflow UI that come along, run `headrace up`."
+        )
+    listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
+    headrace = build(config, config.database_url.get_secret_value())
+    open_database(headrace)
+    port = listener.getsockname()[1]
+    asyncio.run(
+        _serve_until_stopped(headrace, listener, lambda: log.info("ready", host=config.host, http_port=port, path="/v1/traces"))
+    )
+
+
+async def _serve_until_stopped(
+    headrace: "Headrace", listener: "socket.socket", on_ready: Callable[[], None], mlflow: "MlflowServer | None" = None
+) -> None:
+    """Runs the receiver until a signal, or until MLflow's server ends. Calls `on_ready` once requests are taken."""
+    from app.errors import StartError
+    from app.server import Receiver
+
+    receiver = Receiver(headrace.app)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, setattr, receiver, "should_exit", True)
+    serving = asyncio.create_task(receiver.serve(sockets=[listener]))
+    try:
+        while not receiver.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.02)
+        if not receiver.should_exit:
+            await asyncio.to_thread(on_ready)
+        while not serving.done():
+            await asyncio.wait([serving], timeout=1)
+            if mlflow is not None and not mlflow.running and not receiver.should_exit:
+                raise StartError(f"MLflow's server has ended. The end of {mlflow.log}:\n{mlflow.log_tail()}")
+    finally:
+        receiver.should_exit = True
+        await serving
+
+
+def _demo(endpoint: str, experiment_id: str) -> None:
+    import time
+    import urllib.error
+
+    from app.demo import demo_requests, send, wait_visible
+    from app.errors import StartError
+
+    config = _load()
+    endpoint = endpoint or f"http://localhost:{config.http_port}/v1/traces"
+    ui_url = f"http://localhost:{config.ui_port}"
+    trace_id, requests = demo_requests(time.time_ns())
+    started = time.monotonic()
+    try:
+        for request in requests:
+            send(endpoint, request, {"x-mlflow-experiment-id": experiment_id})
+    except urllib.error.HTTPError as error:
+        raise StartError(f"{endpoint} answered {error.code}: {error.read()[:500]!r}") from None
+    except urllib.error.URLError as error:
+        raise StartError(f"Nothing answers at {endpoint} ({error.reason}). Is `headrace up` running?") from None
+    console.print(f"Sent 6 spans of 3 services to {endpoint}.")
+    if wait_visible(ui_url, trace_id, 10):
+        console.print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
+        print(trace_url(ui_url, experiment_id, trace_id))
+    else:
+        console.print(f"Accepted, but no MLflow at {ui_url} shows it yet. The trace is {trace_id}.")
+
+
+def trace_url(ui_url: str, experiment_id: str, trace_id: str) -> str:
+    """The page of MLflow's UI that shows one trace."""
+    return f"{ui_url}/#/experiments/{experiment_id}/traces?selectedEvaluationId={trace_id}"
+
+
+def _print_panel(config: "Config", ui_url: str) -> None:
+    """What a person needs after the start, and nothing else; the lines to copy stand alone, so that none is wrapped."""
+    host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
+    base = f"http://{host}:{config.http_port}"
+    table = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("MLflow UI", ui_url),
+        ("OTLP/HTTP", f"{base}/v1/traces"),
+        ("Health", f"{base}/readyz"),
+        ("Data", str(config.data_dir)),
+    ):
+        table.add_row(f"[bold]{name}[/bold]", value)
+    console.print(Panel(table, title="Headrace is ready", subtitle="Ctrl-C stops it", border_style="green", expand=False))
+    console.print(f"Send a first trace:\n\n  {_command('demo')}\n", soft_wrap=True)
+    console.print(
+        "Point a service at it:\n\n"
+        f"  export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={base}/v1/traces\n"
+        "  export OTEL_EXPORTER_OTLP_TRACES_HEADERS=x-mlflow-experiment-id=0\n"
+        "  export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf\n",
+        soft_wrap=True,
+    )
+
+
+def _command(name: str) -> str:
+    """How this very program is called from the user's shell, with the ports that differ from the defaults."""
+    program = "headrace" if shutil.which("headrace") else os.path.relpath(sys.argv[0])
+    ports = [f"{key}={os.environ[key]}" for key in ("HEADRACE_HTTP_PORT", "HEADRACE_UI_PORT") if key in os.environ]
+    return " ".join([*ports, program, name])
+
+
+def _load(**overrides: object) -> "Config":
+    """Settings and logging, and a word about HEADRACE_ variables that no setting has."""
+    from app.config import load, unknown_variables
+    from app.telemetry import configure_logging, log
+
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reports its usage to third parties otherwise
+    config = load(**overrides)
+    configure_logging(config.log_format, config.log_level)
+    for name in unknown_variables(dict(os.environ)):
+        log.warning("unknown setting ignored", variable=name)
+    return config
+
+
+def _run(command: Callable[[], None]) -> None:
+    """Runs a command; a foreseen error is one message and exit status 1, Ctrl-C and SIGTERM a clean end."""
+    from app.errors import HeadraceError
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        command()
+    except KeyboardInterrupt:
+        pass
+    except HeadraceError as error:
+        console.print(f"[bold red]headrace:[/bold red] {error}", markup=True, soft_wrap=True)
+        sys.exit(1)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,137 @@
+"""Postgres, seen from Headrace: one small pool, whether it answers, and which of its errors may pass.
+
+Errors are judged by SQLSTATE class (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by text.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+import sqlalchemy
+from sqlalchemy import Connection, create_engine, text
+
+from app.config import sqlalchemy_url
+from app.errors import DatabaseUnavailable, ExportError, PermanentExportError
+from app.telemetry import DATABASE_UP
+
+_CONNECT_SECONDS = 3
+_PROBE_SECONDS = 2.0
+
+_PERMANENT = ("22", "23", "54")
+"""Data exception, integrity violation, limit exceeded: the rows are at fault, so trying them again is of no use.
+Every other class (connection, resources, shutdown, deadlock, read-only, even a missing table while somebody runs
+`mlflow db upgrade`) is Postgres' own state, which changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reachability:
+    """Whether Postgres answered last time (None: not asked yet), since when (Unix seconds), what it said if not."""
+
+    up: bool | None
+    since: float
+    error: str = ""
+
+    @property
+    def away(self) -> bool:
+        """True while Postgres is known not to answer, so that no request has to find it out again by waiting."""
+        return self.up is False
+
+
+class Database:
+    """A pool for `url`. Connects when first used; a connection that has died is replaced on its next use."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sqlalchemy_url(url)
+        self.engine = create_engine(
+            self.url,
+            pool_size=3,
+            max_overflow=2,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "headrace"},
+        )
+        self._lock = threading.Lock()
+        self._checked = 0.0
+        self._state = Reachability(up=None, since=time.time())
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back when it raises.
+
+        Raises:
+            DatabaseUnavailable, PermanentExportError: instead of SQLAlchemy's and psycopg's own errors.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (sqlalchemy.exc.SQLAlchemyError, psycopg.Error) as error:
+            raise self.judge(error) from error
+        self.note(None)
+
+    def judge(self, error: BaseException) -> ExportError:
+        """An exception of SQLAlchemy, psycopg or MLflow → the error that says whether to try again; notes what it saw.
+
+        MLflow wraps SQLAlchemy's errors, which wrap psycopg's, so the cause is looked for along the chain.
+        """
+        for cause in _causes(error):
+            if isinstance(cause, psycopg.Error):
+                return self._judge_postgres(cause)
+            if isinstance(cause, sqlalchemy.exc.TimeoutError):
+                return DatabaseUnavailable(f"No database connection is free: {_one_line(cause)}")
+        return PermanentExportError(f"{type(error).__name__}: {_one_line(error)}")
+
+    def _judge_postgres(self, error: psycopg.Error) -> ExportError:
+        if error.sqlstate is None:
+            permanent = not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        else:
+            permanent = error.sqlstate[:2] in _PERMANENT
+        message = f"{error.sqlstate or type(error).__name__}: {_one_line(error)}"
+        if permanent:
+            return PermanentExportError(f"Postgres refuses the rows ({message})")
+        self.note(_one_line(error))
+        return DatabaseUnavailable(f"Postgres is away or busy ({message})")
+
+    def note(self, error: str | None) -> None:
+        """Remembers whether Postgres answered (None) or what it said instead."""
+        with self._lock:
+            self._checked = time.monotonic()
+            up = error is None
+            since = self._state.since if self._state.up == up else time.time()
+            self._state = Reachability(up, since, error or "")
+            DATABASE_UP.set(up)
+
+    @property
+    def state(self) -> Reachability:
+        """The last answer; no I/O."""
+        return self._state
+
+    def probe(self) -> Reachability:
+        """Asks Postgres, unless somebody did within the last two seconds. Blocks for some seconds at most."""
+        if time.monotonic() - self._checked > _PROBE_SECONDS:
+            try:
+                with self.begin() as connection:
+                    connection.execute(text("SELECT 1"))
+            except ExportError:
+                pass  # noted by begin()
+        return self._state
+
+    def close(self) -> None:
+        """Closes the pool."""
+        self.engine.dispose()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it was raised from, ten links at the most."""
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__
+
+
+def _one_line(error: BaseException) -> str:
+    """An error's text in one bounded line. Connection errors of libpq name host and user, never the password."""
+    return " ".join(str(error).split())[:500]

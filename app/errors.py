@@ -1,0 +1,97 @@
+"""Every error that Headrace raises on purpose. Each class knows its own fate, so nobody decides by message text:
+
+    HeadraceError                  http  gRPC code            the client may send it again
+     ├─ RequestError               400   INVALID_ARGUMENT     no
+     │   ├─ MalformedBody          400   INVALID_ARGUMENT     no
+     │   ├─ Unroutable             400   INVALID_ARGUMENT     no
+     │   ├─ BodyTooLarge           413   RESOURCE_EXHAUSTED   no
+     │   └─ UnsupportedMediaType   415   INVALID_ARGUMENT     no
+     ├─ QueueError
+     │   ├─ QueueFull              503   UNAVAILABLE          yes, after `retry_after` seconds
+     │   ├─ QueueUnavailable       503   UNAVAILABLE          yes, after `retry_after` seconds
+     │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
+     ├─ ExportError                                           (the worker's; clients never see it)
+     │   ├─ DatabaseUnavailable    –     –                    the batch is kept and tried again
+     │   └─ PermanentExportError   –     –                    bisected, then dead-lettered
+     └─ StartError                 –     –                    the process stops and says what to do
+
+Sources: OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC Failures"
+(https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md).
+"""
+
+from typing import ClassVar
+
+from google.rpc import code_pb2
+
+
+class HeadraceError(Exception):
+    """The root: `str(error)` is one English sentence that tells its reader what to do."""
+
+    http_status: ClassVar[int] = 500
+    rpc_code: ClassVar[int] = code_pb2.INTERNAL
+    retry_after: ClassVar[int | None] = None
+    """Seconds for the `Retry-After` header; None where the client must not send the request again."""
+
+
+class RequestError(HeadraceError):
+    """The request is wrong and stays wrong: the client must not send it again."""
+
+    http_status = 400
+    rpc_code = code_pb2.INVALID_ARGUMENT
+
+
+class MalformedBody(RequestError):
+    """The body is not what its Content-Type and Content-Encoding say."""
+
+
+class Unroutable(RequestError):
+    """No experiment can be told for the spans, or the one named does not exist."""
+
+
+class BodyTooLarge(RequestError):
+    """The body, raw or inflated, is over the limit."""
+
+    http_status = 413
+    rpc_code = code_pb2.RESOURCE_EXHAUSTED
+
+
+class UnsupportedMediaType(RequestError):
+    """The Content-Type or the Content-Encoding is none that OTLP/HTTP knows."""
+
+    http_status = 415
+
+
+class QueueError(HeadraceError):
+    """The queue cannot take a batch now. The Python exporter gives up after 10 s in all, hence the short delay."""
+
+    http_status = 503
+    rpc_code = code_pb2.UNAVAILABLE
+    retry_after = 2
+
+
+class QueueFull(QueueError):
+    """The queue holds as many bytes as it may."""
+
+
+class QueueUnavailable(QueueError):
+    """The queue's disk refuses the write, or the process is stopping."""
+
+
+class QueueLocked(QueueError):
+    """Another process owns this queue."""
+
+
+class ExportError(HeadraceError):
+    """A batch could not be written to MLflow's tables."""
+
+
+class DatabaseUnavailable(ExportError):
+    """Postgres is away, refuses, or cannot do it now: the same batch may well succeed later."""
+
+
+class PermanentExportError(ExportError):
+    """This batch can never be written as it is."""
+
+
+class StartError(HeadraceError):
+    """Headrace cannot start as it is set up; the message names the command or the setting that mends it."""

@@ -1,0 +1,53 @@
+"""OTLP → MLflow's tables. The one package, with local.py, that knows MLflow.
+
+The seam is `Writer`: `mlflow_store.py` writes through MLflow's own store, the way of every schema that MLflow itself knows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from app.queue import envelope_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One accepted request on its way to MLflow; `destinations[i]` is where `request.resource_spans[i]` goes."""
+
+    request: ExportTraceServiceRequest
+    destinations: tuple[pb.Destination, ...]
+    run_id: str
+    received_unix_nano: int
+    user_agent: str
+
+    @classmethod
+    def from_envelope(cls, data: bytes) -> "Delivery":
+        """Reads what the queue holds. Raises ValueError (protobuf's DecodeError included) where it is no envelope."""
+        envelope = pb.Envelope.FromString(data)
+        request = ExportTraceServiceRequest.FromString(envelope.request)
+        if len(envelope.destinations) != len(request.resource_spans):
+            raise ValueError("the envelope has not one destination for each resource")
+        return cls(request, tuple(envelope.destinations), envelope.run_id, envelope.received_unix_nano, envelope.user_agent)
+
+    def to_envelope(self) -> bytes:
+        """The inverse of `from_envelope`."""
+        return pb.Envelope(
+            received_unix_nano=self.received_unix_nano,
+            destinations=self.destinations,
+            run_id=self.run_id,
+            user_agent=self.user_agent,
+            request=self.request.SerializeToString(),
+        ).SerializeToString()
+
+
+class Writer(Protocol):
+    """Writes synchronously: returns once the rows are committed. Idempotent: any batch, any number of times."""
+
+    def write(self, deliveries: Sequence[Delivery]) -> None:
+        """Writes these requests, in this order. Every destination has its `experiment_id`.
+
+        Raises:
+            DatabaseUnavailable: the same call may succeed later. PermanentExportError: it never will.
+        """

@@ -1,0 +1,84 @@
+"""Writes through MLflow's own `SqlAlchemyStore.log_spans`, as its `/v1/traces` does: slow, and right wherever MLflow is.
+
+Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `log_spans` call for each experiment.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow.entities.span import Span
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracing.utils import dump_span_attribute_value
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+
+from app.database import Database
+from app.errors import DatabaseUnavailable
+from app.exporter import Delivery
+from app.otlp.attributes import to_dict
+from app.telemetry import RUN_LINKS_FAILED, log
+
+KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
+"""The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""
+
+_LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
+
+
+class MlflowStoreWriter:
+    """A `Writer` for any schema revision that the installed MLflow accepts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+
+    def write(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Writer.write`. Each request is its own transaction; a second write of it changes nothing."""
+        for delivery in deliveries:
+            for experiment_id in sorted({destination.experiment_id for destination in delivery.destinations}):
+                spans = _mlflow_spans(delivery, experiment_id)
+                if not spans:
+                    continue
+                try:
+                    self._store.log_spans(experiment_id, spans)
+                except Exception as error:
+                    raise self._database.judge(error) from error
+                if delivery.run_id:
+                    self._link([span.trace_id for span in spans if span.parent_id is None], delivery.run_id)
+        self._database.note(None)
+
+    def _link(self, trace_ids: list[str], run_id: str) -> None:
+        """Links finished traces to the run. One that cannot be linked is logged and counted, as in MLflow not an error."""
+        unique = sorted(set(trace_ids))
+        for first in range(0, len(unique), _LINKS_PER_CALL):
+            batch = unique[first : first + _LINKS_PER_CALL]
+            try:
+                self._store.link_traces_to_run(batch, run_id)
+            except Exception as error:
+                judged = self._database.judge(error)
+                if isinstance(judged, DatabaseUnavailable):
+                    raise judged from error
+                RUN_LINKS_FAILED.inc(len(batch))
+                log.warning("traces not linked to run", run_id=run_id, traces=len(batch), error=str(judged))
+
+
+def _mlflow_spans(delivery: Delivery, experiment_id: str) -> list[Any]:
+    """The request's spans for one experiment, in order; of a span that came twice the last stands, in the first's place.
+
+    (MLflow's own bulk upsert fails on the same key twice, and its aggregation never returns where such a pair makes a
+    parent cycle.)
+    """
+    spans: dict[tuple[bytes, bytes], Any] = {}
+    for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
+        if destination.experiment_id == experiment_id:
+            service = _known_service(resource_spans)
+            for scope in resource_spans.scope_spans:
+                for proto in scope.spans:
+                    span: Any = Span.from_otel_proto(proto, resource=resource_spans.resource)
+                    if service and span.parent_id is None:
+                        span._span._attributes["service.name"] = dump_span_attribute_value(service)
+                    spans[proto.trace_id, proto.span_id] = span
+    return list(spans.values())
+
+
+def _known_service(resource_spans: ResourceSpans) -> str | None:
+    name = to_dict(resource_spans.resource.attributes).get("service.name")
+    return name if name in KNOWN_SERVICE_NAMES else None

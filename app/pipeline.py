@@ -1,0 +1,123 @@
+"""The receivers' one door: a decoded request in, a durable place in the queue out. Knows neither HTTP nor gRPC."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+
+from app.config import Config
+from app.database import Database
+from app.errors import DatabaseUnavailable, RequestError, Unroutable
+from app.otlp.attributes import to_dict
+from app.processor.experiments import Experiments
+from app.processor.route import RUN_HEADER, Route, route_headers, route_resource
+from app.processor.validate import Verdict, validate
+from app.queue import Queue
+from app.queue import envelope_pb2 as pb
+from app.telemetry import SPANS_ACCEPTED, SPANS_RECEIVED, SPANS_REJECTED, SPANS_REPAIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A decoded request as a receiver hands it over.
+
+    `body` is its protobuf, if the wire had it: what needs no rewording is queued as it came. `malformed` spans were
+    already left out by the codec. `headers` (or gRPC metadata) have lower-case keys.
+    """
+
+    request: ExportTraceServiceRequest
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    malformed: int = 0
+
+
+class Pipeline:
+    """validate → route → offer."""
+
+    def __init__(self, config: Config, queue: Queue, experiments: Experiments, database: Database) -> None:
+        self._config = config
+        self._queue = queue
+        self._experiments = experiments
+        self._database = database
+
+    async def consume(self, incoming: Incoming) -> Verdict:
+        """Returns once the acceptable spans of the request are durable; the verdict tells of the others.
+
+        Raises:
+            RequestError: nothing of the request can be accepted, now or ever.
+            QueueError: nothing was stored; the client shall come back.
+        """
+        verdict = validate(incoming.request)
+        if incoming.malformed:
+            verdict.received += incoming.malformed
+            verdict.reject("malformed_json", incoming.malformed)
+        try:
+            if verdict.accepted:
+                destinations = await self._route(incoming, verdict)
+                await asyncio.wrap_future(self._queue.offer(_envelope(incoming, verdict, destinations)))
+            elif verdict.received:
+                raise RequestError(verdict.explain())
+        except Unroutable:
+            verdict.reject("no_experiment", verdict.accepted)
+            raise
+        finally:
+            _count(verdict)
+        SPANS_ACCEPTED.inc(verdict.accepted)
+        return verdict
+
+    async def _route(self, incoming: Incoming, verdict: Verdict) -> list[pb.Destination]:
+        """One destination for each resource; resources that have none are taken out, unless none is left."""
+        fixed = route_headers(incoming.headers)
+        if fixed is not None:
+            return [await self._resolve(fixed)] * len(incoming.request.resource_spans)
+        routed: list[tuple[ResourceSpans, pb.Destination]] = []
+        refused: list[tuple[Unroutable, int]] = []
+        for resource_spans in incoming.request.resource_spans:
+            try:
+                route = route_resource(to_dict(resource_spans.resource.attributes), self._config)
+                routed.append((resource_spans, await self._resolve(route)))
+            except Unroutable as error:
+                refused.append((error, sum(len(scope.spans) for scope in resource_spans.scope_spans)))
+        if refused:
+            lost = sum(spans for _, spans in refused)
+            if lost == verdict.accepted:
+                raise refused[0][0]
+            verdict.reject("no_experiment", lost)
+            kept = ExportTraceServiceRequest(resource_spans=[resource_spans for resource_spans, _ in routed])
+            incoming.request.CopyFrom(kept)
+        return [destination for _, destination in routed]
+
+    async def _resolve(self, route: Route) -> pb.Destination:
+        """A route → a destination: by id wherever that can be told now, else as it was named, for the worker to tell."""
+        id_ = self._experiments.cached(route)
+        if id_ is None and not self._database.state.away:
+            try:
+                id_ = await asyncio.to_thread(self._experiments.look_up, route)
+            except DatabaseUnavailable:
+                pass  # not the client's fault: accepted, and looked up once Postgres is back
+        id_ = route.id if id_ is None else id_
+        return pb.Destination(
+            experiment_id="" if id_ is None else str(id_), experiment_name=route.name, routed_by=route.routed_by
+        )
+
+
+def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destination]) -> bytes:
+    body = incoming.body if incoming.body is not None and not verdict.reworded else incoming.request.SerializeToString()
+    return pb.Envelope(
+        received_unix_nano=time.time_ns(),
+        destinations=destinations,
+        run_id=incoming.headers.get(RUN_HEADER, "").strip()[:256],
+        user_agent=incoming.headers.get("user-agent", "")[:256],
+        request=body,
+    ).SerializeToString()
+
+
+def _count(verdict: Verdict) -> None:
+    SPANS_RECEIVED.inc(verdict.received)
+    for reason, count in verdict.rejected.items():
+        SPANS_REJECTED.labels(reason).inc(count)
+    for rule, count in verdict.repaired.items():
+        SPANS_REPAIRED.labels(rule).inc(count)

@@ -1,0 +1,104 @@
+"""Takes impossible spans out of a request, counted by reason; repairs what can be repaired. Pure; no I/O.
+
+Sources: trace.proto of OTLP ("The ID is a 16-byte array. An ID with all zeroes OR of length other than 16 bytes is
+considered invalid"), and the columns of MLflow's tables (times are signed 64-bit nanoseconds).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+
+_NO_TRACE_ID = bytes(16)
+_NO_SPAN_ID = bytes(8)
+_MAX_INT64 = 2**63 - 1
+
+REASONS = {
+    "malformed_json": "a span's JSON could not be parsed",
+    "invalid_trace_id": "trace_id must be 16 bytes, not all zero",
+    "invalid_span_id": "span_id must be 8 bytes, not all zero",
+    "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
+    "time_out_of_range": "start_time_unix_nano and end_time_unix_nano must fit a signed 64-bit integer",
+    "no_experiment": "no experiment could be told for the span's resource",
+}
+"""Every reason for which a span is rejected → what its sender is told."""
+
+REPAIRS = {
+    "self_parent": "a span that named itself as its parent was made a root",
+}
+"""Every repair that is made silently for the client, and counted for the operator."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How many spans came, and what became of those that could not stay as they were."""
+
+    received: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+    reworded: bool = False
+    """True where the request no longer says what its bytes said, so that it has to be serialised anew."""
+
+    @property
+    def accepted(self) -> int:
+        return self.received - self.rejected.total()
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Counts `count` spans as rejected for a reason of `REASONS`."""
+        self.rejected[reason] += count
+        self.reworded = True
+
+    def reject_each(self, reasons: Iterable[str]) -> None:
+        """Counts one span a reason."""
+        self.rejected.update(reasons)
+        self.reworded = True
+
+    def explain(self) -> str:
+        """One English sentence for `partial_success.error_message`."""
+        parts = [f"{REASONS[reason]} ({count})" for reason, count in sorted(self.rejected.items())]
+        return f"{self.rejected.total()} of {self.received} spans rejected: {'; '.join(parts)}."
+
+
+def validate(request: ExportTraceServiceRequest) -> Verdict:
+    """Removes the impossible spans from `request`, in place, and tells what was done."""
+    verdict = Verdict()
+    for scope in _scopes(request):
+        verdict.received += len(scope.spans)
+        reasons = [_reason(span) for span in scope.spans]
+        if any(reasons):
+            kept = [span for span, reason in zip(scope.spans, reasons, strict=True) if reason is None]
+            verdict.reject_each(reason for reason in reasons if reason)
+            _replace_spans(scope, kept)
+        for span in scope.spans:
+            if span.parent_span_id and span.parent_span_id == span.span_id:
+                span.ClearField("parent_span_id")
+                verdict.repaired["self_parent"] += 1
+                verdict.reworded = True
+    return verdict
+
+
+def _replace_spans(scope: ScopeSpans, spans: list[Span]) -> None:
+    """In one pass: deleting from a repeated field one by one costs the square of its length."""
+    kept = ScopeSpans(spans=spans)
+    scope.ClearField("spans")
+    scope.spans.MergeFrom(kept.spans)
+
+
+def _scopes(request: ExportTraceServiceRequest) -> Iterator[ScopeSpans]:
+    for resource_spans in request.resource_spans:
+        yield from resource_spans.scope_spans
+
+
+def _reason(span: Span) -> str | None:
+    """The first reason for which this span cannot be stored, or None."""
+    if len(span.trace_id) != 16 or span.trace_id == _NO_TRACE_ID:
+        return "invalid_trace_id"
+    if len(span.span_id) != 8 or span.span_id == _NO_SPAN_ID:
+        return "invalid_span_id"
+    if span.parent_span_id and len(span.parent_span_id) != 8:
+        return "invalid_parent_span_id"
+    if span.start_time_unix_nano > _MAX_INT64 or span.end_time_unix_nano > _MAX_INT64:
+        return "time_out_of_range"
+    return None

@@ -1,0 +1,45 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RoutedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUTED_BY_UNSPECIFIED: _ClassVar[RoutedBy]
+    ROUTED_BY_HEADER: _ClassVar[RoutedBy]
+    ROUTED_BY_RESOURCE: _ClassVar[RoutedBy]
+    ROUTED_BY_RULE: _ClassVar[RoutedBy]
+    ROUTED_BY_DEFAULT: _ClassVar[RoutedBy]
+ROUTED_BY_UNSPECIFIED: RoutedBy
+ROUTED_BY_HEADER: RoutedBy
+ROUTED_BY_RESOURCE: RoutedBy
+ROUTED_BY_RULE: RoutedBy
+ROUTED_BY_DEFAULT: RoutedBy
+
+class Destination(_message.Message):
+    __slots__ = ("experiment_id", "experiment_name", "routed_by")
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_NAME_FIELD_NUMBER: _ClassVar[int]
+    ROUTED_BY_FIELD_NUMBER: _ClassVar[int]
+    experiment_id: str
+    experiment_name: str
+    routed_by: RoutedBy
+    def __init__(self, experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., routed_by: _Optional[_Union[RoutedBy, str]] = ...) -> None: ...
+
+class Envelope(_message.Message):
+    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "request")
+    RECEIVED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_AGENT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    received_unix_nano: int
+    destinations: _containers.RepeatedCompositeFieldContainer[Destination]
+    run_id: str
+    user_agent: str
+    request: bytes
+    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., request: _Optional[bytes] = ...) -> None: ...

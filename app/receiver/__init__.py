@@ -1,0 +1,1 @@
+"""The servers that clients talk to. Each reads its transport's bytes and hands one `Incoming` to the pipeline."""

@@ -1,0 +1,68 @@
+"""What load balancers, Prometheus and people ask: `/healthz`, `/readyz`, `/metrics`."""
+
+import asyncio
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app.database import Database, Reachability
+from app.errors import QueueError
+from app.queue import Queue, Size
+from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES
+
+
+def health_router(queue: Queue, database: Database) -> APIRouter:
+    """The three routes, over this queue and this database."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """200 while the process lives and its event loop turns."""
+        return {"status": "alive"}
+
+    @router.get("/readyz")
+    async def readyz(response: Response) -> dict[str, Any]:
+        """200 while requests can be accepted, 503 otherwise. Postgres may be away: requests are accepted all the same."""
+        reach = await asyncio.to_thread(database.probe)
+        try:
+            size = queue.size()
+        except QueueError as error:
+            response.status_code = 503
+            return {"status": "not ready", "reason": str(error), "database": _database(reach)}
+        full = size.bytes >= size.max_bytes
+        response.status_code = 503 if full else 200
+        return {
+            "status": "not ready" if full else "ready",
+            **({"reason": "The queue is full (HEADRACE_QUEUE_MAX_BYTES)."} if full else {}),
+            "queue": {
+                "requests": size.items,
+                "bytes": size.bytes,
+                "max_bytes": size.max_bytes,
+                "oldest_seconds": round(_age(size), 3),
+            },
+            "database": _database(reach),
+        }
+
+    @router.get("/metrics")
+    def metrics() -> Response:
+        """Prometheus' text format."""
+        size = queue.size()
+        QUEUE_BYTES.set(size.bytes)
+        QUEUE_MAX_BYTES.set(size.max_bytes)
+        QUEUE_ITEMS.set(size.items)
+        QUEUE_AGE_SECONDS.set(_age(size))
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _age(size: Size) -> float:
+    return max(0.0, (time.time_ns() - size.oldest_unix_nano) / 1e9) if size.oldest_unix_nano else 0.0
+
+
+def _database(reach: Reachability) -> dict[str, Any]:
+    since = datetime.fromtimestamp(reach.since, timezone.utc).isoformat(timespec="seconds")
+    return {"reachable": bool(reach.up), "since": since, **({"error": reach.error} if reach.error else {})}

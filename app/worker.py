@@ -1,0 +1,162 @@
+"""The other side of the queue: claim → write → settle, in one thread, off the event loop.
+
+`export_once()` is the whole of it. What Postgres cannot take now is kept and tried again; what it can never take is
+bisected down to the span, which goes to `headrace.dead_letter`, and the rest is written.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from app.config import Config
+from app.database import Database
+from app.errors import DatabaseUnavailable, HeadraceError, PermanentExportError, StartError, Unroutable
+from app.exporter import Delivery, Writer
+from app.exporter.dead_letters import DeadLetter, store
+from app.exporter.retry import attempts, halves, spans_of
+from app.processor.experiments import Experiments
+from app.processor.route import Route
+from app.queue import Item, Queue
+from app.queue import envelope_pb2 as pb
+from app.telemetry import SPANS_WRITTEN, VISIBLE_SECONDS, WRITE_RETRIES, WRITE_SECONDS, log
+
+_IDLE_SECONDS = 1.0
+
+
+class Worker:
+    """Carries the queue's items to MLflow until it is stopped.
+
+    `open_writer` is called when first needed, and may fail while Postgres is away.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        queue: Queue,
+        database: Database,
+        experiments: Experiments,
+        open_writer: Callable[[Database], Writer],
+    ) -> None:
+        self._batch_max_bytes = config.batch_max_bytes
+        self._queue = queue
+        self._database = database
+        self._experiments = experiments
+        self._open_writer = open_writer
+        self._writer: Writer | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="headrace-worker", daemon=True)
+
+    def open(self) -> None:
+        """Opens the writer now, so that a wrong schema stops the start rather than the first batch.
+
+        Raises:
+            StartError, DatabaseUnavailable: see `schema.open_writer`.
+        """
+        self._writer = self._open_writer(self._database)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Lets the batch in hand end or be given back, then ends the thread. What is not settled stays in the queue."""
+        self._stop.set()
+        self._thread.join()
+
+    def export_once(self, timeout: float = _IDLE_SECONDS) -> int:
+        """Takes one batch all the way; returns the number of requests that it settled."""
+        items = self._queue.claim(self._batch_max_bytes, timeout)
+        if items and self._deliver(items):
+            self._queue.settle(items)
+            return len(items)
+        return 0
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.export_once()
+            except HeadraceError as error:  # the queue's disk cannot be read
+                log.error("worker cannot read the queue", error=str(error))
+                self._stop.wait(_IDLE_SECONDS)
+
+    def _deliver(self, items: Sequence[Item]) -> bool:
+        """Writes a batch, however long Postgres is away. False: stopped before that."""
+        for attempt in attempts(self._stop):
+            try:
+                self._write_or_bury(items)
+            except (DatabaseUnavailable, StartError) as error:
+                WRITE_RETRIES.inc()
+                if attempt == 0:
+                    log.warning("write waits for Postgres", error=str(error), requests=len(items))
+                continue
+            if attempt:
+                log.info("write succeeded again", attempts=attempt + 1, requests=len(items))
+            return True
+        return False
+
+    def _write_or_bury(self, items: Sequence[Item]) -> None:
+        deliveries = []
+        for item in items:
+            try:
+                deliveries.append(Delivery.from_envelope(item.envelope))
+            except ValueError as error:  # protobuf's DecodeError is one
+                store(self._database, DeadLetter(item.envelope, None, f"unreadable envelope: {error}"))
+        self._write(deliveries)
+
+    def _write(self, deliveries: Sequence[Delivery]) -> None:
+        """Writes all, or halves until the culprit stands alone."""
+        if not deliveries:
+            return
+        try:
+            self._write_batch(deliveries)
+        except PermanentExportError as error:
+            if len(deliveries) > 1:
+                middle = len(deliveries) // 2
+                parts: tuple[Sequence[Delivery], ...] = (deliveries[:middle], deliveries[middle:])
+            elif split := halves(deliveries[0]):
+                parts = ((split[0],), (split[1],))
+            else:
+                store(self._database, DeadLetter(deliveries[0].to_envelope(), deliveries[0], str(error)))
+                return
+            for part in parts:
+                self._write(part)
+
+    def _write_batch(self, deliveries: Sequence[Delivery]) -> None:
+        if self._writer is None:
+            self._writer = self._open_writer(self._database)
+        resolved = [self._resolve(delivery) for delivery in deliveries]
+        started = time.perf_counter()
+        try:
+            self._writer.write(resolved)
+        except HeadraceError:
+            raise
+        except Exception as error:  # a fault of ours, or of MLflow's translators: it must not stop the worker
+            log.error("writer failed unexpectedly", exc_info=error)
+            raise PermanentExportError(f"{type(error).__name__}: {error}") from error
+        WRITE_SECONDS.observe(time.perf_counter() - started)
+        now = time.time_ns()
+        for delivery in resolved:
+            SPANS_WRITTEN.inc(len(spans_of(delivery.request)))
+            VISIBLE_SECONDS.observe(max(0, now - delivery.received_unix_nano) / 1e9)
+
+    def _resolve(self, delivery: Delivery) -> Delivery:
+        """Fills in the experiments that could only be named when the request came, as Postgres was away."""
+        if all(destination.experiment_id for destination in delivery.destinations):
+            return delivery
+        try:
+            destinations = tuple(self._resolve_one(destination) for destination in delivery.destinations)
+        except Unroutable as error:
+            raise PermanentExportError(str(error)) from error
+        return replace(delivery, destinations=destinations)
+
+    def _resolve_one(self, destination: pb.Destination) -> pb.Destination:
+        if destination.experiment_id:
+            return destination
+        route = Route(None, destination.experiment_name, destination.routed_by)
+        id_ = self._experiments.cached(route)
+        if id_ is None:
+            id_ = self._experiments.look_up(route)
+        return pb.Destination(
+            experiment_id=str(id_), experiment_name=destination.experiment_name, routed_by=destination.routed_by
+        )

@@ -1,0 +1,205 @@
+"""Real parts for every test: one embedded Postgres a run, a migrated template database cloned for each test, the real
+`headrace` command, a real `mlflow server`."""
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from app.config import Config, load, sqlalchemy_url
+from app.database import Database
+from app.exporter.schema import migrate
+from app.local import EmbeddedPostgres, upgrade_mlflow_schema
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+_numbers = itertools.count()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
+    """Polls until the condition holds, and returns what it gave; fails the test when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    pytest.fail(f"not within {seconds} s: {what or condition}")
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The run's Postgres."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """A database with MLflow's schema, its Default experiment, and ours; to be cloned, never written to."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    upgrade_mlflow_schema(postgres.url)
+    store = SqlAlchemyStore(sqlalchemy_url(postgres.url), "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+    store._dispose_engine()  # type: ignore[no-untyped-call]
+    database = Database(postgres.url)
+    with database.begin() as connection:
+        migrate(connection)
+    database.close()
+    return "mlflow"
+
+
+@pytest.fixture
+def new_database(postgres: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]]:
+    """A function that clones the template and returns the clone's URL; all clones go at the test's end."""
+    maintenance = postgres.url.replace("/mlflow?", "/postgres?")
+    names: list[str] = []
+
+    def clone() -> str:
+        names.append(f"test_{next(_numbers)}")
+        with psycopg.connect(maintenance, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {names[-1]} TEMPLATE {template} STRATEGY FILE_COPY")
+        return postgres.url.replace("/mlflow?", f"/{names[-1]}?")
+
+    yield clone
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """A fresh, migrated database of this test's own."""
+    return new_database()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Our handle on it."""
+    handle = Database(database_url)
+    yield handle
+    handle.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Settings as `headrace serve` has them, with a data directory of this test's own."""
+    return load(data_dir=tmp_path / "data")
+
+
+def rows(url: str, query: str, *parameters: object) -> list[dict[str, Any]]:
+    """The rows of a query, as dicts."""
+    with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+@dataclass
+class Running:
+    """A `headrace` process that answers."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    ui_url: str = ""
+
+    def post(self, body: bytes, content_type: str = "application/x-protobuf", **headers: str) -> httpx.Response:
+        """POSTs to /v1/traces; underscores in the names of headers become hyphens."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.post(f"{self.url}/v1/traces", content=body, headers={"content-type": content_type, **named}, timeout=30)
+
+    def ready(self) -> dict[str, Any]:
+        """What /readyz says."""
+        return dict(httpx.get(f"{self.url}/readyz", timeout=30).json())
+
+    def drained(self) -> bool:
+        """Whether the queue is empty."""
+        return int(self.ready()["queue"]["requests"]) == 0
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+@dataclass
+class Launcher:
+    """Starts `headrace` commands, waits until they answer, and ends them when the test is over."""
+
+    directory: Path
+    started: list[Running] = field(default_factory=list)
+
+    def __call__(self, command: str = "serve", *, wait: bool = True, **settings: object) -> Running:
+        """`settings` are HEADRACE_* variables in lower case; ports that are not given are picked free."""
+        settings = {
+            "data_dir": self.directory / "data",
+            "http_port": free_port(),
+            "ui_port": free_port(),
+            "log_format": "json",
+        } | settings
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
+        environment |= {f"HEADRACE_{key.upper()}": str(value) for key, value in settings.items()}
+        log = self.directory / f"headrace-{len(self.started)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen([sys.executable, "-m", "app", command], env=environment, stdout=output, stderr=output)
+        running = Running(f"http://127.0.0.1:{settings['http_port']}", process, log, f"http://127.0.0.1:{settings['ui_port']}")
+        self.started.append(running)
+        if wait:
+            wait_until(lambda: self._answers(running), 60, f"{command} does not answer; its log: {log.read_text()}")
+        return running
+
+    @staticmethod
+    def _answers(running: Running) -> bool:
+        if running.process.poll() is not None:
+            pytest.fail(f"headrace ended with {running.process.returncode}: {running.log.read_text()}")
+        try:
+            urllib.request.urlopen(f"{running.url}/healthz", timeout=2).close()
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+    def stop_all(self) -> None:
+        """Ends what still runs."""
+        for running in self.started:
+            if running.process.poll() is None:
+                running.stop()
+
+
+@pytest.fixture
+def headrace(tmp_path: Path) -> Iterator[Launcher]:
+    """`headrace("serve", database_url=…)` → a running receiver."""
+    launcher = Launcher(tmp_path)
+    yield launcher
+    launcher.stop_all()
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One `headrace up` for the run: receiver, embedded Postgres and MLflow's UI, as a user has them."""
+    launcher = Launcher(tmp_path_factory.mktemp("up"))
+    running = launcher("up")
+    wait_until(lambda: "Headrace is ready" in running.log.read_text(), 90, "the MLflow UI")
+    yield running
+    launcher.stop_all()
