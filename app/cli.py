@@ -79,6 +79,8 @@ def _up(config: "Config") -> None:
 
     if config.default_experiment is None:
         config = config.model_copy(update={"default_experiment": "Default"})
+    mlflow = MlflowServer(config)
+    mlflow.end_leftover()
     first = not (config.data_dir / "postgres").exists()
     listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
     bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
@@ -90,10 +92,9 @@ def _up(config: "Config") -> None:
                 verify_mlflow_schema(connection)
         except StartError:
             upgrade_mlflow_schema(postgres.url)
-        mlflow = MlflowServer(config, postgres.url)
         try:
             status.update("Starting the MLflow UI …")
-            mlflow.start()
+            mlflow.start(postgres.url)
             open_database(headrace)
             asyncio.run(_serve_until_stopped(headrace, listener, lambda: _ready(config, mlflow, status.stop), mlflow))
             status.update("Stopping …")
@@ -190,6 +191,8 @@ def _print_panel(config: "Config", ui_url: str) -> None:
     host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
     base = f"http://{host}:{config.http_port}"
     table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in (
         ("MLflow UI", ui_url),
         ("OTLP/HTTP", f"{base}/v1/traces"),
@@ -210,17 +213,18 @@ def _print_panel(config: "Config", ui_url: str) -> None:
 
 def _command(name: str) -> str:
     """How this very program is called from the user's shell, with the ports that differ from the defaults."""
-    program = "headrace" if shutil.which("headrace") else os.path.relpath(sys.argv[0])
+    script = os.path.relpath(sys.argv[0])
+    program = "headrace" if shutil.which("headrace") else "python -m app" if script.endswith(".py") else script
     ports = [f"{key}={os.environ[key]}" for key in ("HEADRACE_HTTP_PORT", "HEADRACE_UI_PORT") if key in os.environ]
     return " ".join([*ports, program, name])
 
 
 def _load(**overrides: object) -> "Config":
     """Settings and logging, and a word about HEADRACE_ variables that no setting has."""
-    from app.config import load, unknown_variables
+    from app.config import MLFLOW_DEFAULTS, load, unknown_variables
     from app.telemetry import configure_logging, log
 
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reports its usage to third parties otherwise
+    os.environ.update(MLFLOW_DEFAULTS | os.environ)
     config = load(**overrides)
     configure_logging(config.log_format, config.log_level)
     for name in unknown_variables(dict(os.environ)):

@@ -12,6 +12,17 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartError
 
+MLFLOW_DEFAULTS = {
+    # It reports its usage to third parties otherwise.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # It fetches its price list from the Internet at the first LLM span otherwise, which blocks the writer for seconds where
+    # there is no way out. Empty: the list that MLflow ships.
+    "MLFLOW_MODEL_CATALOG_URI": "",
+    # Background jobs (LLM judges over traces) are eight more processes, 2 GB, beside the UI of `headrace up`.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+"""MLflow's own settings as Headrace runs it, here and in its children; what the user has set wins."""
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 MIB = 1024 * 1024
 
@@ -139,12 +150,6 @@ def unknown_variables(environ: dict[str, str]) -> list[str]:
     """The `HEADRACE_*` names in `environ` that no setting has: most likely a typing error."""
     known = {f"HEADRACE_{name.upper()}" for name in Config.model_fields}
     return sorted(name for name in environ if name.startswith("HEADRACE_") and name not in known)
-
-
-def dsn(url: str) -> str:
-    """A URL in SQLAlchemy's spelling (`postgresql+psycopg://`) → the one that libpq takes."""
-    scheme, _, rest = url.partition("://")
-    return f"postgresql://{rest}" if scheme.startswith("postgres") else url
 
 
 def sqlalchemy_url(url: str) -> str:

@@ -56,9 +56,9 @@ class EmbeddedPostgres:
 
 
 class MlflowServer:
-    """`mlflow server` on a database: `start()` returns at once, `wait()` until it answers, `stop()` ends its whole tree."""
+    """`mlflow server` on a database: `start()` returns at once, `wait()` when it answers, `stop()` ends its whole tree."""
 
-    def __init__(self, config: Config, database_url: str) -> None:
+    def __init__(self, config: Config) -> None:
         self.url = f"http://{_browsable(config.host)}:{config.ui_port}"
         self.log = config.data_dir / "mlflow-server.log"
         self._pid_file = config.data_dir / "mlflow-server.pid"
@@ -68,15 +68,22 @@ class MlflowServer:
             *("--host", config.host, "--port", str(config.ui_port), "--workers", "1"),
             *("--artifacts-destination", str(config.data_dir / "artifacts")),
         ]
-        self._environment = mlflow_environment() | {"MLFLOW_BACKEND_STORE_URI": sqlalchemy_url(database_url)}
 
-    def start(self) -> None:
-        """Starts it; first ends one that an earlier, killed `headrace up` left behind."""
-        self._end_leftover()
+    def end_leftover(self) -> None:
+        """Ends the server that an earlier `headrace up` on this data directory left behind when it was killed."""
+        try:
+            pid = int(self._pid_file.read_text())
+            if "mlflow" in " ".join(psutil.Process(pid).cmdline()):
+                _end_tree(pid)
+        except (OSError, ValueError, psutil.Error):
+            pass
+
+    def start(self, database_url: str) -> None:
+        """Starts it on this database."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
-                env=self._environment,
+                env=os.environ | {"MLFLOW_BACKEND_STORE_URI": sqlalchemy_url(database_url)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -119,23 +126,6 @@ class MlflowServer:
         except (urllib.error.URLError, OSError):
             return False
 
-    def _end_leftover(self) -> None:
-        try:
-            pid = int(self._pid_file.read_text())
-            if "mlflow" in " ".join(psutil.Process(pid).cmdline()):
-                _end_tree(pid)
-        except (OSError, ValueError, psutil.Error):
-            pass
-
-
-def mlflow_environment() -> dict[str, str]:
-    """Our environment for a child that runs MLflow; what the user has set wins.
-
-    No usage reports to third parties, and no background jobs (they score traces with LLM judges): their eight processes
-    take 2 GB of memory.
-    """
-    return {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
-
 
 def upgrade_mlflow_schema(database_url: str) -> None:
     """Runs `mlflow db upgrade`: creates MLflow's tables, or brings them up to date.
@@ -144,7 +134,7 @@ def upgrade_mlflow_schema(database_url: str) -> None:
         StartError: with the end of its output.
     """
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", sqlalchemy_url(database_url)]
-    done = subprocess.run(command, env=mlflow_environment(), capture_output=True, check=False)  # noqa: S603 - our own
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own
     if done.returncode:
         tail = "\n".join(done.stderr.decode(errors="replace").splitlines()[-10:])
         raise StartError(f"`mlflow db upgrade` failed:\n{tail}")

@@ -5,7 +5,9 @@ state and the first error of a kind are logged, whatever repeats is counted.
 """
 
 import logging
+import math
 import sys
+import time
 from typing import Any
 
 import structlog
@@ -54,7 +56,13 @@ def configure_logging(log_format: str, level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback  # rich's shows local variables, which may hold secrets
+        )
+    )
     tail = [structlog.processors.format_exc_info, renderer] if as_json else [renderer]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -66,11 +74,20 @@ def configure_logging(log_format: str, level: str) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("headrace").setLevel(level.upper())
-    # MLflow logs the whole stack of each database error before it raises it; the worker reports the same in one line.
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+_last_logged: dict[str, float] = {}
+
+
+def log_rarely(event: str, kind: str, **fields: Any) -> None:
+    """Logs a warning at most once a minute for each `kind` (one of few): for what clients can repeat at will."""
+    now = time.monotonic()
+    if now - _last_logged.get(kind, -math.inf) >= 60:
+        _last_logged[kind] = now
+        log.warning(event, **fields)

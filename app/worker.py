@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from google.protobuf.message import DecodeError
+
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, HeadraceError, PermanentExportError, StartError, Unroutable
@@ -85,10 +87,11 @@ class Worker:
         for attempt in attempts(self._stop):
             try:
                 self._write_or_bury(items)
-            except (DatabaseUnavailable, StartError) as error:
+            except Exception as error:  # whatever it is, the batch was acknowledged: keep it, and keep the worker alive
                 WRITE_RETRIES.inc()
                 if attempt == 0:
-                    log.warning("write waits for Postgres", error=str(error), requests=len(items))
+                    foreseen = isinstance(error, DatabaseUnavailable | StartError)
+                    log.warning("write waits", error=str(error), requests=len(items), exc_info=None if foreseen else error)
                 continue
             if attempt:
                 log.info("write succeeded again", attempts=attempt + 1, requests=len(items))
@@ -100,7 +103,7 @@ class Worker:
         for item in items:
             try:
                 deliveries.append(Delivery.from_envelope(item.envelope))
-            except ValueError as error:  # protobuf's DecodeError is one
+            except (DecodeError, ValueError) as error:
                 store(self._database, DeadLetter(item.envelope, None, f"unreadable envelope: {error}"))
         self._write(deliveries)
 
@@ -117,6 +120,7 @@ class Worker:
             elif split := halves(deliveries[0]):
                 parts = ((split[0],), (split[1],))
             else:
+                log.error("span cannot be written", error=str(error), exc_info=error.__cause__)
                 store(self._database, DeadLetter(deliveries[0].to_envelope(), deliveries[0], str(error)))
                 return
             for part in parts:
@@ -131,8 +135,7 @@ class Worker:
             self._writer.write(resolved)
         except HeadraceError:
             raise
-        except Exception as error:  # a fault of ours, or of MLflow's translators: it must not stop the worker
-            log.error("writer failed unexpectedly", exc_info=error)
+        except Exception as error:  # a fault of ours, or of MLflow's translators: it must cost one span, not the worker
             raise PermanentExportError(f"{type(error).__name__}: {error}") from error
         WRITE_SECONDS.observe(time.perf_counter() - started)
         now = time.time_ns()

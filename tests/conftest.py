@@ -6,10 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ import httpx
 import psycopg
 import pytest
 
-from app.config import Config, load, sqlalchemy_url
+from app.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url
 from app.database import Database
 from app.exporter.schema import migrate
 from app.local import EmbeddedPostgres, upgrade_mlflow_schema
+from app.telemetry import configure_logging
 
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.update(MLFLOW_DEFAULTS)
+configure_logging("json", "debug")
 
 _numbers = itertools.count()
 
@@ -45,10 +49,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def database_directory() -> Iterator[Path]:
+    """A directory for a Postgres. Not one of pytest's: their parent is closed to other users whenever pytest starts, and
+    the Postgres of root runs as another user."""
+    with tempfile.TemporaryDirectory(prefix="headrace-test-") as directory:
+        yield Path(directory)
+
+
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """The run's Postgres."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg") / "data") as server:
+    with database_directory() as directory, EmbeddedPostgres(directory / "data") as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # cloning and dropping databases waits for the disk else
+            connection.execute("SELECT pg_reload_conf()")
         yield server
 
 
@@ -76,7 +91,7 @@ def new_database(postgres: EmbeddedPostgres, template: str) -> Iterator[Callable
     def clone() -> str:
         names.append(f"test_{next(_numbers)}")
         with psycopg.connect(maintenance, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {names[-1]} TEMPLATE {template} STRATEGY FILE_COPY")
+            connection.execute(f"CREATE DATABASE {names[-1]} TEMPLATE {template}")
         return postgres.url.replace("/mlflow?", f"/{names[-1]}?")
 
     yield clone
@@ -133,6 +148,10 @@ class Running:
         """Whether the queue is empty."""
         return int(self.ready()["queue"]["requests"]) == 0
 
+    def shows_panel(self) -> bool:
+        """Whether `up` has said that all is ready."""
+        return "http/protobuf" in self.log.read_text()  # the last line of it
+
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
         self.process.terminate()
@@ -188,18 +207,20 @@ class Launcher:
 
 
 @pytest.fixture
-def headrace(tmp_path: Path) -> Iterator[Launcher]:
-    """`headrace("serve", database_url=…)` → a running receiver."""
-    launcher = Launcher(tmp_path)
-    yield launcher
-    launcher.stop_all()
+def headrace(new_database: object) -> Iterator[Launcher]:
+    """`headrace("serve", database_url=…)` → a running receiver; stopped before the test's databases are dropped."""
+    with database_directory() as directory:
+        launcher = Launcher(directory)
+        yield launcher
+        launcher.stop_all()
 
 
 @pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def up() -> Iterator[Running]:
     """One `headrace up` for the run: receiver, embedded Postgres and MLflow's UI, as a user has them."""
-    launcher = Launcher(tmp_path_factory.mktemp("up"))
-    running = launcher("up")
-    wait_until(lambda: "Headrace is ready" in running.log.read_text(), 90, "the MLflow UI")
-    yield running
-    launcher.stop_all()
+    with database_directory() as directory:
+        launcher = Launcher(directory)
+        running = launcher("up")
+        wait_until(running.shows_panel, 90, "the MLflow UI")
+        yield running
+        launcher.stop_all()

@@ -24,7 +24,7 @@ class Delivery:
 
     @classmethod
     def from_envelope(cls, data: bytes) -> "Delivery":
-        """Reads what the queue holds. Raises ValueError (protobuf's DecodeError included) where it is no envelope."""
+        """Reads what the queue holds. Raises protobuf's DecodeError, or ValueError, where it is no envelope."""
         envelope = pb.Envelope.FromString(data)
         request = ExportTraceServiceRequest.FromString(envelope.request)
         if len(envelope.destinations) != len(request.resource_spans):

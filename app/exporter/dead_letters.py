@@ -39,7 +39,7 @@ def store(database: Database, letter: DeadLetter) -> None:
         connection.execute(_INSERT, _row(letter))
     count = len(spans_of(letter.delivery.request)) if letter.delivery else 1
     SPANS_DEAD_LETTERED.inc(count)
-    log.error("span dead-lettered", reason=letter.reason[:500], spans=count)
+    log.error("dead letter", reason=letter.reason[:500], spans=count)
 
 
 def _row(letter: DeadLetter) -> dict[str, object]:

@@ -3,6 +3,7 @@
 Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `log_spans` call for each experiment.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from app.errors import DatabaseUnavailable
 from app.exporter import Delivery
 from app.otlp.attributes import to_dict
 from app.telemetry import RUN_LINKS_FAILED, log
+
+# It logs the whole stack of each database error before it raises it; the worker says the same in one line.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
 """The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""

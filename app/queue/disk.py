@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -52,12 +52,14 @@ class DiskQueue:
         self._closed = False
         self._claimed_up_to = 0
         self._committed_up_to = 0
-        with _unavailable("opened"):
-            self._writer = _connect(self._path)
-            self._reader = _connect(self._path)
+        with ExitStack() as undo, _unavailable("opened"):
+            undo.callback(self._lock_file.close)
+            self._writer = undo.enter_context(closing(_connect(self._path)))
+            self._reader = undo.enter_context(closing(_connect(self._path)))
             self._reader_lock = threading.Lock()
             row = self._writer.execute("SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(max(id), 0) FROM item")
             self._items, self._bytes, self._committed_up_to = row.fetchone()
+            self._undo = undo.pop_all()  # what close() gives back
         self._thread = threading.Thread(target=self._write_forever, name="headrace-queue", daemon=True)
         self._thread.start()
 
@@ -121,9 +123,7 @@ class DiskQueue:
             self._closed = True
             self._wakeup.notify_all()
         self._thread.join()
-        self._reader.close()
-        self._writer.close()
-        self._lock_file.close()
+        self._undo.close()
 
     def _write_forever(self) -> None:
         while True:

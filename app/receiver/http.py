@@ -24,7 +24,7 @@ from app.errors import BodyTooLarge, HeadraceError, QueueUnavailable, Unsupporte
 from app.otlp.codec import Encoding, decode, encode, encoding_of, inflate
 from app.pipeline import Incoming, Pipeline
 from app.processor.validate import Verdict
-from app.telemetry import ACK_SECONDS, REQUESTS, log
+from app.telemetry import ACK_SECONDS, REQUESTS, log, log_rarely
 
 TRACES_PATH = "/v1/traces"
 
@@ -109,6 +109,7 @@ def failure(error: Exception, encoding: Encoding) -> Response:
     if not isinstance(error, HeadraceError):
         log.error("request failed unexpectedly", exc_info=error)
         return _status(500, code_pb2.INTERNAL, f"Headrace failed on this request: {type(error).__name__}.", encoding, {})
+    log_rarely("requests refused", type(error).__name__, status=error.http_status, reason=str(error))
     headers: dict[str, str] = {}
     details: list[Message] = []
     if error.retry_after is not None:

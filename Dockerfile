@@ -1,0 +1,61 @@
+# Two images of one installation:
+#
+#   docker build -t headrace .                          `headrace serve`: the receiver and the writer
+#   docker build -t headrace-mlflow --target mlflow .   `mlflow server`, of the very version whose tables Headrace writes
+#
+# All their large layers are shared. docker-compose.yaml starts both, with a Postgres.
+
+FROM python:3.12.14-slim-bookworm AS base
+ENV PATH=/opt/venv/bin:$PATH
+
+FROM base AS builder
+WORKDIR /src
+RUN python -m venv /opt/venv
+# Wheels only, for the slim image has no compiler. The cache mount needs BuildKit, Docker's default since 23.
+COPY requirements.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+# The code comes last, so that a change of it does not install the dependencies again.
+COPY pyproject.toml README.md LICENSE ./
+COPY migrations ./migrations
+COPY app ./app
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --disable-pip-version-check --no-deps .
+
+FROM base AS runtime
+ENV PYTHONUNBUFFERED=1
+# The uid is fixed and numeric: a bind mount can be given to it (chown 10001), and Kubernetes' runAsNonRoot can check it.
+RUN groupadd --gid 10001 headrace \
+    && useradd --uid 10001 --gid 10001 --create-home headrace \
+    && install --directory --owner=10001 --group=10001 /var/lib/headrace /var/lib/mlflow
+COPY --from=builder /opt/venv /opt/venv
+USER 10001:10001
+STOPSIGNAL SIGTERM
+
+# Set MLFLOW_BACKEND_STORE_URI, and MLFLOW_SERVER_ALLOWED_HOSTS where browsers call it by another name than localhost.
+FROM runtime AS mlflow
+# As `headrace up` has it: no usage reports to third parties, no background jobs (2 GB of memory), one worker for the UI.
+ENV MLFLOW_DISABLE_TELEMETRY=true \
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+    MLFLOW_WORKERS=1 \
+    MLFLOW_HOST=0.0.0.0 \
+    MLFLOW_ARTIFACTS_DESTINATION=/var/lib/mlflow
+WORKDIR /var/lib/mlflow
+VOLUME /var/lib/mlflow
+EXPOSE 5000
+# no_proxy, here and below: a proxy that Docker hands to its containers would be asked for 127.0.0.1 otherwise.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=5 CMD no_proxy='*' python -c \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:${MLFLOW_PORT:-5000}/health', timeout=3)"
+CMD ["mlflow", "server"]
+
+# Set HEADRACE_DATABASE_URL; every HEADRACE_* setting applies. Give it time to drain its queue: docker stop --time 30.
+FROM runtime AS headrace
+ENV HEADRACE_HOST=0.0.0.0 \
+    HEADRACE_DATA_DIR=/var/lib/headrace
+WORKDIR /var/lib/headrace
+VOLUME /var/lib/headrace
+EXPOSE 4318
+# Alive, not ready: while Postgres is away Headrace accepts spans all the same, and a restart would mend nothing.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD no_proxy='*' python -c \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:${HEADRACE_HTTP_PORT:-4318}/healthz', timeout=3)"
+CMD ["headrace", "serve"]

@@ -1,0 +1,76 @@
+"""The schema is verified, not assumed; our own is migrated safely."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from conftest import Launcher, rows
+
+from app.database import Database
+from app.errors import StartError
+from app.exporter.schema import migrate, open_writer
+from app.local import EmbeddedPostgres
+
+
+@pytest.fixture
+def empty_url(postgres: EmbeddedPostgres) -> str:
+    with psycopg.connect(postgres.url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS empty")
+        connection.execute("CREATE DATABASE empty")
+    return postgres.url.replace("/mlflow?", "/empty?")
+
+
+def test_a_database_without_mlflow_is_refused_with_the_command_to_run(headrace: Launcher, empty_url: str) -> None:
+    running = headrace(database_url=empty_url, wait=False)
+    assert running.process.wait(60) == 1
+    said = running.log.read_text()
+    assert "no MLflow schema" in said
+    assert "mlflow db upgrade" in said
+    assert "Traceback" not in said
+    assert rows(empty_url, "SELECT 1 FROM information_schema.tables WHERE table_schema IN ('public', 'headrace')") == []
+
+
+def test_another_revision_is_refused_with_the_command_to_run(headrace: Launcher, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'older'")
+    running = headrace(database_url=database_url, wait=False)
+    assert running.process.wait(60) == 1
+    said = running.log.read_text()
+    assert "revision older" in said
+    assert "mlflow db upgrade" in said
+
+
+def test_many_starts_at_once_migrate_once(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    with psycopg.connect(url) as connection:
+        connection.execute("DROP SCHEMA headrace CASCADE")
+
+    def start(_: int) -> None:
+        database = Database(url)
+        with database.begin() as connection:
+            migrate(connection)
+        database.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+    assert rows(url, "SELECT version_num FROM headrace.alembic_version") == [{"version_num": "0001"}]
+
+
+def test_our_migrations_leave_mlflow_s_tables_alone(database_url: str, database: Database) -> None:
+    query = (
+        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
+    )
+    before = rows(database_url, query)
+    revision = rows(database_url, "SELECT version_num FROM alembic_version")
+    with database.begin() as connection:
+        migrate(connection)
+    assert rows(database_url, query) == before
+    assert rows(database_url, "SELECT version_num FROM alembic_version") == revision
+
+
+def test_open_writer_refuses_what_it_cannot_write(database_url: str, database: Database) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP TABLE alembic_version")
+    with pytest.raises(StartError):
+        open_writer(database)

@@ -1,0 +1,170 @@
+"""What was acknowledged survives: SIGKILL of Headrace, and Postgres away."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import otlp
+import psycopg
+import pytest
+from conftest import Launcher, Running, database_directory, rows, wait_until
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from app.config import sqlalchemy_url
+from app.local import EmbeddedPostgres, upgrade_mlflow_schema
+
+
+def stored(url: str) -> set[str]:
+    return {row["span_id"] for row in rows(url, "SELECT span_id FROM spans")}
+
+
+def send(running: Running, span: Span) -> str:
+    """Sends one span in its own request; returns its id once it was acknowledged."""
+    running.post(otlp.request(span).SerializeToString(), x_mlflow_experiment_id="0").raise_for_status()
+    return span.span_id.hex()
+
+
+def test_sigkill_between_the_answer_and_the_write_loses_nothing(headrace: Launcher, database_url: str) -> None:
+    running = headrace(database_url=database_url)
+    with psycopg.connect(database_url) as blocker:
+        # A lock that somebody holds keeps the writer from finishing, so that the kill falls between answer and write.
+        blocker.execute("LOCK TABLE trace_info IN ACCESS EXCLUSIVE MODE")
+        acknowledged = {send(running, otlp.span(f"n{n}")) for n in range(20)}
+        running.kill()
+        blocker.rollback()
+    assert stored(database_url) == set()
+    again = headrace(database_url=database_url)
+    wait_until(again.drained)
+    assert stored(database_url) == acknowledged
+
+
+def test_sigkill_under_load_loses_nothing(headrace: Launcher, database_url: str) -> None:
+    """Four clients send without pause; the receiver is killed at three moments of its life."""
+    acknowledged: set[str] = set()
+    for delay in (0.0, 0.3, 0.9):
+        running = headrace(database_url=database_url)
+        stop = threading.Event()
+        before = len(acknowledged)
+
+        def client(running: Running = running, stop: threading.Event = stop) -> None:
+            while not stop.is_set():
+                try:
+                    acknowledged.add(send(running, otlp.span()))
+                except Exception:
+                    return  # killed: not acknowledged
+
+        threads = [threading.Thread(target=client) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(
+            lambda: len(acknowledged) > before + 10  # noqa: B023 - called at once
+        )
+        time.sleep(delay)  # another moment of the worker's cycle; no event stands for it
+        running.kill()
+        stop.set()
+        for thread in threads:
+            thread.join()
+    again = headrace(database_url=database_url)
+    wait_until(again.drained, 60)
+    assert len(acknowledged) > 30
+    assert acknowledged <= stored(database_url)
+
+
+class Cluster:
+    """A Postgres of this test's own, which may be stopped and started."""
+
+    def __init__(self, directory: Path) -> None:
+        self._postgres = EmbeddedPostgres(directory).__enter__()
+        self.url = self._postgres.url
+
+    def start(self) -> None:
+        self._postgres._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """Immediate shutdown: connections are cut, the next start recovers, as after a crash."""
+        server = self._postgres._server
+        command = [str(server.bin_path / "pg_ctl"), "-D", str(server.pgdata), "-m", "immediate", "stop"]
+        subprocess.run(command, user=server.system_user, check=True, capture_output=True)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with database_directory() as directory:
+        yield from run_cluster(directory / "pg")
+
+
+def run_cluster(directory: Path) -> Iterator[Cluster]:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    cluster = Cluster(directory)
+    upgrade_mlflow_schema(cluster.url)
+    SqlAlchemyStore(sqlalchemy_url(cluster.url), "mlflow-artifacts:/")._dispose_engine()  # type: ignore[no-untyped-call]
+    yield cluster
+    cluster.stop()
+
+
+def test_postgres_away_for_thirty_seconds_under_light_load(headrace: Launcher, cluster: Cluster) -> None:
+    """No request is refused, nothing is lost, /readyz says what is going on; then a start without Postgres does, too."""
+    running = headrace(database_url=cluster.url)
+    acknowledged = {send(running, otlp.span("before"))}
+    wait_until(running.drained)
+    cluster.stop()
+    away_until = time.monotonic() + 30
+    with ThreadPoolExecutor(2) as clients:
+        while time.monotonic() < away_until:
+            acknowledged |= set(clients.map(lambda _: send(running, otlp.span("away")), range(4)))
+            time.sleep(0.2)  # light load
+    ready = running.ready()
+    assert ready["status"] == "ready"
+    assert ready["database"]["reachable"] is False
+    assert ready["database"]["error"]
+    assert ready["queue"]["requests"] == len(acknowledged) - 1
+    assert ready["queue"]["oldest_seconds"] > 25
+    running.kill()
+    headrace.started.clear()
+    restarted = headrace(database_url=cluster.url)  # cold caches, and still no Postgres
+    acknowledged.add(send(restarted, otlp.span("restarted")))
+    cluster.start()
+    wait_until(restarted.drained, 60)
+    assert acknowledged == stored(cluster.url)
+    assert restarted.ready()["database"]["reachable"] is True
+
+
+def test_an_unknown_experiment_accepted_while_postgres_was_away_is_a_dead_letter(headrace: Launcher, cluster: Cluster) -> None:
+    cluster.stop()
+    running = headrace(database_url=cluster.url)
+    lost, found = otlp.span(), otlp.span()
+    running.post(otlp.request(lost).SerializeToString(), x_mlflow_experiment_id="4711").raise_for_status()
+    running.post(otlp.request(found).SerializeToString(), x_mlflow_experiment_name="made later").raise_for_status()
+    cluster.start()
+    wait_until(running.drained, 60)
+    assert stored(cluster.url) == {found.span_id.hex()}
+    (letter,) = rows(cluster.url, "SELECT span_id, reason FROM headrace.dead_letter")
+    assert letter["span_id"] == lost.span_id.hex()
+
+
+def test_a_clean_stop_drains_the_queue(headrace: Launcher, database_url: str) -> None:
+    running = headrace(database_url=database_url)
+    acknowledged = {send(running, otlp.span()) for _ in range(50)}
+    assert running.stop() == 0
+    assert stored(database_url) == acknowledged
+
+
+def test_a_full_queue_answers_503_and_recovers(headrace: Launcher, database_url: str) -> None:
+    running = headrace(database_url=database_url, queue_max_bytes=1024 * 1024)
+    send(running, otlp.span())
+    wait_until(running.drained)
+    with psycopg.connect(database_url) as blocker:
+        blocker.execute("LOCK TABLE trace_info IN ACCESS EXCLUSIVE MODE")
+        big = otlp.request(otlp.span("x" * 600_000)).SerializeToString()
+        assert running.post(big, x_mlflow_experiment_id="0").status_code == 200
+        refused = running.post(big, x_mlflow_experiment_id="0")
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "2"
+        assert b"HEADRACE_QUEUE_MAX_BYTES" in refused.content
+        blocker.rollback()
+    wait_until(running.drained)
+    assert send(running, otlp.span())

@@ -1,0 +1,20 @@
+"""Everything that is sent down both roads. Deterministic: the same bytes in every run."""
+
+from parity.breaks import breaks
+from parity.concepts import concepts
+from parity.dialects import dialects
+from parity.orders import orders
+from parity.scenario import Exchange, Scenario
+from parity.shapes import shapes
+
+__all__ = ["Exchange", "Scenario", "corpus", "mlflow_breaks"]
+
+
+def corpus() -> list[Scenario]:
+    """The scenarios that MLflow's endpoint stores, in the order in which they are sent."""
+    return [*shapes(), *orders(), *concepts(), *dialects()]
+
+
+def mlflow_breaks() -> list[Scenario]:
+    """The scenarios that MLflow's endpoint refuses, or (`Scenario.spins`) never answers."""
+    return list(breaks())

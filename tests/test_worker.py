@@ -1,0 +1,193 @@
+"""claim → write → settle, and what cannot be written."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import otlp
+import pytest
+from conftest import rows
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from app.config import Config
+from app.database import Database
+from app.errors import DatabaseUnavailable, PermanentExportError
+from app.exporter import Delivery, Writer
+from app.exporter.retry import halves, spans_of
+from app.exporter.schema import open_writer
+from app.processor.experiments import Experiments
+from app.queue import envelope_pb2 as pb
+from app.queue.disk import DiskQueue
+from app.worker import Worker
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[DiskQueue]:
+    queue = DiskQueue(tmp_path / "queue", 1 << 24)
+    yield queue
+    queue.close()
+
+
+MakeWorker = Callable[..., Worker]
+
+
+@pytest.fixture
+def make_worker(config: Config, queue: DiskQueue, database: Database) -> MakeWorker:
+    def make(opener: Callable[[Database], Writer] = open_writer) -> Worker:
+        return Worker(config, queue, database, Experiments(database, create=False, cache_seconds=60), opener)
+
+    return make
+
+
+def offer(queue: DiskQueue, *spans: Span, experiment: str = "0", name: str = "") -> None:
+    envelope = pb.Envelope(
+        received_unix_nano=otlp.START,
+        destinations=[pb.Destination(experiment_id=experiment, experiment_name=name)],
+        user_agent="test/1",
+        request=otlp.request(*spans).SerializeToString(),
+    )
+    queue.offer(envelope.SerializeToString()).result(5)
+
+
+class FailingWriter:
+    """A writer of our own seam: refuses spans of one name for ever, and everything while it is `away`."""
+
+    def __init__(self) -> None:
+        self.away = 0
+        self.written: list[str] = []
+        self.calls = 0
+
+    def write(self, deliveries: Sequence[Delivery]) -> None:
+        self.calls += 1
+        if self.away:
+            self.away -= 1
+            raise DatabaseUnavailable("away")
+        names = [span.name for delivery in deliveries for span in spans_of(delivery.request)]
+        if "poison" in names:
+            raise PermanentExportError("cannot be written")
+        if "bug" in names:
+            raise KeyError("bug")
+        self.written += names
+
+
+def test_a_batch_goes_all_the_way(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    offer(queue, otlp.span("one"))
+    offer(queue, otlp.span("two"))
+    assert make_worker().export_once() == 2
+    assert queue.wait_empty(5)
+    assert {row["name"] for row in rows(database_url, "SELECT name FROM spans")} == {"one", "two"}
+
+
+def test_poison_costs_one_span_and_keeps_its_bytes(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    spans = [otlp.span(f"good{n}") for n in range(50)]
+    poison = otlp.span("NUL \x00 in a name")
+    offer(queue, *spans[:25])
+    offer(queue, *spans[25:40], poison, *spans[40:])
+    worker = make_worker()
+    worker.export_once()
+    assert queue.wait_empty(5)
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 50
+    (letter,) = rows(database_url, "SELECT * FROM headrace.dead_letter")
+    assert letter["trace_id"] == poison.trace_id.hex()
+    assert letter["span_id"] == poison.span_id.hex()
+    assert letter["user_agent"] == "test/1"
+    assert letter["experiment_id"] == "0"
+    assert letter["reason"]
+    delivery = Delivery.from_envelope(letter["envelope"])
+    assert spans_of(delivery.request) == [poison]
+    assert delivery.request.resource_spans[0].resource == otlp.resource_spans().resource
+
+
+def test_the_same_failure_twice_is_one_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    poison = otlp.span("NUL \x00")
+    for _ in range(2):
+        offer(queue, poison)
+        make_worker().export_once()
+    assert len(rows(database_url, "SELECT 1 FROM headrace.dead_letter")) == 1
+
+
+@pytest.mark.parametrize("name", ["poison", "bug"])
+def test_bisection_writes_every_other_span(queue: DiskQueue, make_worker: MakeWorker, database_url: str, name: str) -> None:
+    writer = FailingWriter()
+    offer(queue, *[otlp.span(f"g{n}") for n in range(500)], otlp.span(name), *[otlp.span(f"h{n}") for n in range(499)])
+    make_worker(lambda _: writer).export_once()
+    assert len(writer.written) == 999
+    assert writer.calls <= 2 * 10 + 1  # log2(1000) halvings
+    assert len(rows(database_url, "SELECT 1 FROM headrace.dead_letter")) == 1
+
+
+def test_an_experiment_that_is_gone_is_a_dead_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    offer(queue, otlp.span(), experiment="4711")
+    offer(queue, otlp.span(), experiment="", name="never made")
+    make_worker().export_once()
+    letters = rows(database_url, "SELECT * FROM headrace.dead_letter ORDER BY id")
+    assert [(letter["experiment_id"], letter["experiment_name"]) for letter in letters] == [("4711", ""), ("", "never made")]
+    assert "4711" in letters[0]["reason"]
+    assert "never made" in letters[1]["reason"]
+
+
+def test_an_unreadable_envelope_is_a_dead_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    queue.offer(b"\xff\xff").result(5)
+    offer(queue, otlp.span())
+    make_worker().export_once()
+    assert queue.wait_empty(5)
+    (letter,) = rows(database_url, "SELECT * FROM headrace.dead_letter")
+    assert letter["envelope"] == b"\xff\xff"
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 1
+
+
+def test_while_postgres_is_away_the_batch_is_kept(queue: DiskQueue, make_worker: MakeWorker) -> None:
+    writer = FailingWriter()
+    writer.away = 2
+    offer(queue, otlp.span("patient"))
+    assert make_worker(lambda _: writer).export_once() == 1
+    assert writer.calls == 3
+    assert writer.written == ["patient"]
+
+
+def test_a_stop_gives_the_batch_back(queue: DiskQueue, make_worker: MakeWorker) -> None:
+    writer = FailingWriter()
+    writer.away = 1_000_000
+    offer(queue, otlp.span())
+    worker = make_worker(lambda _: writer)
+    worker.start()
+    worker.stop()
+    assert queue.size().items == 1
+
+
+def test_writing_twice_changes_nothing(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    span = otlp.span(attrs={"user.id": "u", "session.id": "s"})
+    tables = ("trace_info", "spans", "trace_tags", "trace_request_metadata")
+    worker = make_worker()
+    seen = []
+    for _ in range(2):
+        offer(queue, span)
+        worker.export_once()
+        content = {table: rows(database_url, f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
+        for row in content["trace_info"]:
+            row.pop("db_payload_generation")  # MLflow counts writes here
+        seen.append(content)
+    assert seen[0] == seen[1]
+
+
+def test_halves_keep_resources_scopes_and_destinations() -> None:
+    request = otlp.request(otlp.span("a"), otlp.span("b"), service="one")
+    request.resource_spans.append(otlp.resource_spans(service="empty"))
+    request.resource_spans.append(otlp.resource_spans(otlp.span("c"), service="three"))
+    destinations = tuple(pb.Destination(experiment_id=str(n)) for n in range(3))
+    split = halves(Delivery(request, destinations, "run", 1, "agent"))
+    assert split is not None
+    first, second = split
+    assert [span.name for span in spans_of(first.request)] == ["a"]
+    assert [span.name for span in spans_of(second.request)] == ["b", "c"]
+    assert [d.experiment_id for d in second.destinations] == ["0", "2"]
+    assert second.request.resource_spans[1].resource == request.resource_spans[2].resource
+    assert halves(first) is None
+    assert Delivery.from_envelope(second.to_envelope()) == second
+
+
+def test_known_service_names_are_mlflow_s() -> None:
+    from mlflow.server.otel_api import _KNOWN_SERVICE_NAMES
+
+    from app.exporter.mlflow_store import KNOWN_SERVICE_NAMES
+
+    assert KNOWN_SERVICE_NAMES == _KNOWN_SERVICE_NAMES
