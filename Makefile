@@ -30,6 +30,9 @@ bench: install ## Compare with MLflow's own /v1/traces, side by side
 proto: install ## Generate app/queue/envelope_pb2.py anew
 	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/queue --pyi_out=app/queue envelope.proto
 
+docs: install ## Write the tables of settings into the documentation
+	$(BIN)/python docs/generate.py
+
 lock: install ## Choose the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
@@ -49,4 +52,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo test check bench proto lock clean
+.PHONY: help install up demo test check bench proto docs lock clean

@@ -21,8 +21,8 @@ import yaml
 from conftest import free_port, rows, wait_until
 
 import app
-from app.config import Config, load, sqlalchemy_url, unknown_variables
-from app.local import EmbeddedPostgres, mlflow_environment
+from app.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url, unknown_variables
+from app.local import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("headrace", "mlflow")
@@ -180,6 +180,11 @@ def test_every_headrace_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch) -
     assert (config.host, config.default_experiment) == ("0.0.0.0", "Default")
 
 
+def test_the_variables_that_compose_takes_from_the_shell_are_those_that_its_head_names() -> None:
+    head, _, body = (ROOT / "docker-compose.yaml").read_text().partition("\nname:")
+    assert set(re.findall(r"\$\{(\w+)", body)) == set(re.findall(r"[A-Z]+_[A-Z_]+", head))
+
+
 def test_every_mlflow_variable_is_one_of_the_installed_mlflow() -> None:
     program = """if True:
         import json, mlflow.cli, mlflow.environment_variables
@@ -188,8 +193,7 @@ def test_every_mlflow_variable_is_one_of_the_installed_mlflow() -> None:
     known = json.loads(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout)
     given = {name: value for name, value in environment("mlflow").items() if name.startswith("MLFLOW_")}
     assert set(given) <= set(known)
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"):
-        assert given[name] == mlflow_environment()[name]
+    assert MLFLOW_DEFAULTS.items() <= given.items()
 
 
 @pytest.mark.parametrize(("target", "setting"), [("headrace", "http_port"), ("mlflow", "ui_port")])

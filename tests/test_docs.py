@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from app import telemetry
 from app.config import Config
@@ -35,7 +36,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     metrics = {
         metric.name + ("_total" if metric.type == "counter" else "")
         for collector in vars(telemetry).values()
-        if hasattr(collector, "describe")
+        if isinstance(collector, MetricWrapperBase)
         for metric in collector.describe()
     }
     assert metrics
@@ -48,7 +49,9 @@ def test_every_reason_and_repair_is_documented() -> None:
         assert f"`{name}`" in text
 
 
-@pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]))
+@pytest.mark.parametrize(
+    "page", sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
         if not target.startswith("http"):

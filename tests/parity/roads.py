@@ -1,7 +1,7 @@
 """The two roads: each takes the scenarios over HTTP into a database of its own, with real servers."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +35,8 @@ def mlflow_road(directory: Path, url: str, scenarios: Sequence[Scenario], broken
     """MLflow's own `/v1/traces`, as a real server has it. What breaks it is sent after the rows have been read."""
     road = Road()
     directory.mkdir()
-    server = MlflowServer(load(data_dir=directory, ui_port=free_port()), url)
-    server.start()
+    server = MlflowServer(load(data_dir=directory, ui_port=free_port()))
+    server.start(url)
     try:
         server.wait()
         with httpx.Client(base_url=server.url, timeout=_ANSWER_SECONDS) as client:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import otlp
@@ -41,7 +41,7 @@ class Scenario:
     """Exchanges whose order matters, on traces that no other scenario has."""
 
     name: str
-    exchanges: Sequence[Exchange]
+    exchanges: Sequence[Exchange] = field(repr=False)
     spins: bool = False
     """Whether MLflow never answers: it must not be sent to an MLflow that is still needed."""
 

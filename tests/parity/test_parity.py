@@ -4,7 +4,6 @@ every row of every table compared. See corpus.py for what is sent, compare.py fo
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -38,7 +37,7 @@ def seeded(postgres: EmbeddedPostgres, template: str) -> Iterator[Callable[[str]
 
     def clone(name: str, source: str = "parity_seeded") -> str:
         with psycopg.connect(postgres.url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY FILE_COPY".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source}".encode())
         names.append(name)
         return postgres.url.replace("/mlflow?", f"/{name}?")
 
@@ -55,7 +54,7 @@ def roads(
     seeded: Callable[[str], str],
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
-) -> Iterator[dict[str, Road]]:
+) -> dict[str, Road]:
     """The corpus' way through MLflow, and through Headrace in each mode; all at the same time, as it saves half a minute."""
     directory = tmp_path_factory.mktemp("parity")
     broken = [scenario for scenario in mlflow_breaks() if not scenario.spins]
@@ -68,7 +67,7 @@ def roads(
             futures[mode] = pool.submit(headrace_road, directory / str(number), url, scenarios, mode == MODES[1])
         found = {name: future.result() for name, future in futures.items()}
     request.config.stash[COMPARED] = _summary(scenarios, found)
-    yield found
+    return found
 
 
 def _summary(scenarios: list[Scenario], roads: dict[str, Road]) -> list[str]:
