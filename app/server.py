@@ -16,7 +16,7 @@ from app import __version__
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
-from app.exporter.schema import open_writer
+from app.exporter.schema import check, open_writer
 from app.pipeline import Pipeline
 from app.processor.experiments import Experiments
 from app.queue.disk import DiskQueue
@@ -75,7 +75,7 @@ def open_database(headrace: Headrace) -> None:
         StartError: Postgres answers, but its schema cannot be written.
     """
     try:
-        headrace.worker.open()
+        check(headrace.database)
     except DatabaseUnavailable as error:
         log.warning("Postgres is away: receiving starts, writing follows when it is back", error=str(error))
 

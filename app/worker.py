@@ -49,14 +49,6 @@ class Worker:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headrace-worker", daemon=True)
 
-    def open(self) -> None:
-        """Opens the writer now, so that a wrong schema stops the start rather than the first batch.
-
-        Raises:
-            StartError, DatabaseUnavailable: see `schema.open_writer`.
-        """
-        self._writer = self._open_writer(self._database)
-
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
@@ -75,6 +67,7 @@ class Worker:
         return 0
 
     def _run(self) -> None:
+        self._deliver([])  # opens the writer, which imports MLflow, before the first batch asks for it
         while not self._stop.is_set():
             try:
                 self.export_once()
@@ -99,6 +92,8 @@ class Worker:
         return False
 
     def _write_or_bury(self, items: Sequence[Item]) -> None:
+        if self._writer is None:
+            self._writer = self._open_writer(self._database)
         deliveries = []
         for item in items:
             try:
@@ -109,10 +104,10 @@ class Worker:
 
     def _write(self, deliveries: Sequence[Delivery]) -> None:
         """Writes all, or halves until the culprit stands alone."""
-        if not deliveries:
+        if not deliveries or self._writer is None:
             return
         try:
-            self._write_batch(deliveries)
+            self._write_batch(self._writer, deliveries)
         except PermanentExportError as error:
             if len(deliveries) > 1:
                 middle = len(deliveries) // 2
@@ -126,13 +121,11 @@ class Worker:
             for part in parts:
                 self._write(part)
 
-    def _write_batch(self, deliveries: Sequence[Delivery]) -> None:
-        if self._writer is None:
-            self._writer = self._open_writer(self._database)
+    def _write_batch(self, writer: Writer, deliveries: Sequence[Delivery]) -> None:
         resolved = [self._resolve(delivery) for delivery in deliveries]
         started = time.perf_counter()
         try:
-            self._writer.write(resolved)
+            writer.write(resolved)
         except HeadraceError:
             raise
         except Exception as error:  # a fault of ours, or of MLflow's translators: it must cost one span, not the worker

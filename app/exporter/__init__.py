@@ -1,6 +1,7 @@
 """OTLP → MLflow's tables. The one package, with local.py, that knows MLflow.
 
-The seam is `Writer`: `mlflow_store.py` writes through MLflow's own store, the way of every schema that MLflow itself knows.
+The seam is `Writer`: `writer.py` writes whole batches at once, for the schema revisions that it knows; `mlflow_store.py` writes
+through MLflow's own store, for any other that the installed MLflow knows.
 """
 
 from collections.abc import Sequence

@@ -10,19 +10,15 @@ from typing import Any
 from mlflow.entities.span import Span
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracing.utils import dump_span_attribute_value
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.exporter import Delivery
-from app.otlp.attributes import to_dict
+from app.exporter.translate import known_service
 from app.telemetry import RUN_LINKS_FAILED, log
 
 # It logs the whole stack of each database error before it raises it; the worker says the same in one line.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
-"""The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""
 
 _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
 
@@ -73,7 +69,7 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str) -> list[Any]:
     spans: dict[tuple[bytes, bytes], Any] = {}
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
         if destination.experiment_id == experiment_id:
-            service = _known_service(resource_spans)
+            service = known_service(resource_spans)
             for scope in resource_spans.scope_spans:
                 for proto in scope.spans:
                     span: Any = Span.from_otel_proto(proto, resource=resource_spans.resource)
@@ -81,8 +77,3 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str) -> list[Any]:
                         span._span._attributes["service.name"] = dump_span_attribute_value(service)
                     spans[proto.trace_id, proto.span_id] = span
     return list(spans.values())
-
-
-def _known_service(resource_spans: ResourceSpans) -> str | None:
-    name = to_dict(resource_spans.resource.attributes).get("service.name")
-    return name if name in KNOWN_SERVICE_NAMES else None

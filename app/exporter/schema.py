@@ -17,17 +17,23 @@ _UPGRADE = 'mlflow db upgrade "postgresql+psycopg://USER:PASSWORD@HOST:5432/DATA
 _LOCK = 0x68656164  # "head": the advisory lock under which only one process migrates at a time
 
 
+REVISIONS = frozenset({"dc11669786a5"})
+"""The Alembic revisions of MLflow's schema that the bulk writer knows: 3.17."""
+
+
 def open_writer(database: Database) -> Writer:
-    """Checks MLflow's schema, migrates our own, and returns the writer that fits.
+    """Checks the schema and returns the writer that fits it. Imports MLflow: takes about two seconds the first time.
 
     Raises:
-        StartError: MLflow's schema is missing, or of a revision that cannot be written; names the command to run.
-        DatabaseUnavailable: Postgres does not answer now.
+        StartError, DatabaseUnavailable: as `check`.
     """
-    with database.begin() as connection:
-        verify_mlflow_schema(connection)
-        migrate(connection)
-    from app.exporter.mlflow_store import MlflowStoreWriter  # imports mlflow: about two seconds
+    revision = check(database)
+    if revision in REVISIONS:
+        from app.exporter.writer import BulkWriter
+
+        return BulkWriter(database)
+    log.warning("unknown MLflow schema revision: writing through MLflow's own store, many times slower", revision=revision)
+    from app.exporter.mlflow_store import MlflowStoreWriter
 
     try:
         return MlflowStoreWriter(database)
@@ -35,28 +41,44 @@ def open_writer(database: Database) -> Writer:
         raise database.judge(error) from error
 
 
-def verify_mlflow_schema(connection: Connection) -> None:
-    """Passes where the database is exactly at the revision of the installed MLflow.
+def check(database: Database) -> str:
+    """Checks MLflow's schema and migrates our own; returns MLflow's revision.
+
+    Raises:
+        StartError: MLflow's schema is missing, or of a revision that cannot be written; names the command to run.
+        DatabaseUnavailable: Postgres does not answer now.
+    """
+    with database.begin() as connection:
+        revision = verify_mlflow_schema(connection)
+        migrate(connection)
+    return revision
+
+
+def verify_mlflow_schema(connection: Connection) -> str:
+    """The revision of MLflow's schema, where it is one that the bulk writer or the installed MLflow can write.
 
     Raises:
         StartError: it is not; says which revision it is, which is needed, and the command to run.
     """
-    from mlflow.store.db.utils import _get_latest_schema_revision
-    from mlflow.version import VERSION
-
     found = mlflow_revision(connection)
     if found is None:
         raise StartError(
             "The database has no MLflow schema. Point HEADRACE_DATABASE_URL at MLflow's database, "
             f"or make one with:\n  {_UPGRADE}"
         )
-    needed = _get_latest_schema_revision()  # type: ignore[no-untyped-call]
+    if found in REVISIONS:
+        return found
+    from mlflow.store.db.utils import _get_latest_schema_revision
+    from mlflow.version import VERSION
+
+    needed: str = _get_latest_schema_revision()  # type: ignore[no-untyped-call]
     if found != needed:
         raise StartError(
             f"MLflow's schema is at revision {found}; this Headrace writes revision {needed} (MLflow {VERSION}).\n"
             f"If the database is the older one, take a backup and run:\n  {_UPGRADE}\n"
             "If it is the newer one, install the Headrace that was made for it."
         )
+    return found
 
 
 def mlflow_revision(connection: Connection) -> str | None:

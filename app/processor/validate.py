@@ -20,15 +20,16 @@ REASONS = {
     "invalid_trace_id": "trace_id must be 16 bytes, not all zero",
     "invalid_span_id": "span_id must be 8 bytes, not all zero",
     "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
-    "time_out_of_range": "start_time_unix_nano and end_time_unix_nano must fit a signed 64-bit integer",
+    "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer",
     "no_experiment": "no experiment could be told for the span's resource",
 }
 """Every reason for which a span is rejected → what its sender is told."""
 
 REPAIRS = {
-    "self_parent": "a span that named itself as its parent was made a root",
+    "self_parent": "a span that named itself as its parent is stored as a root",
+    "end_time_out_of_range": "an end after the year 2262, which no column holds, is stored as the span's start",
 }
-"""Every repair that is made silently for the client, and counted for the operator."""
+"""The repairs that are made before the queue: silent for the client, counted for the operator."""
 
 
 @dataclass(slots=True)
@@ -55,6 +56,11 @@ class Verdict:
         self.rejected.update(reasons)
         self.reworded = True
 
+    def repair(self, rule: str) -> None:
+        """Counts one repair by a rule of `REPAIRS`."""
+        self.repaired[rule] += 1
+        self.reworded = True
+
     def explain(self) -> str:
         """One English sentence for `partial_success.error_message`."""
         parts = [f"{REASONS[reason]} ({count})" for reason, count in sorted(self.rejected.items())]
@@ -74,8 +80,10 @@ def validate(request: ExportTraceServiceRequest) -> Verdict:
         for span in scope.spans:
             if span.parent_span_id and span.parent_span_id == span.span_id:
                 span.ClearField("parent_span_id")
-                verdict.repaired["self_parent"] += 1
-                verdict.reworded = True
+                verdict.repair("self_parent")
+            if span.end_time_unix_nano > _MAX_INT64:
+                span.end_time_unix_nano = span.start_time_unix_nano
+                verdict.repair("end_time_out_of_range")
     return verdict
 
 
@@ -99,6 +107,6 @@ def _reason(span: Span) -> str | None:
         return "invalid_span_id"
     if span.parent_span_id and len(span.parent_span_id) != 8:
         return "invalid_parent_span_id"
-    if span.start_time_unix_nano > _MAX_INT64 or span.end_time_unix_nano > _MAX_INT64:
+    if span.start_time_unix_nano > _MAX_INT64:
         return "time_out_of_range"
     return None

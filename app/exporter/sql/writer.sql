@@ -1,0 +1,125 @@
+-- Every statement of writer.py. A line `-- name: x` begins the statement x; parameters are psycopg's, %(name)s.
+-- Rows come in and go out ordered by key, so that writers that meet on the same rows lock them in the same order.
+
+-- name: lock_traces
+-- The traces of the batch that exist, locked until the end of the transaction.
+SELECT request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview, trace_name,
+       session_id,
+       ARRAY[input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+             cache_creation_input_tokens_above_1hr],
+       ARRAY[input_cost, output_cost, total_cost]
+FROM trace_info
+WHERE request_id = ANY (%(ids)s)
+ORDER BY request_id
+FOR UPDATE
+
+-- name: read_marks
+-- What else the fold has to know of them: finished by MLflow's own client, its user, where its spans are.
+SELECT request_id, key, value FROM trace_request_metadata
+WHERE request_id = ANY (%(ids)s) AND key IN ('mlflow.trace.infoFinalized', 'mlflow.trace.user')
+UNION ALL
+SELECT request_id, key, value FROM trace_tags
+WHERE request_id = ANY (%(ids)s) AND key = 'mlflow.trace.spansLocation'
+
+-- name: read_nodes
+-- The spans that are there already, for totals over the whole tree; only those with figures need their content.
+SELECT trace_id, span_id, parent_span_id,
+       CASE WHEN content LIKE '%%"mlflow.chat.tokenUsage"%%' OR content LIKE '%%"mlflow.llm.cost"%%' THEN content END
+FROM spans
+WHERE trace_id = ANY (%(ids)s) AND content <> ''
+
+-- name: read_rollup_snapshots
+SELECT t.request_id, t.experiment_id, t.timestamp_ms,
+       EXISTS (SELECT 1 FROM trace_request_metadata m
+               WHERE m.request_id = t.request_id AND m.key = 'mlflow.trace.infoFinalized')
+FROM trace_info t
+WHERE t.request_id = ANY (%(ids)s)
+
+-- name: read_span_starts
+SELECT trace_id, span_id, experiment_id, start_time_unix_nano FROM spans
+WHERE trace_id = ANY (%(ids)s) AND span_id = ANY (%(span_ids)s)
+
+-- name: read_artifact_roots
+SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id = ANY (%(ids)s)
+
+-- name: create_traces
+-- A trace that another writer created since lock_traces is not returned: the batch is begun anew then.
+INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview,
+                        trace_name, session_id, input_tokens, output_tokens, total_tokens, cache_read_input_tokens,
+                        cache_creation_input_tokens, cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost,
+                        db_payload_generation)
+SELECT * FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[], %(timestamp_ms)s::bigint[],
+                     %(execution_time_ms)s::bigint[], %(status)s::text[], %(request_preview)s::text[],
+                     %(response_preview)s::text[], %(trace_name)s::text[], %(session_id)s::text[],
+                     %(input_tokens)s::bigint[], %(output_tokens)s::bigint[], %(total_tokens)s::bigint[],
+                     %(cache_read_input_tokens)s::bigint[], %(cache_creation_input_tokens)s::bigint[],
+                     %(cache_creation_input_tokens_above_1hr)s::bigint[], %(input_cost)s::float8[], %(output_cost)s::float8[],
+                     %(total_cost)s::float8[], %(generation)s::int[])
+ON CONFLICT (request_id) DO NOTHING
+
+-- name: update_traces
+UPDATE trace_info t
+SET timestamp_ms = u.timestamp_ms, execution_time_ms = u.execution_time_ms, status = u.status,
+    request_preview = u.request_preview, response_preview = u.response_preview, trace_name = u.trace_name,
+    session_id = u.session_id, input_tokens = u.input_tokens, output_tokens = u.output_tokens, total_tokens = u.total_tokens,
+    cache_read_input_tokens = u.cache_read_input_tokens, cache_creation_input_tokens = u.cache_creation_input_tokens,
+    cache_creation_input_tokens_above_1hr = u.cache_creation_input_tokens_above_1hr,
+    input_cost = u.input_cost, output_cost = u.output_cost, total_cost = u.total_cost,
+    db_payload_generation = t.db_payload_generation + u.generation
+FROM unnest(%(request_id)s::text[], %(timestamp_ms)s::bigint[], %(execution_time_ms)s::bigint[], %(status)s::text[],
+            %(request_preview)s::text[], %(response_preview)s::text[], %(trace_name)s::text[], %(session_id)s::text[],
+            %(input_tokens)s::bigint[], %(output_tokens)s::bigint[], %(total_tokens)s::bigint[],
+            %(cache_read_input_tokens)s::bigint[], %(cache_creation_input_tokens)s::bigint[],
+            %(cache_creation_input_tokens_above_1hr)s::bigint[], %(input_cost)s::float8[], %(output_cost)s::float8[],
+            %(total_cost)s::float8[], %(generation)s::int[])
+     AS u (request_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview, trace_name, session_id,
+           input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+           cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost, generation)
+WHERE t.request_id = u.request_id
+
+-- name: move_assessments
+UPDATE assessments a
+SET trace_timestamp_ms = u.timestamp_ms
+FROM unnest(%(request_id)s::text[], %(timestamp_ms)s::bigint[]) AS u (request_id, timestamp_ms)
+WHERE a.trace_id = u.request_id
+
+-- name: copy_spans
+-- Spans of traces created in this very transaction: nobody else can have written them.
+COPY spans (trace_id, experiment_id, span_id, parent_span_id, name, type, status, start_time_unix_nano, end_time_unix_nano,
+            content, input_cost, output_cost, total_cost, model_name, model_provider)
+FROM STDIN (FORMAT BINARY)
+
+-- name: upsert_spans
+INSERT INTO spans (trace_id, experiment_id, span_id, parent_span_id, name, type, status, start_time_unix_nano,
+                   end_time_unix_nano, content, input_cost, output_cost, total_cost, model_name, model_provider)
+SELECT * FROM unnest(%(trace_id)s::text[], %(experiment_id)s::int[], %(span_id)s::text[], %(parent_span_id)s::text[],
+                     %(name)s::text[], %(type)s::text[], %(status)s::text[], %(start_time_unix_nano)s::bigint[],
+                     %(end_time_unix_nano)s::bigint[], %(content)s::text[], %(input_cost)s::float8[],
+                     %(output_cost)s::float8[], %(total_cost)s::float8[], %(model_name)s::text[], %(model_provider)s::text[])
+ON CONFLICT (trace_id, span_id) DO UPDATE
+SET experiment_id = excluded.experiment_id, parent_span_id = excluded.parent_span_id, name = excluded.name,
+    type = excluded.type, status = excluded.status, start_time_unix_nano = excluded.start_time_unix_nano,
+    end_time_unix_nano = excluded.end_time_unix_nano, content = excluded.content, input_cost = excluded.input_cost,
+    output_cost = excluded.output_cost, total_cost = excluded.total_cost, model_name = excluded.model_name,
+    model_provider = excluded.model_provider
+
+-- name: copy_tags
+COPY trace_tags (request_id, key, value) FROM STDIN (FORMAT BINARY)
+
+-- name: upsert_tags
+-- A tag that is there already with this value is left alone.
+INSERT INTO trace_tags AS t (request_id, key, value)
+SELECT * FROM unnest(%(request_id)s::text[], %(key)s::text[], %(value)s::text[])
+ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
+WHERE t.value IS DISTINCT FROM excluded.value
+
+-- name: add_users
+INSERT INTO trace_request_metadata (request_id, key, value)
+SELECT request_id, 'mlflow.trace.user', value FROM unnest(%(request_id)s::text[], %(value)s::text[]) AS u (request_id, value)
+ON CONFLICT (key, request_id) DO NOTHING
+
+-- name: link_runs
+INSERT INTO entity_associations (association_id, source_type, source_id, destination_type, destination_id, created_time)
+SELECT association_id, 'trace', trace_id, 'run', run_id, %(now_ms)s
+FROM unnest(%(association_id)s::text[], %(trace_id)s::text[], %(run_id)s::text[]) AS u (association_id, trace_id, run_id)
+ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING
