@@ -85,7 +85,7 @@ class Config(BaseSettings):
         4096 * MIB, ge=MIB, description="Most bytes that the disk queue holds; over it: 503 with `Retry-After`."
     )
     batch_max_bytes: int = Field(
-        8 * MIB,
+        2 * MIB,
         ge=1024,
         description="Most bytes that the worker claims from the queue for one write (always at least one request).",
     )

@@ -1,6 +1,7 @@
 """The composition root of `serve`: settings → queue, database, pipeline, worker, and the ASGI application over them."""
 
 import errno
+import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -51,6 +52,10 @@ def build(config: Config, database_url: str) -> Headrace:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # The way of a span makes many objects and no cycles: with Python's defaults the collector's walks over them took
+        # 40 % of the writer's time (28 against 48 µs a span).
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         worker.start()
         yield
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.

@@ -1,13 +1,16 @@
-"""The other side of the queue: claim → write → settle, in one thread, off the event loop.
+"""The other side of the queue: claim → translate → write → settle, off the event loop.
 
-`export_once()` is the whole of it. What Postgres cannot take now is kept and tried again; what it can never take is
-bisected down to the span, which goes to `headrace.dead_letter`, and the rest is written.
+`export_once()` is the whole of it; the running worker translates one batch ahead. What Postgres cannot take now is kept and
+tried again; what it can never take is bisected down to the span, which goes to `headrace.dead_letter`, and the rest is
+written.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -24,6 +27,22 @@ from app.queue import envelope_pb2 as pb
 from app.telemetry import SPANS_WRITTEN, VISIBLE_SECONDS, WRITE_RETRIES, WRITE_SECONDS, log
 
 _IDLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Translated:
+    """Deliveries, and what the writer made of them."""
+
+    deliveries: Sequence[Delivery]
+    rows: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What was claimed at once, translated already if all went well."""
+
+    items: Sequence[Item]
+    translated: _Translated | None
 
 
 class Worker:
@@ -60,42 +79,73 @@ class Worker:
 
     def export_once(self, timeout: float = _IDLE_SECONDS) -> int:
         """Takes one batch all the way; returns the number of requests that it settled."""
-        items = self._queue.claim(self._batch_max_bytes, timeout)
-        if items and self._deliver(items):
-            self._queue.settle(items)
-            return len(items)
-        return 0
+        return self._finish(self._claim(timeout))
 
     def _run(self) -> None:
-        self._deliver([])  # opens the writer, which imports MLflow, before the first batch asks for it
-        while not self._stop.is_set():
-            try:
-                self.export_once()
-            except HeadraceError as error:  # the queue's disk cannot be read
-                log.error("worker cannot read the queue", error=str(error))
-                self._stop.wait(_IDLE_SECONDS)
+        self._finish(None)  # opens the writer, which imports MLflow, before the first batch asks for it
+        with ThreadPoolExecutor(1, "headrace-translate") as ahead:
+            # While Postgres works on one batch, the next one is translated.
+            following = ahead.submit(self._claim, _IDLE_SECONDS)
+            while not self._stop.is_set():
+                batch = following.result()
+                following = ahead.submit(self._claim, _IDLE_SECONDS)
+                self._finish(batch)
 
-    def _deliver(self, items: Sequence[Item]) -> bool:
-        """Writes a batch, however long Postgres is away. False: stopped before that."""
+    def _claim(self, timeout: float) -> "_Batch | None":
+        """The next batch, translated if that can be done now."""
+        try:
+            items = self._queue.claim(self._batch_max_bytes, timeout)
+        except HeadraceError as error:
+            log.error("worker cannot read the queue", error=str(error))
+            self._stop.wait(_IDLE_SECONDS)
+            return None
+        return _Batch(items, self._translate(items)) if items else None
+
+    def _translate(self, items: Sequence[Item]) -> "_Translated | None":
+        """None where anything at all stands in the way: `_write_or_bury` goes through it item by item then."""
+        if self._writer is None:
+            return None
+        try:
+            deliveries = [self._resolve(Delivery.from_envelope(item.envelope)) for item in items]
+            return _Translated(deliveries, self._writer.translate(deliveries))
+        except Exception:
+            return None
+
+    def _finish(self, batch: "_Batch | None") -> int:
+        """Writes a batch, however long Postgres is away, and settles it. 0: there was none, or we were stopped before that."""
         for attempt in attempts(self._stop):
             try:
-                self._write_or_bury(items)
+                self._open()
+                if batch is not None:
+                    self._write_or_bury(batch)
             except Exception as error:  # whatever it is, the batch was acknowledged: keep it, and keep the worker alive
                 WRITE_RETRIES.inc()
                 if attempt == 0:
                     foreseen = isinstance(error, DatabaseUnavailable | StartError)
-                    log.warning("write waits", error=str(error), requests=len(items), exc_info=None if foreseen else error)
+                    log.warning("write waits", error=str(error), exc_info=None if foreseen else error)
                 continue
             if attempt:
-                log.info("write succeeded again", attempts=attempt + 1, requests=len(items))
-            return True
-        return False
+                log.info("write succeeded again", attempts=attempt + 1)
+            if batch is None:
+                return 0
+            self._queue.settle(batch.items)
+            return len(batch.items)
+        return 0
 
-    def _write_or_bury(self, items: Sequence[Item]) -> None:
+    def _open(self) -> Writer:
         if self._writer is None:
             self._writer = self._open_writer(self._database)
+        return self._writer
+
+    def _write_or_bury(self, batch: "_Batch") -> None:
+        if batch.translated is not None:
+            try:
+                self._commit(batch.translated)
+                return
+            except PermanentExportError:
+                pass  # something in it cannot be written: find out what
         deliveries = []
-        for item in items:
+        for item in batch.items:
             try:
                 deliveries.append(Delivery.from_envelope(item.envelope))
             except (DecodeError, ValueError) as error:
@@ -104,10 +154,10 @@ class Worker:
 
     def _write(self, deliveries: Sequence[Delivery]) -> None:
         """Writes all, or halves until the culprit stands alone."""
-        if not deliveries or self._writer is None:
+        if not deliveries:
             return
         try:
-            self._write_batch(self._writer, deliveries)
+            self._write_all(deliveries)
         except PermanentExportError as error:
             if len(deliveries) > 1:
                 middle = len(deliveries) // 2
@@ -121,18 +171,27 @@ class Worker:
             for part in parts:
                 self._write(part)
 
-    def _write_batch(self, writer: Writer, deliveries: Sequence[Delivery]) -> None:
-        resolved = [self._resolve(delivery) for delivery in deliveries]
-        started = time.perf_counter()
+    def _write_all(self, deliveries: Sequence[Delivery]) -> None:
         try:
-            writer.write(resolved)
+            resolved = [self._resolve(delivery) for delivery in deliveries]
+            translated = _Translated(resolved, self._open().translate(resolved))
         except HeadraceError:
             raise
         except Exception as error:  # a fault of ours, or of MLflow's translators: it must cost one span, not the worker
             raise PermanentExportError(f"{type(error).__name__}: {error}") from error
+        self._commit(translated)
+
+    def _commit(self, batch: "_Translated") -> None:
+        started = time.perf_counter()
+        try:
+            self._open().write(batch.rows)
+        except HeadraceError:
+            raise
+        except Exception as error:  # as in _write_all
+            raise PermanentExportError(f"{type(error).__name__}: {error}") from error
         WRITE_SECONDS.observe(time.perf_counter() - started)
         now = time.time_ns()
-        for delivery in resolved:
+        for delivery in batch.deliveries:
             SPANS_WRITTEN.inc(len(spans_of(delivery.request)))
             VISIBLE_SECONDS.observe(max(0, now - delivery.received_unix_nano) / 1e9)
 

@@ -63,6 +63,9 @@ class FailingWriter:
         self.written: list[str] = []
         self.calls = 0
 
+    def translate(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        return deliveries
+
     def write(self, deliveries: Sequence[Delivery]) -> None:
         self.calls += 1
         if self.away:

@@ -6,7 +6,7 @@ through MLflow's own store, for any other that the installed MLflow knows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -46,8 +46,11 @@ class Delivery:
 class Writer(Protocol):
     """Writes synchronously: returns once the rows are committed. Idempotent: any batch, any number of times."""
 
-    def write(self, deliveries: Sequence[Delivery]) -> None:
-        """Writes these requests, in this order. Every destination has its `experiment_id`.
+    def translate(self, deliveries: Sequence[Delivery]) -> Any:
+        """These requests, in this order, as `write` wants them. Pure; every destination has its `experiment_id`."""
+
+    def write(self, translated: Any) -> None:
+        """Writes what `translate` made.
 
         Raises:
             DatabaseUnavailable: the same call may succeed later. PermanentExportError: it never will.

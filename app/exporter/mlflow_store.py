@@ -30,9 +30,13 @@ class MlflowStoreWriter:
         self._database = database
         self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
 
-    def write(self, deliveries: Sequence[Delivery]) -> None:
+    def translate(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """See `Writer.translate`: MLflow's store translates as it writes."""
+        return deliveries
+
+    def write(self, translated: Sequence[Delivery]) -> None:
         """See `Writer.write`. Each request is its own transaction; a second write of it changes nothing."""
-        for delivery in deliveries:
+        for delivery in translated:
             for experiment_id in sorted({destination.experiment_id for destination in delivery.destinations}):
                 spans = _mlflow_spans(delivery, experiment_id)
                 if not spans:

@@ -10,6 +10,7 @@ Source: mlflow/entities/span.py `Span.from_otel_proto`, `Span.to_dict`; mlflow/s
 
 import json
 from base64 import b64encode
+from binascii import b2a_base64 as base64
 from collections import Counter
 from functools import lru_cache
 from json.encoder import encode_basestring as quote
@@ -44,6 +45,7 @@ _MAX_SESSION = 250
 _MAX_TRACE_NAME = 4096
 _MAX_USER = 8000
 _MAX_TYPE = 500
+_MAYBE_JSON = ('"\\', '"{', '"[', '" ')
 _JSON_STARTS = ('"', "{", "[", " ", "\t", "\n", "\r")
 """What a text begins with that is itself the JSON of a string, an object or an array (or that may, after blanks)."""
 
@@ -79,20 +81,28 @@ def to_parts(delivery: Delivery, repaired: Repairs) -> list[TracePart]:
 
 
 def _add_span(part: TracePart, span: Span, context: _Context) -> None:
-    row, attributes = to_row(part.trace_id, span, context.service, context.repaired)
+    row, attributes, plain = to_row(part.trace_id, span, context.service, context.repaired)
     if row.span_id in part.spans:
         context.repaired["duplicate_span"] += 1
     part.spans[row.span_id] = row
-    part.nodes[row.span_id] = to_node(row.span_id, row.parent_span_id, attributes)
+    part.nodes[row.span_id] = (
+        Node(row.span_id, row.parent_span_id, None, None) if plain else to_node(row.span_id, row.parent_span_id, attributes)
+    )
     if part.resource_tags is None:
         part.resource_tags = context.tags
-    if row.parent_span_id is None:
+    if row.parent_span_id is None and not plain:
         _read_root(part, attributes, context.repaired)
     if part.session_id is None:
-        session = attributes.get("session.id") or attributes.get("gen_ai.conversation.id")
+        session = _stored(attributes, "session.id", plain) or _stored(attributes, "gen_ai.conversation.id", plain)
         part.session_id = _cut(_unquoted(session), _MAX_SESSION, "session_id_cut", context.repaired) if session else None
-    if part.user_id is None and (user := attributes.get("user.id")):
+    if part.user_id is None and (user := _stored(attributes, "user.id", plain)):
         part.user_id = _cut(_unquoted(user), _MAX_USER, "user_id_cut", context.repaired)
+
+
+def _stored(attributes: dict[str, Any], key: str, plain: bool) -> Any:
+    """An attribute as it is stored; those of a plain span are sanitized only on their way into the content."""
+    value = attributes.get(key)
+    return _sanitized(value) if plain and value is not None and value.startswith(_MAYBE_JSON) else value
 
 
 def to_node(span_id: str, parent_id: str | None, attributes: dict[str, Any]) -> Node:
@@ -121,59 +131,83 @@ def _read_root(part: TracePart, attributes: dict[str, Any], repaired: Repairs) -
             part.trace_tags[name] = storable(text, repaired)
 
 
-def to_row(trace_id: str, span: Span, service: str | None, repaired: Repairs) -> tuple[SpanRow, dict[str, Any]]:
-    """One span → its row, and its attributes as MLflow stores them (values dumped as JSON).
+def to_row(trace_id: str, span: Span, service: str | None, repaired: Repairs) -> tuple[SpanRow, dict[str, Any], bool]:
+    """One span → its row, its attributes as MLflow stores them (values dumped as JSON), and whether it is a plain one.
 
-    `service` is the name of a service that MLflow knows; it goes onto root spans.
+    A plain span has no attribute and no event that a translator or MLflow itself reads. `service` is the name of a service
+    that MLflow knows; it goes onto root spans.
     """
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != _NO_PARENT else None
-    attributes = {pair.key: _dump(pair.value) for pair in span.attributes}
-    asked = asks(tuple(attributes)) or any(event.name in EVENTS for event in span.events)
+    attributes: dict[str, Any] = {pair.key: _dump(pair.value) for pair in span.attributes}
+    plain = not asks(tuple(attributes)) and not (span.events and any(event.name in EVENTS for event in span.events))
     attributes[_REQUEST_ID] = f'"{trace_id}"'
     if service and parent_id is None:
         attributes["service.name"] = quote(service)
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
-    span_type = None
-    if asked:
-        span_type = _type(span)
-        content = _span_dict(span, attributes, status_name)
-        try:
-            content = translate(content)
-        except Exception:  # MLflow would reject the whole request: the span is stored as it came
-            repaired["translation_failed"] += 1
-        attributes = content["attributes"]
-        text = json.dumps(content, default=str, ensure_ascii=False)
-    else:
-        attributes = {key: _sanitized(value) for key, value in attributes.items()}
+    if plain:
+        columns = _NO_COLUMNS
         text = _content(span, attributes, status_name)
-    cost = to_object(attributes.get("mlflow.llm.cost")) or {}
+    else:
+        attributes, text = _translate(span, attributes, status_name, repaired)
+        columns = _columns(span, attributes, repaired)
     row = SpanRow(
         trace_id,
         span.span_id.hex(),
         parent_id,
         storable(span.name, repaired),
-        span_type and _cut(span_type, _MAX_TYPE, "span_type_cut", repaired),
+        columns[0],
         status,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
         _encodable(text, repaired),
+        *columns[1:],
+    )
+    return row, attributes, plain
+
+
+_Columns = tuple[str | None, float | None, float | None, float | None, str | None, str | None]
+_NO_COLUMNS: _Columns = (None,) * 6
+
+
+def _translate(span: Span, attributes: dict[str, Any], status_name: str, repaired: Repairs) -> tuple[dict[str, Any], str]:
+    """The attributes as MLflow's translation leaves them, and the text of the whole."""
+    content = _span_dict(span, attributes, status_name)
+    try:
+        content = translate(content)
+    except Exception:  # MLflow would reject the whole request: the span is stored as it came
+        repaired["translation_failed"] += 1
+    return content["attributes"], _dumps(content)
+
+
+def _columns(span: Span, attributes: dict[str, Any], repaired: Repairs) -> _Columns:
+    """type, input_cost, output_cost, total_cost, model_name, model_provider."""
+    span_type = _type(span)
+    cost = to_object(attributes.get("mlflow.llm.cost")) or {}
+    return (
+        span_type and _cut(span_type, _MAX_TYPE, "span_type_cut", repaired),
         finite_float_or_none(cost.get("input_cost")),
         finite_float_or_none(cost.get("output_cost")),
         finite_float_or_none(cost.get("total_cost")),
         _dimension(attributes.get("mlflow.llm.model"), repaired),
         _dimension(attributes.get("mlflow.llm.provider"), repaired),
     )
-    return row, attributes
 
 
 def _content(span: Span, attributes: dict[str, str], status_name: str) -> str:
-    """`json.dumps` of `_span_dict`, for attributes that are all texts."""
-    pairs = ", ".join([f"{quote(key)}: {quote(value)}" for key, value in attributes.items()])
-    parent = f'"{b64encode(span.parent_span_id).decode()}"' if span.parent_span_id.strip(b"\0") else "null"
-    message = quote(span.status.message) if status_name == "STATUS_CODE_ERROR" else '""'
+    """`json.dumps` of `_span_dict`, after `sanitize_attributes`, for attributes that are all texts."""
+    pairs = ", ".join(
+        [
+            f"{quote(key)}: {quote(_sanitized(value) if value.startswith(_MAYBE_JSON) else value)}"
+            for key, value in attributes.items()
+        ]
+    )
+    parent_id, status = span.parent_span_id, span.status
+    parent = f'"{base64(parent_id, newline=False).decode()}"' if parent_id and parent_id != _NO_PARENT else "null"
+    message = quote(status.message) if status_name == "STATUS_CODE_ERROR" else '""'
     return (
-        f'{{"trace_id": "{b64encode(span.trace_id).decode()}", "span_id": "{b64encode(span.span_id).decode()}", '
+        f'{{"trace_id": "{base64(span.trace_id, newline=False).decode()}", '
+        f'"span_id": "{base64(span.span_id, newline=False).decode()}", '
         f'"parent_span_id": {parent}, "name": {quote(span.name)}, "start_time_unix_nano": {span.start_time_unix_nano}, '
         f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {_dumps(_events(span)) if span.events else "[]"}, '
         f'"status": {{"code": "{status_name}", "message": {message}}}, "attributes": {{{pairs}}}, '
@@ -220,9 +254,9 @@ def _links(span: Span) -> list[dict[str, Any]]:
 
 def _dump(value: AnyValue) -> str:
     """MLflow's `dump_span_attribute_value` of an attribute's value."""
+    if text := value.string_value:  # by far the most, and cheaper to ask for than which kind it is
+        return quote(text)
     kind = value.WhichOneof("value")
-    if kind == "string_value":
-        return quote(value.string_value)
     if kind == "int_value":
         return str(value.int_value)
     if kind == "bool_value":
@@ -236,8 +270,6 @@ def _dumps(value: Any) -> str:
 
 def _sanitized(dumped: str) -> str:
     """MLflow's `sanitize_attributes` for one value: the JSON of a text that is itself JSON loses its outer layer."""
-    if dumped[0] != '"' or not dumped.startswith(('"\\', '"{', '"[', '" ')):
-        return dumped
     text: str = json.loads(dumped)
     if text.startswith(_JSON_STARTS):
         try:

@@ -62,20 +62,23 @@ class BulkWriter:
         self._database = database
         self._artifact_roots: dict[int, str] = {}
 
-    def write(self, deliveries: Sequence[Delivery]) -> None:
-        """See `Writer.write`. One transaction."""
+    def translate(self, deliveries: Sequence[Delivery]) -> Sequence[TracePart]:
+        """See `Writer.translate`."""
         repaired: Counter[str] = Counter()
         parts = [part for delivery in deliveries for part in to_parts(delivery, repaired)]
-        for _ in range(_RACES):
-            try:
-                self._write_parts(parts)
-                break
-            except _Race:
-                continue
-        else:
-            raise PermanentExportError("Its traces are created again and again by somebody else.")
         for rule, count in repaired.items():
             SPANS_REPAIRED.labels(rule).inc(count)
+        return parts
+
+    def write(self, translated: Sequence[TracePart]) -> None:
+        """See `Writer.write`. One transaction."""
+        for _ in range(_RACES):
+            try:
+                self._write_parts(translated)
+                return
+            except _Race:
+                continue
+        raise PermanentExportError("Its traces are created again and again by somebody else.")
 
     def _write_parts(self, parts: Sequence[TracePart]) -> None:
         with self._database.begin() as connection:

@@ -3,6 +3,7 @@
 `disk.py` is the one that ships. Items are opaque bytes (a serialized `headrace.v1.Envelope`, see proto/).
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,7 +40,7 @@ class Queue(Protocol):
     def claim(self, max_bytes: int, timeout: float) -> list[Item]:
         """The oldest unclaimed items, up to `max_bytes` but at least one; empty when none came within `timeout` s."""
 
-    def settle(self, items: list[Item]) -> None:
+    def settle(self, items: Sequence[Item]) -> None:
         """Forgets these items: they are written, or dead-lettered."""
 
     def size(self) -> Size:

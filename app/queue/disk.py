@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -99,7 +99,7 @@ class DiskQueue:
         self._claimed_up_to = items[-1].id if items else self._committed_up_to
         return items
 
-    def settle(self, items: list[Item]) -> None:
+    def settle(self, items: Sequence[Item]) -> None:
         """See `Queue.settle`."""
         with self._wakeup:
             self._settled.extend(items)
