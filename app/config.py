@@ -70,6 +70,11 @@ class Config(BaseSettings):
         description='JSON list of rules, first match wins: `[{"match": {"service.name": "shop-*"}, "experiment": '
         '"shop"}]`. Globs on resource attributes.',
     )
+    enrich: bool = Field(
+        True,
+        description="Make plain OpenTelemetry traces readable in MLflow: span types, a trace name, previews, each span's kind, "
+        "scope and service. `false`: exactly the rows that MLflow's own `/v1/traces` writes.",
+    )
     max_body_bytes: int = Field(
         64 * MIB,
         ge=1024,

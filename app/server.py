@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 import uvicorn
@@ -48,7 +49,7 @@ def build(config: Config, database_url: str) -> Headrace:
     database = Database(database_url)
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
     pipeline = Pipeline(config, queue, experiments, database)
-    worker = Worker(config, queue, database, experiments, open_writer)
+    worker = Worker(config, queue, database, experiments, partial(open_writer, enrich=config.enrich))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

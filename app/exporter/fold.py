@@ -49,6 +49,9 @@ def apply(trace: Trace, part: TracePart) -> None:
         _apply_root(trace, part)
     if part.trace_name is not None:
         trace.trace_name = part.trace_name
+    trace.trace_name = part.root_name if trace.trace_name is None else trace.trace_name
+    trace.request_preview = part.root_request if trace.request_preview is None else trace.request_preview
+    trace.response_preview = part.root_response if trace.response_preview is None else trace.response_preview
     others = [] if first else [node for node in trace.nodes.values() if node.span_id not in part.nodes]
     if usage and not (finalized and any(value is not None for value in trace.tokens)):
         usage = _usage([*part.nodes.values(), *others]) if others else usage

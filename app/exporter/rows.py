@@ -58,6 +58,10 @@ class TracePart:
     nodes: dict[str, Node] = field(default_factory=dict)
     root_inputs: Any = None
     root_outputs: Any = None
+    root_name: str | None = None
+    root_request: str | None = None
+    root_response: str | None = None
+    """Of enrichment: the trace's name and previews where the root span gives none. None where it is off."""
     session_id: str | None = None
     user_id: str | None = None
     resource_tags: dict[str, str] | None = None

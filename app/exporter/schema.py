@@ -21,8 +21,10 @@ REVISIONS = frozenset({"dc11669786a5"})
 """The Alembic revisions of MLflow's schema that the bulk writer knows: 3.17."""
 
 
-def open_writer(database: Database) -> Writer:
+def open_writer(database: Database, enrich: bool = True) -> Writer:
     """Checks the schema and returns the writer that fits it. Imports MLflow: takes about two seconds the first time.
+
+    `enrich`: whether it adds what `enrich.py` says (MLflow's own store never does).
 
     Raises:
         StartError, DatabaseUnavailable: as `check`.
@@ -31,7 +33,7 @@ def open_writer(database: Database) -> Writer:
     if revision in REVISIONS:
         from app.exporter.writer import BulkWriter
 
-        return BulkWriter(database)
+        return BulkWriter(database, enrich)
     log.warning("unknown MLflow schema revision: writing through MLflow's own store, many times slower", revision=revision)
     from app.exporter.mlflow_store import MlflowStoreWriter
 

@@ -25,6 +25,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from opentelemetry.sdk.resources import Resource
 
 from app.exporter import Delivery
+from app.exporter.enrich import add_attributes, request_preview, response_preview, shared_attributes
 from app.exporter.genai import EVENTS, asks, translate
 from app.exporter.rows import Node, SpanRow, TracePart, column_text
 from app.otlp.attributes import to_dict, to_python
@@ -57,10 +58,13 @@ class _Context(NamedTuple):
 
     tags: dict[str, str] | None
     service: str | None
+    """The name of a service that MLflow knows; it goes onto root spans."""
+    added: dict[str, str] | None
+    """What enrichment gives each span; None where it is off."""
     repaired: Repairs
 
 
-def to_parts(delivery: Delivery, repaired: Repairs) -> list[TracePart]:
+def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> list[TracePart]:
     """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
 
     Of a span that comes twice in one request the last stands, in the first one's place. What MLflow would break on is
@@ -68,9 +72,11 @@ def to_parts(delivery: Delivery, repaired: Repairs) -> list[TracePart]:
     """
     parts: dict[tuple[str, str], TracePart] = {}
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
-        context = _Context(_resource_tags(resource_spans.resource, repaired), known_service(resource_spans), repaired)
+        tags, service = _resource_tags(resource_spans.resource, repaired), known_service(resource_spans)
         experiment_id = destination.experiment_id
         for scope in resource_spans.scope_spans:
+            added = shared_attributes(resource_spans, scope) if enrich else None
+            context = _Context(tags, service, added, repaired)
             for span in scope.spans:
                 trace_id = f"tr-{span.trace_id.hex()}"
                 part = parts.get((experiment_id, trace_id))
@@ -81,7 +87,7 @@ def to_parts(delivery: Delivery, repaired: Repairs) -> list[TracePart]:
 
 
 def _add_span(part: TracePart, span: Span, context: _Context) -> None:
-    row, attributes, plain = to_row(part.trace_id, span, context.service, context.repaired)
+    row, attributes, plain = to_row(part.trace_id, span, context)
     if row.span_id in part.spans:
         context.repaired["duplicate_span"] += 1
     part.spans[row.span_id] = row
@@ -90,8 +96,13 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
     )
     if part.resource_tags is None:
         part.resource_tags = context.tags
-    if row.parent_span_id is None and not plain:
-        _read_root(part, attributes, context.repaired)
+    if row.parent_span_id is None:
+        if not plain:
+            _read_root(part, attributes, context.repaired)
+        if context.added is not None:
+            part.root_name = _cut(row.name, _MAX_TRACE_NAME, "trace_name_cut", context.repaired)
+            part.root_request = storable(request_preview(row.name, attributes), Counter())
+            part.root_response = storable(response_preview(span, attributes), Counter())
     if part.session_id is None:
         session = _stored(attributes, "session.id", plain) or _stored(attributes, "gen_ai.conversation.id", plain)
         part.session_id = _cut(_unquoted(session), _MAX_SESSION, "session_id_cut", context.repaired) if session else None
@@ -131,26 +142,32 @@ def _read_root(part: TracePart, attributes: dict[str, Any], repaired: Repairs) -
             part.trace_tags[name] = storable(text, repaired)
 
 
-def to_row(trace_id: str, span: Span, service: str | None, repaired: Repairs) -> tuple[SpanRow, dict[str, Any], bool]:
+def to_row(trace_id: str, span: Span, context: _Context) -> tuple[SpanRow, dict[str, Any], bool]:
     """One span → its row, its attributes as MLflow stores them (values dumped as JSON), and whether it is a plain one.
 
-    A plain span has no attribute and no event that a translator or MLflow itself reads. `service` is the name of a service
-    that MLflow knows; it goes onto root spans.
+    A plain span has no attribute and no event that a translator or MLflow itself reads.
     """
+    repaired = context.repaired
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != _NO_PARENT else None
     attributes: dict[str, Any] = {pair.key: _dump(pair.value) for pair in span.attributes}
     plain = not asks(tuple(attributes)) and not (span.events and any(event.name in EVENTS for event in span.events))
     attributes[_REQUEST_ID] = f'"{trace_id}"'
-    if service and parent_id is None:
-        attributes["service.name"] = quote(service)
+    if context.service and parent_id is None:
+        attributes["service.name"] = quote(context.service)
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     if plain:
         columns = _NO_COLUMNS
+        if context.added is not None:
+            add_attributes(attributes, span, context.added)
         text = _content(span, attributes, status_name)
     else:
-        attributes, text = _translate(span, attributes, status_name, repaired)
-        columns = _columns(span, attributes, repaired)
+        content = _translated(span, attributes, status_name, repaired)
+        attributes = content["attributes"]
+        columns = _columns(span, attributes, context)
+        if context.added is not None:
+            add_attributes(attributes, span, context.added)
+        text = _dumps(content)
     row = SpanRow(
         trace_id,
         span.span_id.hex(),
@@ -170,19 +187,22 @@ _Columns = tuple[str | None, float | None, float | None, float | None, str | Non
 _NO_COLUMNS: _Columns = (None,) * 6
 
 
-def _translate(span: Span, attributes: dict[str, Any], status_name: str, repaired: Repairs) -> tuple[dict[str, Any], str]:
-    """The attributes as MLflow's translation leaves them, and the text of the whole."""
+def _translated(span: Span, attributes: dict[str, Any], status_name: str, repaired: Repairs) -> dict[str, Any]:
+    """The span as MLflow's translation leaves it."""
     content = _span_dict(span, attributes, status_name)
     try:
-        content = translate(content)
+        return translate(content)
     except Exception:  # MLflow would reject the whole request: the span is stored as it came
         repaired["translation_failed"] += 1
-    return content["attributes"], _dumps(content)
+        return content
 
 
-def _columns(span: Span, attributes: dict[str, Any], repaired: Repairs) -> _Columns:
+def _columns(span: Span, attributes: dict[str, Any], context: _Context) -> _Columns:
     """type, input_cost, output_cost, total_cost, model_name, model_provider."""
+    repaired = context.repaired
     span_type = _type(span)
+    if context.added is not None and span_type in (None, "UNKNOWN") and (translated := attributes.get(_SPAN_TYPE)):
+        span_type = _unquoted(translated)  # MLflow leaves the column empty: mlflow#24237
     cost = to_object(attributes.get("mlflow.llm.cost")) or {}
     return (
         span_type and _cut(span_type, _MAX_TYPE, "span_type_cut", repaired),

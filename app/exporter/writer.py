@@ -58,14 +58,15 @@ class _Race(Exception):
 class BulkWriter:
     """A `Writer` for the schema revisions of `schema.REVISIONS`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, enrich: bool = False) -> None:
         self._database = database
+        self._enrich = enrich
         self._artifact_roots: dict[int, str] = {}
 
     def translate(self, deliveries: Sequence[Delivery]) -> Sequence[TracePart]:
         """See `Writer.translate`."""
         repaired: Counter[str] = Counter()
-        parts = [part for delivery in deliveries for part in to_parts(delivery, repaired)]
+        parts = [part for delivery in deliveries for part in to_parts(delivery, repaired, self._enrich)]
         for rule, count in repaired.items():
             SPANS_REPAIRED.labels(rule).inc(count)
         return parts

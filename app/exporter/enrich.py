@@ -1,0 +1,95 @@
+"""What Headrace adds to MLflow's rows unless HEADRACE_ENRICH=false: a plain OpenTelemetry trace can be read at a glance, and what
+OTLP says beside a span's attributes is kept. Pure; no I/O.
+
+Nothing here overwrites what the client sent. Attribute names are OpenTelemetry's own
+(https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp/).
+"""
+
+import json
+from collections.abc import Mapping
+from json.encoder import encode_basestring as quote
+from typing import Any
+
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+_KINDS = ("", '"internal"', '"server"', '"client"', '"producer"', '"consumer"')
+_METHOD = ("http.request.method", "http.method")
+_TARGET = ("http.route", "url.path", "http.target", "url.full", "http.url")
+_HTTP_STATUS = ("http.response.status_code", "http.status_code")
+_DB_OPERATION = ("db.operation.name", "db.operation")
+_DB_TARGET = ("db.collection.name", "db.sql.table")
+_MAX_PREVIEW = 1000
+
+
+def shared_attributes(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> dict[str, str]:
+    """What each span of a scope is given (values dumped as JSON): its own service, the scope's name and version."""
+    added = {}
+    for pair in resource_spans.resource.attributes:
+        if pair.key == "service.name" and pair.value.string_value:
+            added["service.name"] = quote(pair.value.string_value)
+    if scope_spans.scope.name:
+        added["otel.scope.name"] = quote(scope_spans.scope.name)
+    if scope_spans.scope.version:
+        added["otel.scope.version"] = quote(scope_spans.scope.version)
+    return added
+
+
+def add_attributes(attributes: dict[str, Any], span: Span, shared: Mapping[str, str]) -> None:
+    """Adds what `shared_attributes` says, and the span's kind, trace state and dropped counts."""
+    for key, value in shared.items():
+        attributes.setdefault(key, value)
+    if 0 < span.kind < len(_KINDS):
+        attributes.setdefault("span.kind", _KINDS[span.kind])
+    if span.trace_state:
+        attributes.setdefault("otel.trace_state", quote(span.trace_state))
+    for name in ("dropped_attributes_count", "dropped_events_count", "dropped_links_count"):
+        if count := getattr(span, name):
+            attributes.setdefault(f"otel.{name}", str(count))
+
+
+def request_preview(name: str, attributes: Mapping[str, Any]) -> str:
+    """A root span in a few words: `POST /checkout`, `SELECT orders`, or its name."""
+    if method := _first(attributes, _METHOD):
+        target = _first(attributes, _TARGET)
+        return _cut(f"{method} {target}" if target else name if method in name else f"{method} {name}")
+    if summary := _first(attributes, ("db.query.summary",)):
+        return _cut(summary)
+    if operation := _first(attributes, _DB_OPERATION):
+        target = _first(attributes, _DB_TARGET)
+        return _cut(f"{operation} {target}" if target else name)
+    return _cut(name)
+
+
+def response_preview(span: Span, attributes: Mapping[str, Any]) -> str:
+    """How a root span ended: `ERROR: <message>`, the HTTP status, or `OK`."""
+    if span.status.code == 2:
+        message = span.status.message or _exception(span) or _first(attributes, ("error.type", *_HTTP_STATUS))
+        return _cut(f"ERROR: {message}" if message else "ERROR")
+    return _first(attributes, _HTTP_STATUS) or "OK"
+
+
+def _exception(span: Span) -> str:
+    """The last exception that the span recorded."""
+    for event in reversed(span.events):
+        if event.name == "exception":
+            found = {pair.key: pair.value.string_value for pair in event.attributes}
+            parts = (found.get("exception.type", ""), found.get("exception.message", ""))
+            return ": ".join(part for part in parts if part)
+    return ""
+
+
+def _first(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """The first of these attributes that is there, as text."""
+    for key in keys:
+        if dumped := attributes.get(key):
+            try:
+                value = json.loads(dumped)
+            except (ValueError, TypeError):
+                value = dumped
+            if text := str(value):
+                return text
+    return ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_PREVIEW else f"{text[: _MAX_PREVIEW - 3]}..."
