@@ -1,5 +1,6 @@
-"""What Headrace adds to MLflow's rows unless HEADRACE_ENRICH=false: a plain OpenTelemetry trace can be read at a glance, and what
-OTLP says beside a span's attributes is kept. Pure; no I/O.
+"""What Headrace adds to MLflow's rows unless HEADRACE_ENRICH=false. Pure; no I/O.
+
+A plain OpenTelemetry trace can be read at a glance, and what OTLP says beside a span's attributes is kept.
 
 Nothing here overwrites what the client sent. Attribute names are OpenTelemetry's own
 (https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp/).

@@ -68,6 +68,8 @@ class TracePart:
     trace_tags: dict[str, str] = field(default_factory=dict)
     trace_name: str | None = None
     run_id: str = ""
+    origins: dict[str, bytes] = field(default_factory=dict)
+    """What its spans came with, by digest; empty where enrichment is off."""
 
     @property
     def start_ms(self) -> int:

@@ -27,6 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from app.exporter import Delivery
 from app.exporter.enrich import add_attributes, request_preview, response_preview, shared_attributes
 from app.exporter.genai import EVENTS, asks, translate
+from app.exporter.origin import Origin, is_exact, origin_of, otlp_note
 from app.exporter.rows import Node, SpanRow, TracePart, column_text
 from app.otlp.attributes import to_dict, to_python
 
@@ -61,6 +62,8 @@ class _Context(NamedTuple):
     """The name of a service that MLflow knows; it goes onto root spans."""
     added: dict[str, str] | None
     """What enrichment gives each span; None where it is off."""
+    origin: Origin | None
+    """What the spans came with; None where enrichment is off."""
     repaired: Repairs
 
 
@@ -76,7 +79,7 @@ def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> lis
         experiment_id = destination.experiment_id
         for scope in resource_spans.scope_spans:
             added = shared_attributes(resource_spans, scope) if enrich else None
-            context = _Context(tags, service, added, repaired)
+            context = _Context(tags, service, added, origin_of(resource_spans, scope) if enrich else None, repaired)
             for span in scope.spans:
                 trace_id = f"tr-{span.trace_id.hex()}"
                 part = parts.get((experiment_id, trace_id))
@@ -96,6 +99,8 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
     )
     if part.resource_tags is None:
         part.resource_tags = context.tags
+    if context.origin is not None:
+        part.origins[context.origin.digest] = context.origin.data
     if row.parent_span_id is None:
         if not plain:
             _read_root(part, attributes, context.repaired)
@@ -104,16 +109,10 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
             part.root_request = storable(request_preview(row.name, attributes), Counter())
             part.root_response = storable(response_preview(span, attributes), Counter())
     if part.session_id is None:
-        session = _stored(attributes, "session.id", plain) or _stored(attributes, "gen_ai.conversation.id", plain)
+        session = attributes.get("session.id") or attributes.get("gen_ai.conversation.id")
         part.session_id = _cut(_unquoted(session), _MAX_SESSION, "session_id_cut", context.repaired) if session else None
-    if part.user_id is None and (user := _stored(attributes, "user.id", plain)):
+    if part.user_id is None and (user := attributes.get("user.id")):
         part.user_id = _cut(_unquoted(user), _MAX_USER, "user_id_cut", context.repaired)
-
-
-def _stored(attributes: dict[str, Any], key: str, plain: bool) -> Any:
-    """An attribute as it is stored; those of a plain span are sanitized only on their way into the content."""
-    value = attributes.get(key)
-    return _sanitized(value) if plain and value is not None and value.startswith(_MAYBE_JSON) else value
 
 
 def to_node(span_id: str, parent_id: str | None, attributes: dict[str, Any]) -> Node:
@@ -147,40 +146,62 @@ def to_row(trace_id: str, span: Span, context: _Context) -> tuple[SpanRow, dict[
 
     A plain span has no attribute and no event that a translator or MLflow itself reads.
     """
-    repaired = context.repaired
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != _NO_PARENT else None
-    attributes: dict[str, Any] = {pair.key: _dump(pair.value) for pair in span.attributes}
-    plain = not asks(tuple(attributes)) and not (span.events and any(event.name in EVENTS for event in span.events))
-    attributes[_REQUEST_ID] = f'"{trace_id}"'
+    sent = {pair.key: _dump(pair.value) for pair in span.attributes}
+    plain = not asks(tuple(sent)) and not (span.events and any(event.name in EVENTS for event in span.events))
+    attributes: dict[str, Any] = sent | {_REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
         attributes["service.name"] = quote(context.service)
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     if plain:
+        for key in [key for key, value in attributes.items() if value.startswith(_MAYBE_JSON)]:
+            attributes[key] = _sanitized(attributes[key])
         columns = _NO_COLUMNS
-        if context.added is not None:
-            add_attributes(attributes, span, context.added)
-        text = _content(span, attributes, status_name)
     else:
-        content = _translated(span, attributes, status_name, repaired)
+        content = _translated(span, attributes, status_name, context.repaired)
         attributes = content["attributes"]
         columns = _columns(span, attributes, context)
-        if context.added is not None:
-            add_attributes(attributes, span, context.added)
-        text = _dumps(content)
+    if context.added is not None:
+        add_attributes(attributes, span, context.added)
+    text = _content(span, attributes, status_name) if plain else _dumps(content)
     row = SpanRow(
         trace_id,
         span.span_id.hex(),
         parent_id,
-        storable(span.name, repaired),
+        storable(span.name, context.repaired),
         columns[0],
         status,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
-        _encodable(text, repaired),
+        _with_note(text, span, sent, attributes, context),
         *columns[1:],
     )
     return row, attributes, plain
+
+
+def _with_note(text: str, span: Span, sent: dict[str, str], attributes: dict[str, Any], context: _Context) -> str:
+    """The content, with what `origin.py` keeps beside it where enrichment is on."""
+    stored = _encodable(text, context.repaired)
+    if context.origin is None:
+        return stored
+    note: dict[str, Any] = {}
+    if added := [key for key in attributes if key not in sent and key != _REQUEST_ID]:
+        note["added"] = added
+    if (request_id := sent.get(_REQUEST_ID)) is not None:
+        note["sent"] = {_REQUEST_ID: request_id}
+    for key, value in sent.items():
+        if (now := attributes.get(key)) is not value and now != value:
+            if value.startswith(_MAYBE_JSON) and _sanitized(value) == now:
+                note.setdefault("texts", []).append(key)
+            else:
+                note.setdefault("sent", {})[key] = value
+    exact = stored is text and len(sent) == len(span.attributes) and all(_is_exact(pair.value) for pair in span.attributes)
+    return f'{stored[:-1]}, "otlp": {otlp_note(span, context.origin, note, exact)}}}'
+
+
+def _is_exact(value: AnyValue) -> bool:
+    return bool(value.string_value) or is_exact(value)
 
 
 _Columns = tuple[str | None, float | None, float | None, float | None, str | None, str | None]
@@ -215,13 +236,8 @@ def _columns(span: Span, attributes: dict[str, Any], context: _Context) -> _Colu
 
 
 def _content(span: Span, attributes: dict[str, str], status_name: str) -> str:
-    """`json.dumps` of `_span_dict`, after `sanitize_attributes`, for attributes that are all texts."""
-    pairs = ", ".join(
-        [
-            f"{quote(key)}: {quote(_sanitized(value) if value.startswith(_MAYBE_JSON) else value)}"
-            for key, value in attributes.items()
-        ]
-    )
+    """`json.dumps` of `_span_dict`, for attributes that are all texts."""
+    pairs = ", ".join([f"{quote(key)}: {quote(value)}" for key, value in attributes.items()])
     parent_id, status = span.parent_span_id, span.status
     parent = f'"{base64(parent_id, newline=False).decode()}"' if parent_id and parent_id != _NO_PARENT else "null"
     message = quote(status.message) if status_name == "STATUS_CODE_ERROR" else '""'

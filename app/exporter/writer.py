@@ -32,6 +32,7 @@ from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED
 
 _MAX_RUN_ID = 36
 _RACES = 10
+_MAX_ORIGINS = 100_000
 
 _SPAN_TYPES = ["text", "int4", *["text"] * 5, "int8", "int8", "text", *["float8"] * 3, "text", "text"]
 
@@ -62,6 +63,7 @@ class BulkWriter:
         self._database = database
         self._enrich = enrich
         self._artifact_roots: dict[int, str] = {}
+        self._origins_stored: set[str] = set()
 
     def translate(self, deliveries: Sequence[Delivery]) -> Sequence[TracePart]:
         """See `Writer.translate`."""
@@ -96,6 +98,16 @@ class BulkWriter:
                 _write_tags(cursor, new, old)
                 _write_users(cursor, traces)
                 _link_runs(cursor, traces)
+                origins = {digest: data for part in parts for digest, data in part.origins.items()}
+                self._add_origins(cursor, origins)
+        self._origins_stored |= origins.keys()
+
+    def _add_origins(self, cursor: Rows, origins: dict[str, bytes]) -> None:
+        """Resources and scopes that this writer has not stored yet; the same few come with every request."""
+        if len(self._origins_stored) > _MAX_ORIGINS:
+            self._origins_stored.clear()
+        if new := sorted(origins.keys() - self._origins_stored):
+            cursor.execute(_SQL["add_origins"], {"digest": new, "origin": [origins[digest] for digest in new]})
 
     def _fold(self, cursor: Rows, parts: Sequence[TracePart]) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""

@@ -26,6 +26,11 @@ PREVIEWS: dict[str, tuple[Any, Any]] = {
         {"messages": [{"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "look"}]}]},
         {"output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "seen"}]}]},
     ),
+    "text parts": (
+        {"messages": [{"role": "user", "content": [5, "a part that is text", "another"]}]},
+        {"messages": [{"role": "assistant", "content": [{"type": "text"}, {"type": "text", "text": "second"}]}]},
+    ),
+    "a number for text": (CHAT_IN, {"messages": [{"role": "assistant", "content": [{"type": "text", "text": 5}]}]}),
     "responses": (
         {"input": [{"role": "user", "content": "in"}], "model": "gpt-4o"},
         {"output": [{"role": "x", "content": "y"}]},
@@ -61,7 +66,7 @@ def concepts() -> Iterator[Scenario]:
     yield from (_previews(), _late_previews(), _client(), _client_over_otlp(), _models(), _odd_usage(), _odd_cost())
     yield from _rollups()
     yield from (_usage_resent(), _usage_by_far_parts())
-    yield from (_sessions(), _late_sessions(), _users(), _tags(), _tag_collisions(), _known_services())
+    yield from (_sessions(), _late_sessions(), _users(), _tags(), _location_tag(), _tag_collisions(), _known_services())
     yield from (_runs(), _runs_again(), _run_of_100_traces(), _run_of_many_traces(), _deleted_experiment())
     yield from (_begun(name) for name in SEEDED)
 
@@ -120,6 +125,8 @@ def _client() -> Scenario:
     draft.send(draft.span("own type", "answer", {"mlflow.spanType": "MY_TYPE", "openinference.span.kind": "LLM"}))
     draft.send(draft.span("no type", "answer", {"mlflow.spanType": "", "openinference.span.kind": "LLM"}))
     draft.send(draft.span("null type", "answer", {"mlflow.spanType": None, "openinference.span.kind": "TOOL"}))
+    types: tuple[Any, ...] = (7, 1.5, True, ["LLM"], [1, 2], [], "LLM " * 100, "ü", '"LLM"')  # Postgres casts what is no text
+    draft.send(*(draft.span(f"type {i}", "answer", {"mlflow.spanType": kind}) for i, kind in enumerate(types)))
     draft.send(draft.span("false request id", "answer", {"mlflow.traceRequestId": "tr-" + "0" * 32}))
     return draft.done()
 
@@ -141,6 +148,7 @@ def _models() -> Scenario:
         *(("gpt-4o", "openai"), ("gpt-4o", "OpenAI"), ("gpt-4o", ""), ("gpt-4o", "nobody"), ("openai/gpt-4o-mini", "")),
         *(("claude-sonnet-4-5", "anthropic"), ("gemini-2.5-pro", "gcp.gemini"), ("text-embedding-3-small", "openai")),
         *(("no-such-model", "openai"), ("gateway:/mine", ""), ("endpoints:/mine", ""), ("databricks-claude-sonnet-4-5", "")),
+        *(("codestral-latest", ""), ("codestral-latest", "codestral"), ("dall-e-3", "")),  # free, or without a price, somewhere
         *(("m" * 600, "p" * 600), ("ü🌍", "ü"), ("", "openai"), ("12", "34"), ("{}", "[]")),
     ]
     calls = [genai(model, provider, 1000 + number, 100) for number, (model, provider) in enumerate(models)]
@@ -323,7 +331,12 @@ def _tags() -> Scenario:
     draft.send(
         *(draft.span("root", attrs={"mlflow.traceTag.mlflow.traceName": n}, trace=f"name {i}") for i, n in enumerate(names))
     )
-    draft.send(draft.span("root", attrs={"mlflow.traceTag.mlflow.trace.spansLocation": "ELSEWHERE"}, trace="location"))
+    return draft.done()
+
+
+def _location_tag() -> Scenario:
+    draft = Draft("a tag that says the spans are elsewhere")
+    draft.send(draft.span("root", attrs={"mlflow.traceTag.mlflow.trace.spansLocation": "ELSEWHERE"}))
     return draft.done()
 
 

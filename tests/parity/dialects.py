@@ -276,6 +276,7 @@ DIALECTS: dict[str, list[tuple[str, Attributes]]] = {
         ("function_tool", {"lk.function_tool.name": "clock", "lk.function_tool.arguments": "{}"}),
         ("agent_turn", {"lk.generation_id": "g", "lk.instructions": "Be brief", "lk.user_input": "Hi"}),
         ("tts_request", {"lk.tts.streaming": True, "lk.input_text": "Noon."}),
+        ("llm_node", {"gen_ai.operation.name": "CHAT", "lk.function_tool.id": "t"}),
         ("vad", {"lk.vad": 1, "lk.response.function_calls": "[]"}),
     ],
     "Laminar": [

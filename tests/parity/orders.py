@@ -36,7 +36,7 @@ def orders() -> Iterator[Scenario]:
     """All of them."""
     yield from _arrivals()
     yield from _batches()
-    yield from (_resent(), _resent_in_part(), _far_duplicates())
+    yield from (_resent(), _resent_in_part(), _far_duplicates(), _far_duplicates_that_count(), _cycles(), _self_parents())
     for name, (first, second) in UPDATES.items():
         yield _update(f"updated: {name}", first, second)
     yield from (_two_roots(), _times(), _moves(), _interleaved(), _one_by_one())
@@ -97,6 +97,38 @@ def _far_duplicates() -> Scenario:
     draft = Draft("the same span twice in a request, over 100 spans apart")
     between = [draft.span(str(i), "root", at=i) for i in range(120)]
     draft.send(draft.span("root"), draft.span("twice", "root", {"n": 1}, at=1), *between, draft.span("twice", "root", {"n": 2}))
+    return draft.done()
+
+
+def _far_duplicates_that_count() -> Scenario:
+    """What MLflow derives of a whole trace sees both of them."""
+    draft = Draft("the same span twice in a request, both counted")
+    usage = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 20}
+    between = [draft.span(str(i), "root", at=i) for i in range(120)]
+    late = draft.span("twice", "root", {**usage, "user.id": "late"}, at=200, ms=1)
+    draft.send(draft.span("root"), draft.span("twice", "root", {**usage, "user.id": "u"}, at=-50, ms=5000), *between, late)
+    return draft.done()
+
+
+def _cycles() -> Scenario:
+    """Parents in a ring, in one request and over several, with usage and a root beside it."""
+    draft = Draft("parent cycles")
+    usage = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 20}
+    draft.send(draft.span("a", "b", usage), draft.span("b", "a"), draft.span("below", "a", usage))
+    for trace in ("apart", "with a root"):
+        draft.send(draft.span("a", "b", usage, trace=trace))
+        draft.send(draft.span("b", "a", usage, trace=trace))
+    draft.send(draft.span("root", trace="with a root"), draft.span("child", "root", usage, trace="with a root"))
+    draft.send(draft.span("a", "c", trace="three"), draft.span("b", "a", trace="three"), draft.span("c", "b", trace="three"))
+    return draft.done()
+
+
+def _self_parents() -> Scenario:
+    draft = Draft("spans that are their own parents")
+    usage = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 20, "input.value": "in"}
+    draft.send(draft.span("a", "a"), draft.span("b", "a"))
+    draft.send(draft.span("a", "a", usage, trace="with usage"))
+    draft.send(draft.span("a", "a", usage, trace="with usage"), draft.span("b", "a", usage, trace="with usage"))
     return draft.done()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
-from conftest import Launcher, Running, free_port, rows, wait_until
+from conftest import Launcher, Running, free_port, rows
 
 from app.config import load
 from app.local import MlflowServer
@@ -69,8 +69,8 @@ def headrace_road(directory: Path, url: str, scenarios: Sequence[Scenario], pile
                     for exchange in scenario.exchanges:
                         _send(client, scenario, exchange, road)
                         if not piled:
-                            _drain(client, running, scenario.name)
-            _drain(client, running, "the end")
+                            _drain(client, running, scenario.name, 30)
+            _drain(client, running, "the end", 120)
             road.seconds = time.perf_counter() - started
     finally:
         launcher.stop_all()
@@ -90,12 +90,13 @@ def _post(client: httpx.Client, exchange: Exchange) -> httpx.Response:
     return client.post("/v1/traces", content=exchange.request.SerializeToString(), headers=headers)
 
 
-def _drain(client: httpx.Client, running: Running, name: str) -> None:
-    def drained() -> bool:
-        return int(client.get("/readyz").json()["queue"]["requests"]) == 0
-
-    if not drained():
-        wait_until(drained, 90, f"written up to {name}; the log ends with: {running.log.read_text()[-3000:]}")
+def _drain(client: httpx.Client, running: Running, name: str, seconds: float) -> None:
+    """Returns when all is written; asks more often than `wait_until`, as it is called for each request."""
+    deadline = time.monotonic() + seconds
+    while int(client.get("/readyz").json()["queue"]["requests"]):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{name} is not written; the log ends with: {running.log.read_text()[-3000:]}")
+        time.sleep(0.003)
 
 
 @contextmanager

@@ -9,17 +9,12 @@ import psycopg
 import pytest
 
 from app.local import EmbeddedPostgres
-from parity.compare import Difference, diff, explain, scenario_of
+from parity.compare import diff, explain, not_found, unknown
 from parity.conftest import COMPARED
-from parity.corpus import Scenario, corpus, mlflow_breaks
+from parity.corpus import Scenario, corpus, mlflow_breaks, names_of
 from parity.databases import MLFLOW_SETTINGS, seed
 from parity.roads import Road, headrace_road, mlflow_road
 from parity.shapes import DIMENSIONS, pairwise
-
-KNOWN_DIFFERENCES: dict[tuple[str, str, str], str] = {
-    ("101 traces of a run in one request", "entity_associations", "*"): "MLflow links none where there are over a hundred",
-}
-"""(scenario, table, column) → why it cannot be avoided, or is better so. The test fails for each that is no difference."""
 
 MODES = ("each request written before the next is sent", "all requests piled up")
 
@@ -93,15 +88,11 @@ def test_headrace_stores_every_scenario(roads: dict[str, Road], mode: str) -> No
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_row_is_what_mlflow_would_have_written(roads: dict[str, Road], scenarios: list[Scenario], mode: str) -> None:
-    names = {trace_id: scenario.name for scenario in scenarios for trace_id in scenario.trace_ids}
-
-    def known(difference: Difference) -> tuple[str, str, str]:
-        return scenario_of(difference, names), difference.table, difference.column
-
+    names = names_of(scenarios)
     differences = diff(roads["MLflow"].rows, roads[mode].rows)
-    if unknown := [difference for difference in differences if known(difference) not in KNOWN_DIFFERENCES]:
-        pytest.fail(explain(unknown, names), pytrace=False)
-    assert KNOWN_DIFFERENCES.keys() - {known(difference) for difference in differences} == set()
+    if found := unknown(differences, names):
+        pytest.fail(explain(found, names), pytrace=False)
+    assert not_found(differences, names) == set()
 
 
 def test_mlflow_refuses_what_is_said_to_break_it(roads: dict[str, Road]) -> None:

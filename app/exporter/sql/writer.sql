@@ -123,3 +123,8 @@ INSERT INTO entity_associations (association_id, source_type, source_id, destina
 SELECT association_id, 'trace', trace_id, 'run', run_id, %(now_ms)s
 FROM unnest(%(association_id)s::text[], %(trace_id)s::text[], %(run_id)s::text[]) AS u (association_id, trace_id, run_id)
 ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING
+
+-- name: add_origins
+INSERT INTO headrace.origin (digest, origin)
+SELECT * FROM unnest(%(digest)s::text[], %(origin)s::bytea[])
+ON CONFLICT (digest) DO NOTHING

@@ -1,0 +1,99 @@
+"""What a span's row cannot say of its OTLP, kept beside it, so that `readback` gives back exactly what was sent. Pure; no I/O.
+
+`spans.content` gets one more key, `"otlp"`, which MLflow does not read:
+
+    origin   which resource and scope the span came with: the digest of a row of `headrace.origin`
+    kind, flags     of the span, where they are not 0
+    texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
+    added    attributes that were not sent: MLflow's translation and our enrichment made them
+    sent     attributes whose value MLflow replaced, as they were sent
+    span     the whole span, in base64, where the above does not suffice (bytes, keys that come twice, and the like)
+"""
+
+import hashlib
+import json
+import math
+from base64 import b64encode
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+
+class Origin(NamedTuple):
+    """A resource and a scope, without spans: `data` is a serialized `ResourceSpans` of one empty `ScopeSpans`."""
+
+    digest: str
+    data: bytes
+
+
+def origin_of(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> Origin:
+    """The origin that the spans of this scope share."""
+    scope = ScopeSpans(scope=scope_spans.scope, schema_url=scope_spans.schema_url)
+    if not scope_spans.HasField("scope"):
+        scope.ClearField("scope")
+    message = ResourceSpans(schema_url=resource_spans.schema_url, scope_spans=[scope])
+    if resource_spans.HasField("resource"):
+        message.resource.CopyFrom(resource_spans.resource)
+    return _origin(message.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=1024)
+def _origin(data: bytes) -> Origin:
+    return Origin(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
+
+
+def otlp_note(span: Span, origin: Origin, note: dict[str, Any], exact: bool) -> str:
+    """The JSON of `"otlp"`. `exact`: whether the content holds the span's attributes, given the note's further keys."""
+    if not (exact and _rest_is_exact(span)):
+        return f'{{"origin": "{origin.digest}", "span": "{b64encode(span.SerializeToString()).decode()}"}}'
+    kind = f', "kind": {span.kind}' if span.kind else ""
+    flags = f', "flags": {span.flags}' if span.flags else ""
+    more = f", {json.dumps(note, ensure_ascii=False)[1:-1]}" if note else ""
+    return f'{{"origin": "{origin.digest}"{kind}{flags}{more}}}'
+
+
+def is_exact(value: AnyValue) -> bool:
+    """Whether a value comes back the same from JSON: no bytes, no key twice, and numbers that are."""
+    kind = value.WhichOneof("value")
+    if kind == "bytes_value":
+        return False
+    if kind == "double_value":
+        return math.isfinite(value.double_value)
+    if kind == "array_value":
+        return all(is_exact(item) for item in value.array_value.values)
+    if kind == "kvlist_value":
+        return attributes_are_exact(value.kvlist_value.values)
+    return kind in (None, "string_value", "int_value", "bool_value")
+
+
+def attributes_are_exact(pairs: Iterable[KeyValue]) -> bool:
+    """The same of attributes."""
+    keys = set()
+    for pair in pairs:
+        if pair.key in keys or not is_exact(pair.value):
+            return False
+        keys.add(pair.key)
+    return True
+
+
+def _rest_is_exact(span: Span) -> bool:
+    """Whether all but the attributes, the kind and the flags comes back the same from the content."""
+    if span.trace_state or span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count:
+        return False
+    if (span.status.message and span.status.code != 2) or not 0 <= span.status.code <= 2:
+        return False
+    if span.parent_span_id and not any(span.parent_span_id):
+        return False
+    if span.events and not all(_is_plain(event) for event in span.events):
+        return False
+    return not span.links or all(
+        len(link.trace_id) == 16 and len(link.span_id) == 8 and not link.trace_state and not link.flags and _is_plain(link)
+        for link in span.links
+    )
+
+
+def _is_plain(part: Any) -> bool:
+    return not part.dropped_attributes_count and attributes_are_exact(part.attributes)

@@ -1,0 +1,65 @@
+"""OTLP → stored → OTLP gives back what was sent, for the whole parity corpus: nothing of it is lost."""
+
+from conftest import rows
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from parity.corpus import corpus
+
+from app.database import Database
+from app.exporter import Delivery
+from app.exporter.readback import digests, to_traces_data
+from app.exporter.writer import BulkWriter
+from app.processor.validate import validate
+from app.queue import envelope_pb2 as pb
+
+Key = tuple[bytes, bytes]
+Sent = dict[Key, tuple[bytes, bytes]]
+
+
+def normal(span: Span) -> bytes:
+    """Serialized, an empty Status or AnyValue (which says the same as none) left out."""
+    copy = Span.FromString(span.SerializeToString())
+    if not copy.status.code and not copy.status.message:
+        copy.ClearField("status")
+    for pairs in (copy.attributes, *(part.attributes for part in [*copy.events, *copy.links])):
+        for pair in pairs:
+            pair.value.SetInParent()
+    return copy.SerializeToString(deterministic=True)
+
+
+def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
+    """Each span, by its ids: (resource and scope, span). Of one that comes twice the last stands, as in the tables."""
+    found: Sent = {}
+    for resource_spans in data.resource_spans:
+        for scope in resource_spans.scope_spans:
+            origin = b"|".join(
+                (
+                    resource_spans.resource.SerializeToString(deterministic=True),
+                    resource_spans.schema_url.encode(),
+                    scope.scope.SerializeToString(deterministic=True),
+                    scope.schema_url.encode(),
+                )
+            )
+            found |= {(span.trace_id, span.span_id): (origin, normal(span)) for span in scope.spans}
+    return found
+
+
+def test_nothing_of_the_corpus_is_lost(database: Database, database_url: str) -> None:
+    writer = BulkWriter(database, enrich=True)
+    sent: Sent = {}
+    deliveries = []
+    for scenario in corpus():
+        for exchange in scenario.exchanges:
+            request = ExportTraceServiceRequest.FromString(exchange.request.SerializeToString())
+            validate(request)
+            sent |= by_span(request)
+            destinations = tuple(pb.Destination(experiment_id="0") for _ in request.resource_spans)
+            deliveries.append(Delivery(request, destinations, "", 0, ""))
+    writer.write(writer.translate(deliveries))
+    contents = [row["content"] for row in rows(database_url, "SELECT content FROM spans")]
+    stored = rows(database_url, "SELECT digest, origin FROM headrace.origin WHERE digest = ANY (%s)", list(digests(contents)))
+    read = by_span(to_traces_data(contents, {row["digest"]: row["origin"] for row in stored}))
+    assert len(sent) > 5000
+    assert read.keys() == sent.keys()
+    lost = {key: (Span.FromString(sent[key][1]), Span.FromString(read[key][1])) for key in sent if read[key] != sent[key]}
+    assert lost == {}
