@@ -19,8 +19,8 @@ from mlflow.store.tracking.utils.trace_analytics import (
 from mlflow.tracing.utils import SpanAggregationNode, aggregate_cost_from_span_nodes, aggregate_usage_from_span_nodes
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 
-from app.exporter.rows import Node, Trace, TracePart, column_text
-from app.exporter.translate import SPANS_LOCATION, storable
+from app.exporter.rows import Node, Root, Trace, TracePart, column_text
+from app.exporter.translate import SPANS_LOCATION, smaller, storable
 
 TRACKING_STORE = "TRACKING_STORE"
 
@@ -29,46 +29,106 @@ _TOKEN_KEYS = tuple(TOKEN_COLUMN_BY_KEY)
 _COST_KEYS = tuple(COST_COLUMN_BY_KEY)
 
 
-def create(part: TracePart) -> Trace:
+def create(part: TracePart, enrich: bool = False) -> Trace:
     """A trace that nobody knew before, from the first of its parts."""
     trace = Trace(part.trace_id, part.experiment_id, part.start_ms, None, part.root_status or "IN_PROGRESS", created=True)
-    apply(trace, part)
+    trace.movable = enrich and part.implicit
+    apply(trace, part, enrich)
     return trace
 
 
-def apply(trace: Trace, part: TracePart) -> None:
-    """Adds one request's part to the trace."""
+def apply(trace: Trace, part: TracePart, enrich: bool = False) -> None:
+    """Adds one request's part to the trace. With `enrich` the result does not depend on the order of the parts."""
     first = trace.created and trace.generation == 0
     trace.generation += 1
     usage, cost = _usage(part.nodes.values()), _cost(part.nodes.values())
     # As MLflow: it looks for the mark of a finished trace only where the request has totals or a session.
-    finalized = trace.finalized and bool(usage or cost or part.session_id)
+    finalized = trace.finalized and (enrich or bool(usage or cost or part.session_id))
     if not finalized:
         _extend(trace, part.start_ms, part.end_ms)
-    if part.root_status is not None:
-        _apply_root(trace, part)
-    if part.trace_name is not None:
-        trace.trace_name = part.trace_name
-    trace.trace_name = part.root_name if trace.trace_name is None else trace.trace_name
-    trace.request_preview = part.root_request if trace.request_preview is None else trace.request_preview
-    trace.response_preview = part.root_response if trace.response_preview is None else trace.response_preview
+    if part.run_id and part.root_status is not None:
+        trace.run_ids.add(part.run_id)
+    trace.tags[SPANS_LOCATION] = TRACKING_STORE
+    if enrich:
+        decide(trace, part)
+    else:
+        _apply_in_order(trace, part)
     others = [] if first else [node for node in trace.nodes.values() if node.span_id not in part.nodes]
-    if usage and not (finalized and any(value is not None for value in trace.tokens)):
-        usage = _usage([*part.nodes.values(), *others]) if others else usage
-        trace.tokens = _merged(trace.tokens, [token_count_or_none(usage.get(key)) for key in _TOKEN_KEYS])
-    if cost and not (finalized and any(value is not None for value in trace.costs)):
-        cost = _cost([*part.nodes.values(), *others]) if others else cost
-        trace.costs = _merged(trace.costs, [finite_float_or_none(cost.get(key)) for key in _COST_KEYS])
-    trace.session_id = trace.session_id if trace.session_id is not None else part.session_id or None
-    trace.user_id = trace.user_id if trace.user_id is not None else part.user_id or None
-    trace.tags |= {SPANS_LOCATION: TRACKING_STORE} | (part.resource_tags or {}) | part.trace_tags
+    _add_totals(trace, part, [*part.nodes.values(), *others], finalized, enrich)
     trace.spans |= part.spans
     trace.nodes |= part.nodes
 
 
-def needs_stored_nodes(part: TracePart) -> bool:
+def needs_stored_nodes(trace: Trace, part: TracePart, enrich: bool) -> bool:
     """Whether totals over the whole tree have to be computed anew when this part comes to a trace that exists."""
+    if enrich and any(value is not None for value in (*trace.tokens, *trace.costs)):
+        return True
     return any(node.usage is not None or node.cost is not None for node in part.nodes.values())
+
+
+def decide(trace: Trace, part: TracePart) -> None:
+    """Where spans say different things of their trace, its root decides; of the others the smallest value stands.
+
+    MLflow takes what comes first, or last, so that the same spans give other traces in another order.
+    """
+    root = part.root
+    if root is not None and (trace.root is None or root[:2] <= trace.root[:2]):
+        _take_root(trace, root)
+        if trace.movable:
+            trace.moved = trace.experiment_id != part.experiment_id
+            trace.experiment_id = part.experiment_id
+            trace.movable = False
+    decided = trace.root.tags if trace.root else {}
+    others = part.other_tags if part.root is trace.root or part.root is None else part.other_tags | part.root.tags
+    for key, value in others.items():
+        if key not in decided:
+            known = trace.tags.get(key, trace.stored_tags.get(key))
+            trace.tags[key] = value if known is None else min(known, value)
+    if not (trace.root and trace.root.session_id):
+        trace.session_id = smaller(trace.session_id, part.other_session)
+    if not (trace.root and trace.root.user_id):
+        trace.user_id = smaller(trace.user_id, part.other_user)
+
+
+def _take_root(trace: Trace, root: Root) -> None:
+    """What MLflow's own client has reported of a finished trace stands; all else is the root's to say."""
+    trace.root = root
+    trace.tags |= root.tags
+    if not (trace.finalized and trace.status not in _UNFINISHED):
+        trace.status = root.status
+    if trace.trace_name is None or not trace.finalized:
+        trace.trace_name = root.trace_name or root.name
+    if trace.request_preview is None or not trace.finalized:
+        trace.request_preview = _preview_or(root.inputs, "user", root.request_preview)
+    if trace.response_preview is None or not trace.finalized:
+        trace.response_preview = _preview_or(root.outputs, "assistant", root.response_preview)
+    if root.session_id and (trace.session_id is None or not trace.finalized):
+        trace.session_id = root.session_id
+    trace.user_id = root.user_id or trace.user_id
+
+
+def _apply_in_order(trace: Trace, part: TracePart) -> None:
+    """As MLflow: the first preview, session and user, the last tags."""
+    if part.root_status is not None:
+        _apply_root(trace, part)
+    if part.trace_name is not None:
+        trace.trace_name = part.trace_name
+    trace.session_id = trace.session_id if trace.session_id is not None else part.session_id or None
+    trace.user_id = trace.user_id if trace.user_id is not None else part.user_id or None
+    trace.tags |= (part.resource_tags or {}) | part.trace_tags
+
+
+def _add_totals(trace: Trace, part: TracePart, nodes: list[Node], finalized: bool, enrich: bool) -> None:
+    if enrich:
+        nodes.sort()  # sums of floats depend on their order
+    known_tokens, known_costs = (any(v is not None for v in values) for values in (trace.tokens, trace.costs))
+    usage, cost = _usage(part.nodes.values()), _cost(part.nodes.values())
+    if (usage or (enrich and known_tokens)) and not (finalized and known_tokens):
+        usage = _usage(nodes)
+        trace.tokens = _merged(trace.tokens, [token_count_or_none(usage.get(key)) for key in _TOKEN_KEYS])
+    if (cost or (enrich and known_costs)) and not (finalized and known_costs):
+        cost = _cost(nodes)
+        trace.costs = _merged(trace.costs, [finite_float_or_none(cost.get(key)) for key in _COST_KEYS])
 
 
 def _extend(trace: Trace, start_ms: int, end_ms: int) -> None:
@@ -81,13 +141,18 @@ def _extend(trace: Trace, start_ms: int, end_ms: int) -> None:
 def _apply_root(trace: Trace, part: TracePart) -> None:
     if trace.status in _UNFINISHED and part.root_status:
         trace.status = part.root_status
-    if part.run_id:
-        trace.run_ids.add(part.run_id)
     with suppress(Exception):  # as MLflow: messages of an odd form have no preview
         if trace.request_preview is None and part.root_inputs:
             trace.request_preview = _preview(part.root_inputs, "user")
         if trace.response_preview is None and part.root_outputs:
             trace.response_preview = _preview(part.root_outputs, "assistant")
+
+
+def _preview_or(value: Any, role: str, otherwise: str) -> str:
+    """MLflow's preview of the root's inputs or outputs, or ours where it has none."""
+    with suppress(Exception):
+        return _preview(value, role) or otherwise if value else otherwise
+    return otherwise
 
 
 def _preview(value: Any, role: str) -> str | None:

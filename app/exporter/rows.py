@@ -48,6 +48,23 @@ class Node(NamedTuple):
     cost: dict[str, Any] | None
 
 
+class Root(NamedTuple):
+    """What a trace's root span decides, where enrichment is on. Of several the earliest counts, by start and id."""
+
+    start: int
+    span_id: str
+    status: str
+    inputs: Any
+    outputs: Any
+    name: str
+    request_preview: str
+    response_preview: str
+    trace_name: str | None
+    session_id: str | None
+    user_id: str | None
+    tags: dict[str, str]
+
+
 @dataclass(slots=True)
 class TracePart:
     """What one request says of one trace: `_TraceAggregate` of MLflow's `_log_spans_once`, and the rows."""
@@ -58,10 +75,6 @@ class TracePart:
     nodes: dict[str, Node] = field(default_factory=dict)
     root_inputs: Any = None
     root_outputs: Any = None
-    root_name: str | None = None
-    root_request: str | None = None
-    root_response: str | None = None
-    """Of enrichment: the trace's name and previews where the root span gives none. None where it is off."""
     session_id: str | None = None
     user_id: str | None = None
     resource_tags: dict[str, str] | None = None
@@ -69,7 +82,14 @@ class TracePart:
     trace_name: str | None = None
     run_id: str = ""
     origins: dict[str, bytes] = field(default_factory=dict)
-    """What its spans came with, by digest; empty where enrichment is off."""
+    """From here on only where enrichment is on. What its spans came with, by digest."""
+    implicit: bool = False
+    """Whether a rule or the default chose the experiment, so that the root span's may take its place."""
+    root: Root | None = None
+    other_tags: dict[str, str] = field(default_factory=dict)
+    other_session: str | None = None
+    other_user: str | None = None
+    """Of the spans that are not the root: of values that differ the smallest, whatever comes first."""
 
     @property
     def start_ms(self) -> int:
@@ -113,12 +133,21 @@ class Trace:
     moved_to_ms: int | None = None
     """The new timestamp, where an existing trace turned out to have begun earlier."""
     tags: dict[str, str] = field(default_factory=dict)
+    """To be written."""
     user_id: str | None = None
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     """Of earlier requests, for the totals; those in Postgres are added when a total needs them."""
-    user_stored: bool = False
+    user_stored: str | None = None
     run_ids: set[str] = field(default_factory=set)
+    root: Root | None = None
+    """From here on only where enrichment is on."""
+    stored_tags: dict[str, str] = field(default_factory=dict)
+    movable: bool = False
+    """Its experiment was chosen implicitly, and its root has not come."""
+    was_movable: bool = False
+    moved: bool = False
+    """The root's experiment took the place of the one in which it stands in Postgres."""
 
 
 def column_text(value: Any) -> str:

@@ -28,8 +28,9 @@ from app.exporter import Delivery
 from app.exporter.enrich import add_attributes, request_preview, response_preview, shared_attributes
 from app.exporter.genai import EVENTS, asks, translate
 from app.exporter.origin import Origin, is_exact, origin_of, otlp_note
-from app.exporter.rows import Node, SpanRow, TracePart, column_text
+from app.exporter.rows import Node, Root, SpanRow, TracePart, column_text
 from app.otlp.attributes import to_dict, to_python
+from app.queue import envelope_pb2 as pb
 
 KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
 """The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""
@@ -77,6 +78,7 @@ def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> lis
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
         tags, service = _resource_tags(resource_spans.resource, repaired), known_service(resource_spans)
         experiment_id = destination.experiment_id
+        implicit = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:
             added = shared_attributes(resource_spans, scope) if enrich else None
             context = _Context(tags, service, added, origin_of(resource_spans, scope) if enrich else None, repaired)
@@ -85,6 +87,7 @@ def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> lis
                 part = parts.get((experiment_id, trace_id))
                 if part is None:
                     part = parts[experiment_id, trace_id] = TracePart(trace_id, int(experiment_id), run_id=delivery.run_id)
+                    part.implicit = implicit
                 _add_span(part, span, context)
     return list(parts.values())
 
@@ -101,18 +104,54 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
         part.resource_tags = context.tags
     if context.origin is not None:
         part.origins[context.origin.digest] = context.origin.data
-    if row.parent_span_id is None:
-        if not plain:
-            _read_root(part, attributes, context.repaired)
-        if context.added is not None:
-            part.root_name = _cut(row.name, _MAX_TRACE_NAME, "trace_name_cut", context.repaired)
-            part.root_request = storable(request_preview(row.name, attributes), Counter())
-            part.root_response = storable(response_preview(span, attributes), Counter())
-    if part.session_id is None:
-        session = attributes.get("session.id") or attributes.get("gen_ai.conversation.id")
-        part.session_id = _cut(_unquoted(session), _MAX_SESSION, "session_id_cut", context.repaired) if session else None
-    if part.user_id is None and (user := attributes.get("user.id")):
-        part.user_id = _cut(_unquoted(user), _MAX_USER, "user_id_cut", context.repaired)
+    if row.parent_span_id is None and not plain:
+        _read_root(part, attributes, context.repaired)
+    session, user = _session_and_user(attributes, context.repaired)
+    part.session_id = session if part.session_id is None else part.session_id
+    part.user_id = user if part.user_id is None else part.user_id
+    if context.origin is not None:
+        part.origins[context.origin.digest] = context.origin.data
+        _gather(part, span, row, attributes, context)
+
+
+def _session_and_user(attributes: dict[str, Any], repaired: Repairs) -> tuple[str | None, str | None]:
+    session = attributes.get("session.id") or attributes.get("gen_ai.conversation.id")
+    user = attributes.get("user.id")
+    return (
+        _cut(_unquoted(session), _MAX_SESSION, "session_id_cut", repaired) if session else None,
+        _cut(_unquoted(user), _MAX_USER, "user_id_cut", repaired) if user else None,
+    )
+
+
+def _gather(part: TracePart, span: Span, row: SpanRow, attributes: dict[str, Any], context: _Context) -> None:
+    """For enrichment: what the root says, and what the other spans say, apart."""
+    session, user = _session_and_user(attributes, Counter())
+    if row.parent_span_id is not None:
+        for key, value in (context.tags or {}).items():
+            part.other_tags[key] = min(value, part.other_tags.get(key, value))
+        part.other_session = smaller(part.other_session, session)
+        part.other_user = smaller(part.other_user, user)
+    elif part.root is None or (row.start_time_unix_nano, row.span_id) <= part.root[:2]:
+        tags, trace_name = root_tags(attributes, Counter())
+        part.root = Root(
+            row.start_time_unix_nano,
+            row.span_id,
+            "ERROR" if row.status == "ERROR" else "OK",
+            attributes.get("mlflow.spanInputs"),
+            attributes.get("mlflow.spanOutputs"),
+            row.name[:_MAX_TRACE_NAME],
+            storable(request_preview(row.name, attributes), Counter()),
+            storable(response_preview(span, attributes), Counter()),
+            trace_name,
+            session or None,
+            user or None,
+            (context.tags or {}) | tags,
+        )
+
+
+def smaller(one: str | None, other: str | None) -> str | None:
+    """The smaller of two values that are there: the choice that does not depend on which came first."""
+    return min(filter(None, (one, other)), default=None)
 
 
 def to_node(span_id: str, parent_id: str | None, attributes: dict[str, Any]) -> Node:
@@ -125,9 +164,17 @@ def to_node(span_id: str, parent_id: str | None, attributes: dict[str, Any]) -> 
 
 
 def _read_root(part: TracePart, attributes: dict[str, Any], repaired: Repairs) -> None:
-    """Inputs, outputs and the tags `mlflow.traceTag.*`, which MLflow's SDK puts on the root span."""
     part.root_inputs = attributes.get("mlflow.spanInputs")
     part.root_outputs = attributes.get("mlflow.spanOutputs")
+    tags, trace_name = root_tags(attributes, repaired)
+    part.trace_tags |= tags
+    part.trace_name = part.trace_name if trace_name is None else trace_name
+
+
+def root_tags(attributes: dict[str, Any], repaired: Repairs) -> tuple[dict[str, str], str | None]:
+    """The trace's tags and name that MLflow's SDK puts on the root span, as `mlflow.traceTag.*`."""
+    tags: dict[str, str] = {}
+    trace_name = None
     for key, value in attributes.items():
         if not key.startswith(_TAG_PREFIX) or not _is_tag_key(name := key[len(_TAG_PREFIX) :]):
             continue
@@ -136,9 +183,10 @@ def _read_root(part: TracePart, attributes: dict[str, Any], repaired: Repairs) -
             continue
         text = str(_unquoted(value))[:MAX_TRACE_TAG_VAL_LENGTH]
         if name == _TRACE_NAME:
-            part.trace_name = _cut(text, _MAX_TRACE_NAME, "trace_name_cut", repaired)
+            trace_name = _cut(text, _MAX_TRACE_NAME, "trace_name_cut", repaired)
         else:
-            part.trace_tags[name] = storable(text, repaired)
+            tags[name] = storable(text, repaired)
+    return tags, trace_name
 
 
 def to_row(trace_id: str, span: Span, context: _Context) -> tuple[SpanRow, dict[str, Any], bool]:
@@ -393,6 +441,15 @@ def _resource_tags(resource: ResourceProto, repaired: Repairs) -> dict[str, str]
     if nul:
         repaired["nul_replaced"] += nul
     return tags
+
+
+def stored_root(span_id: str, start: int, attributes: dict[str, Any], origin: bytes) -> Root:
+    """A root span that is in Postgres already, as far as what it decides must not be overruled by later spans."""
+    resource = ResourceSpans.FromString(origin).resource
+    session, user = _session_and_user(attributes, Counter())
+    tags, trace_name = root_tags(attributes, Counter())
+    all_tags = (_resource_tags(resource, Counter()) or {}) | tags
+    return Root(start, span_id, "", None, None, "", "", "", trace_name, session or None, user or None, all_tags)
 
 
 @lru_cache(maxsize=1024)

@@ -6,6 +6,7 @@ Rows are ordered by key, traces are locked before what hangs on them; the spans 
 copied, as nobody else can have them, and those of one that exists are upserted.
 """
 
+import json
 import time
 import uuid
 from collections import Counter
@@ -27,7 +28,7 @@ from app.errors import PermanentExportError
 from app.exporter import Delivery
 from app.exporter.fold import TRACKING_STORE, apply, create, needs_stored_nodes
 from app.exporter.rows import COST_COLUMNS, TOKEN_COLUMNS, SpanRow, Trace, TracePart
-from app.exporter.translate import SPANS_LOCATION, to_node, to_object, to_parts
+from app.exporter.translate import SPANS_LOCATION, stored_root, to_node, to_object, to_parts
 from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED
 
 _MAX_RUN_ID = 36
@@ -92,12 +93,13 @@ class BulkWriter:
                 traces = self._fold(cursor, parts)
                 new = [trace for trace in traces if trace.created]
                 old = [trace for trace in traces if not trace.created]
-                self._add_artifact_locations(cursor, new)
+                self._add_artifact_locations(cursor, [trace for trace in traces if trace.created or trace.moved])
                 _write_traces(cursor, new, old)
                 _write_spans(cursor, new, old)
                 _write_tags(cursor, new, old)
                 _write_users(cursor, traces)
                 _link_runs(cursor, traces)
+                _keep_movable(cursor, traces)
                 origins = {digest: data for part in parts for digest, data in part.origins.items()}
                 self._add_origins(cursor, origins)
         self._origins_stored |= origins.keys()
@@ -112,12 +114,16 @@ class BulkWriter:
     def _fold(self, cursor: Rows, parts: Sequence[TracePart]) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
         traces = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
-        _read_nodes(cursor, sorted({p.trace_id for p in parts if p.trace_id in traces and needs_stored_nodes(p)}), traces)
+        if self._enrich and traces:
+            _read_roots(cursor, traces)
+        stored = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
+        need = {part.trace_id for trace, part in stored if needs_stored_nodes(trace, part, self._enrich)}
+        _read_nodes(cursor, sorted(need), traces)
         for part in parts:
             if trace := traces.get(part.trace_id):
-                apply(trace, part)
+                apply(trace, part, self._enrich)
             else:
-                traces[part.trace_id] = create(part)
+                traces[part.trace_id] = create(part, self._enrich)
         return [traces[trace_id] for trace_id in sorted(traces)]
 
     def _add_artifact_locations(self, cursor: Rows, traces: Iterable[Trace]) -> None:
@@ -130,7 +136,8 @@ class BulkWriter:
                 raise PermanentExportError(f"MLflow has no experiment with id {trace.experiment_id}.")
             root, mark, query = self._artifact_roots[trace.experiment_id].partition("?")
             location = f"{root.rstrip('/')}/traces/{trace.trace_id}/artifacts{mark}{query}"
-            trace.tags.setdefault("mlflow.artifactLocation", location)
+            if "mlflow.artifactLocation" not in trace.tags:
+                trace.tags["mlflow.artifactLocation"] = location
 
 
 def _rollup_partitions(cursor: Rows, parts: Sequence[TracePart]) -> list[tuple[Any, int, list[int]]]:
@@ -164,15 +171,50 @@ def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, Trace]:
         traces[id_] = Trace(id_, experiment, timestamp, duration, status, request, response, name, session, tokens, costs)
     if traces:
         cursor.execute(_SQL["read_marks"], {"ids": sorted(traces)})
-        for id_, key, value in cursor:
-            if key == SPANS_LOCATION and value != TRACKING_STORE:
-                raise PermanentExportError(f"The spans of trace {id_} are not in the tracking store any more ({value}).")
-            if key == "mlflow.trace.infoFinalized":
-                traces[id_].finalized = True
-            elif key == "mlflow.trace.user":
-                traces[id_].user_id = value
-                traces[id_].user_stored = True
+        for kind, id_, key, value in cursor:
+            _mark(traces[id_], kind, key, value)
     return traces
+
+
+def _mark(trace: Trace, kind: str, key: str, value: str) -> None:
+    """One row of `read_marks`."""
+    if kind == "tag":
+        trace.stored_tags[key] = value
+        if key == SPANS_LOCATION and value != TRACKING_STORE:
+            raise PermanentExportError(f"The spans of trace {trace.trace_id} are not in the tracking store any more ({value}).")
+    elif kind == "movable":
+        trace.movable = trace.was_movable = True
+    elif key == "mlflow.trace.infoFinalized":
+        trace.finalized = True
+    else:
+        trace.user_id = trace.user_stored = value
+
+
+def _read_roots(cursor: Rows, traces: dict[str, Trace]) -> None:
+    """What the root spans that are there already have decided."""
+    cursor.execute(_SQL["read_roots"], {"ids": sorted(traces)})
+    found = [(trace_id, span_id, start, json.loads(content)) for trace_id, span_id, start, content in cursor]
+    digests = {content["otlp"]["origin"] for *_, content in found if "otlp" in content}
+    cursor.execute(_SQL["read_origins"], {"digests": sorted(digests)})
+    origins = {digest: bytes(data) for digest, data in cursor}
+    for trace_id, span_id, start, content in found:
+        origin = origins.get(content.get("otlp", {}).get("origin", ""), b"")
+        root = stored_root(span_id, start, content.get("attributes") or {}, origin)
+        trace = traces[trace_id]
+        if trace.root is None or root[:2] < trace.root[:2]:
+            trace.root = root
+
+
+def _keep_movable(cursor: Rows, traces: list[Trace]) -> None:
+    """Remembers the traces whose root may yet move them, and forgets those whose root has come."""
+    if movable := [trace.trace_id for trace in traces if trace.movable and not trace.was_movable]:
+        cursor.execute(_SQL["add_movable"], {"ids": movable})
+    if settled := [trace.trace_id for trace in traces if trace.was_movable and not trace.movable]:
+        cursor.execute(_SQL["remove_movable"], {"ids": settled})
+    if moved := [trace for trace in traces if trace.moved and not trace.created]:
+        ids, experiments = [trace.trace_id for trace in moved], [trace.experiment_id for trace in moved]
+        for statement in ("move_spans", "move_assessments_to"):
+            cursor.execute(_SQL[statement], {"request_id": ids, "experiment_id": experiments})
 
 
 def _read_nodes(cursor: Rows, trace_ids: list[str], traces: dict[str, Trace]) -> None:
@@ -246,9 +288,9 @@ def _write_tags(cursor: Rows, new: list[Trace], old: list[Trace]) -> None:
 
 
 def _write_users(cursor: Rows, traces: list[Trace]) -> None:
-    if users := [(trace.trace_id, trace.user_id) for trace in traces if trace.user_id and not trace.user_stored]:
+    if users := [(trace.trace_id, trace.user_id) for trace in traces if trace.user_id and trace.user_id != trace.user_stored]:
         ids, names = (list(column) for column in zip(*users, strict=True))
-        cursor.execute(_SQL["add_users"], {"request_id": ids, "value": names})
+        cursor.execute(_SQL["set_users"], {"request_id": ids, "value": names})
 
 
 def _link_runs(cursor: Rows, traces: list[Trace]) -> None:

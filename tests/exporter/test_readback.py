@@ -21,8 +21,8 @@ def normal(span: Span) -> bytes:
     copy = Span.FromString(span.SerializeToString())
     if not copy.status.code and not copy.status.message:
         copy.ClearField("status")
-    for pairs in (copy.attributes, *(part.attributes for part in [*copy.events, *copy.links])):
-        for pair in pairs:
+    for holder in (copy, *copy.events, *copy.links):
+        for pair in holder.attributes:
             pair.value.SetInParent()
     return copy.SerializeToString(deterministic=True)
 

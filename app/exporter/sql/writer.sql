@@ -14,12 +14,20 @@ ORDER BY request_id
 FOR UPDATE
 
 -- name: read_marks
--- What else the fold has to know of them: finished by MLflow's own client, its user, where its spans are.
-SELECT request_id, key, value FROM trace_request_metadata
+-- What else the fold has to know of them: finished by MLflow's own client, its user, its tags, whether its root may move it.
+SELECT 'metadata', request_id, key, value FROM trace_request_metadata
 WHERE request_id = ANY (%(ids)s) AND key IN ('mlflow.trace.infoFinalized', 'mlflow.trace.user')
 UNION ALL
-SELECT request_id, key, value FROM trace_tags
-WHERE request_id = ANY (%(ids)s) AND key = 'mlflow.trace.spansLocation'
+SELECT 'tag', request_id, key, value FROM trace_tags WHERE request_id = ANY (%(ids)s)
+UNION ALL
+SELECT 'movable', trace_id, '', '' FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
+
+-- name: read_roots
+SELECT trace_id, span_id, start_time_unix_nano, content FROM spans
+WHERE trace_id = ANY (%(ids)s) AND parent_span_id IS NULL AND content <> ''
+
+-- name: read_origins
+SELECT digest, origin FROM headrace.origin WHERE digest = ANY (%(digests)s)
 
 -- name: read_nodes
 -- The spans that are there already, for totals over the whole tree; only those with figures need their content.
@@ -59,20 +67,20 @@ ON CONFLICT (request_id) DO NOTHING
 
 -- name: update_traces
 UPDATE trace_info t
-SET timestamp_ms = u.timestamp_ms, execution_time_ms = u.execution_time_ms, status = u.status,
+SET experiment_id = u.experiment_id, timestamp_ms = u.timestamp_ms, execution_time_ms = u.execution_time_ms, status = u.status,
     request_preview = u.request_preview, response_preview = u.response_preview, trace_name = u.trace_name,
     session_id = u.session_id, input_tokens = u.input_tokens, output_tokens = u.output_tokens, total_tokens = u.total_tokens,
     cache_read_input_tokens = u.cache_read_input_tokens, cache_creation_input_tokens = u.cache_creation_input_tokens,
     cache_creation_input_tokens_above_1hr = u.cache_creation_input_tokens_above_1hr,
     input_cost = u.input_cost, output_cost = u.output_cost, total_cost = u.total_cost,
     db_payload_generation = t.db_payload_generation + u.generation
-FROM unnest(%(request_id)s::text[], %(timestamp_ms)s::bigint[], %(execution_time_ms)s::bigint[], %(status)s::text[],
-            %(request_preview)s::text[], %(response_preview)s::text[], %(trace_name)s::text[], %(session_id)s::text[],
+FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[], %(timestamp_ms)s::bigint[],
+            %(execution_time_ms)s::bigint[], %(status)s::text[], %(request_preview)s::text[], %(response_preview)s::text[], %(trace_name)s::text[], %(session_id)s::text[],
             %(input_tokens)s::bigint[], %(output_tokens)s::bigint[], %(total_tokens)s::bigint[],
             %(cache_read_input_tokens)s::bigint[], %(cache_creation_input_tokens)s::bigint[],
             %(cache_creation_input_tokens_above_1hr)s::bigint[], %(input_cost)s::float8[], %(output_cost)s::float8[],
             %(total_cost)s::float8[], %(generation)s::int[])
-     AS u (request_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview, trace_name, session_id,
+     AS u (request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview, trace_name, session_id,
            input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
            cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost, generation)
 WHERE t.request_id = u.request_id
@@ -113,10 +121,10 @@ SELECT * FROM unnest(%(request_id)s::text[], %(key)s::text[], %(value)s::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 WHERE t.value IS DISTINCT FROM excluded.value
 
--- name: add_users
+-- name: set_users
 INSERT INTO trace_request_metadata (request_id, key, value)
 SELECT request_id, 'mlflow.trace.user', value FROM unnest(%(request_id)s::text[], %(value)s::text[]) AS u (request_id, value)
-ON CONFLICT (key, request_id) DO NOTHING
+ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 
 -- name: link_runs
 INSERT INTO entity_associations (association_id, source_type, source_id, destination_type, destination_id, created_time)
@@ -128,3 +136,19 @@ ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHIN
 INSERT INTO headrace.origin (digest, origin)
 SELECT * FROM unnest(%(digest)s::text[], %(origin)s::bytea[])
 ON CONFLICT (digest) DO NOTHING
+
+-- name: add_movable
+INSERT INTO headrace.movable_trace (trace_id) SELECT unnest(%(ids)s::text[]) ON CONFLICT DO NOTHING
+
+-- name: remove_movable
+DELETE FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
+
+-- name: move_spans
+UPDATE spans s SET experiment_id = u.experiment_id
+FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[]) AS u (request_id, experiment_id)
+WHERE s.trace_id = u.request_id
+
+-- name: move_assessments_to
+UPDATE assessments a SET experiment_id = u.experiment_id
+FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[]) AS u (request_id, experiment_id)
+WHERE a.trace_id = u.request_id
