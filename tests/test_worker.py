@@ -200,6 +200,6 @@ def test_halves_keep_resources_scopes_and_destinations() -> None:
 def test_known_service_names_are_mlflow_s() -> None:
     from mlflow.server.otel_api import _KNOWN_SERVICE_NAMES
 
-    from app.exporter.translate import KNOWN_SERVICE_NAMES
+    from app.exporter.tags import KNOWN_SERVICE_NAMES
 
     assert KNOWN_SERVICE_NAMES == _KNOWN_SERVICE_NAMES

@@ -20,7 +20,8 @@ from mlflow.tracing.utils import SpanAggregationNode, aggregate_cost_from_span_n
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 
 from app.exporter.rows import Node, Root, Trace, TracePart, column_text
-from app.exporter.translate import SPANS_LOCATION, smaller, storable
+from app.exporter.tags import SPANS_LOCATION
+from app.exporter.text import smaller, storable
 
 TRACKING_STORE = "TRACKING_STORE"
 

@@ -14,7 +14,7 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.exporter import Delivery
-from app.exporter.translate import known_service
+from app.exporter.tags import known_service
 from app.telemetry import RUN_LINKS_FAILED, log
 
 # It logs the whole stack of each database error before it raises it; the worker says the same in one line.

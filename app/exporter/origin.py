@@ -11,7 +11,6 @@
 """
 
 import hashlib
-import json
 import math
 from base64 import b64encode
 from collections.abc import Iterable
@@ -45,14 +44,13 @@ def _origin(data: bytes) -> Origin:
     return Origin(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
 
 
-def otlp_note(span: Span, origin: Origin, note: dict[str, Any], exact: bool) -> str:
-    """The JSON of `"otlp"`. `exact`: whether the content holds the span's attributes, given the note's further keys."""
+def otlp_note(span: Span, origin: Origin, note: str, exact: bool) -> str:
+    """The JSON of `"otlp"`. `exact`: whether the content holds the span's attributes, given `note`, the further keys."""
     if not (exact and _rest_is_exact(span)):
         return f'{{"origin": "{origin.digest}", "span": "{b64encode(span.SerializeToString()).decode()}"}}'
     kind = f', "kind": {span.kind}' if span.kind else ""
     flags = f', "flags": {span.flags}' if span.flags else ""
-    more = f", {json.dumps(note, ensure_ascii=False)[1:-1]}" if note else ""
-    return f'{{"origin": "{origin.digest}"{kind}{flags}{more}}}'
+    return f'{{"origin": "{origin.digest}"{kind}{flags}{note}}}'
 
 
 def is_exact(value: AnyValue) -> bool:

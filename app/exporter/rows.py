@@ -87,6 +87,7 @@ class TracePart:
     """Whether a rule or the default chose the experiment, so that the root span's may take its place."""
     root: Root | None = None
     other_tags: dict[str, str] = field(default_factory=dict)
+    last_tags: dict[str, str] | None = None
     other_session: str | None = None
     other_user: str | None = None
     """Of the spans that are not the root: of values that differ the smallest, whatever comes first."""

@@ -28,7 +28,9 @@ from app.errors import PermanentExportError
 from app.exporter import Delivery
 from app.exporter.fold import TRACKING_STORE, apply, create, needs_stored_nodes
 from app.exporter.rows import COST_COLUMNS, TOKEN_COLUMNS, SpanRow, Trace, TracePart
-from app.exporter.translate import SPANS_LOCATION, stored_root, to_node, to_object, to_parts
+from app.exporter.tags import SPANS_LOCATION, stored_root
+from app.exporter.text import to_object
+from app.exporter.translate import to_node, to_parts
 from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED
 
 _MAX_RUN_ID = 36

@@ -1,5 +1,7 @@
 """OTLP → stored → OTLP gives back what was sent, for the whole parity corpus: nothing of it is lost."""
 
+from typing import Any
+
 from conftest import rows
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
@@ -21,7 +23,8 @@ def normal(span: Span) -> bytes:
     copy = Span.FromString(span.SerializeToString())
     if not copy.status.code and not copy.status.message:
         copy.ClearField("status")
-    for holder in (copy, *copy.events, *copy.links):
+    holders: list[Any] = [copy, *copy.events, *copy.links]
+    for holder in holders:
         for pair in holder.attributes:
             pair.value.SetInParent()
     return copy.SerializeToString(deterministic=True)

@@ -1,0 +1,110 @@
+"""Trace tags out of resources and root spans, sessions and users: what MLflow reads off attributes for the trace. Pure; no I/O.
+
+Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
+"""
+
+import json
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import MAX_TRACE_TAG_KEY_LENGTH, MAX_TRACE_TAG_VAL_LENGTH, _validate_tag_name
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceProto
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+from opentelemetry.sdk.resources import Resource
+
+from app.exporter.rows import Root
+from app.exporter.text import Repairs, cut, storable, unquoted
+from app.otlp.attributes import to_dict
+
+KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
+"""The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""
+
+SPANS_LOCATION = "mlflow.trace.spansLocation"
+"""The tag by which MLflow finds a trace's spans."""
+
+MAX_TRACE_NAME = 4096
+MAX_SESSION = 250
+MAX_USER = 8000
+_TAG_PREFIX = "mlflow.traceTag."
+_TRACE_NAME = "mlflow.traceName"
+
+
+def known_service(resource_spans: ResourceSpans) -> str | None:
+    """The name of the resource's service, if it is one of `KNOWN_SERVICE_NAMES`."""
+    for pair in resource_spans.resource.attributes:
+        if pair.key == "service.name":
+            name = pair.value.string_value
+            return name if name in KNOWN_SERVICE_NAMES else None
+    return None
+
+
+def resource_tags(resource: ResourceProto, repaired: Repairs) -> dict[str, str] | None:
+    """The trace tags that a resource gives, or None where it has no attributes (then another resource's may serve)."""
+    if not resource.attributes:
+        return None
+    tags, nul = _tags_of(resource.SerializeToString(deterministic=True))
+    if nul:
+        repaired["nul_replaced"] += nul
+    return tags
+
+
+@lru_cache(maxsize=1024)
+def _tags_of(resource: bytes) -> tuple[dict[str, str] | None, int]:
+    """Cached by the resource's bytes: the same few come with every request. The SDK's `Resource` cleans the values."""
+    repaired: Repairs = Counter()
+    attributes = Resource(to_dict(ResourceProto.FromString(resource).attributes)).attributes
+    if not attributes:
+        return None, 0
+    tags = {}
+    for key, value in attributes.items():
+        if not key.startswith(("telemetry.sdk.", "mlflow.")) and is_tag_key(key):
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            tags[key] = storable(text[:MAX_TRACE_TAG_VAL_LENGTH], repaired)
+    return tags, repaired.total()
+
+
+def root_tags(attributes: dict[str, Any], repaired: Repairs) -> tuple[dict[str, str], str | None]:
+    """The trace's tags and name that MLflow's SDK puts on the root span, as `mlflow.traceTag.*`."""
+    tags: dict[str, str] = {}
+    trace_name = None
+    for key, value in attributes.items():
+        if not key.startswith(_TAG_PREFIX) or not is_tag_key(name := key[len(_TAG_PREFIX) :]):
+            continue
+        if name == SPANS_LOCATION:  # MLflow takes it, then finds the trace's spans no more
+            repaired["reserved_tag_dropped"] += 1
+            continue
+        text = str(unquoted(value))[:MAX_TRACE_TAG_VAL_LENGTH]
+        if name == _TRACE_NAME:
+            trace_name = cut(text, MAX_TRACE_NAME, "trace_name_cut", repaired)
+        else:
+            tags[name] = storable(text, repaired)
+    return tags, trace_name
+
+
+def session_and_user(attributes: dict[str, Any], repaired: Repairs) -> tuple[str | None, str | None]:
+    session = attributes.get("session.id") or attributes.get("gen_ai.conversation.id")
+    user = attributes.get("user.id")
+    return (
+        cut(unquoted(session), MAX_SESSION, "session_id_cut", repaired) if session else None,
+        cut(unquoted(user), MAX_USER, "user_id_cut", repaired) if user else None,
+    )
+
+
+def stored_root(span_id: str, start: int, attributes: dict[str, Any], origin: bytes) -> Root:
+    """A root span that is in Postgres already, as far as what it decides must not be overruled by later spans."""
+    resource = ResourceSpans.FromString(origin).resource
+    session, user = session_and_user(attributes, Counter())
+    tags, trace_name = root_tags(attributes, Counter())
+    all_tags = (resource_tags(resource, Counter()) or {}) | tags
+    return Root(start, span_id, "", None, None, "", "", "", trace_name, session or None, user or None, all_tags)
+
+
+@lru_cache(maxsize=4096)
+def is_tag_key(key: str) -> bool:
+    try:
+        _validate_tag_name(key)  # type: ignore[no-untyped-call]
+    except MlflowException:
+        return False
+    return len(key) <= MAX_TRACE_TAG_KEY_LENGTH and "\0" not in key
