@@ -55,6 +55,11 @@ def sanitized(dumped: str) -> str:
     return dumped
 
 
+def sanitized_attributes(attributes: dict[str, str]) -> dict[str, str]:
+    """MLflow's `sanitize_attributes`."""
+    return {key: sanitized(value) if value.startswith(MAYBE_JSON) else value for key, value in attributes.items()}
+
+
 def content_text(span: Span, attributes: dict[str, str], status_name: str) -> str:
     """`json.dumps` of `span_dict`, for attributes that are all texts."""
     pairs = ", ".join([f"{quote(key)}: {quote(value)}" for key, value in attributes.items()])
