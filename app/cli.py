@@ -72,6 +72,8 @@ def demo(
 
 
 def _up(config: "Config") -> None:
+    import uvloop
+
     from app.errors import StartError
     from app.exporter.schema import verify_mlflow_schema
     from app.local import EmbeddedPostgres, MlflowServer, upgrade_mlflow_schema
@@ -96,7 +98,7 @@ def _up(config: "Config") -> None:
             status.update("Starting the MLflow UI …")
             mlflow.start(postgres.url)
             open_database(headrace)
-            asyncio.run(_serve_until_stopped(headrace, listener, lambda: _ready(config, mlflow, status.stop), mlflow))
+            uvloop.run(_serve_until_stopped(headrace, listener, lambda: _ready(config, mlflow, status.stop), mlflow))
             status.update("Stopping …")
         finally:
             mlflow.stop()
@@ -110,6 +112,8 @@ def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[],
 
 
 def _serve(config: "Config") -> None:
+    import uvloop
+
     from app.errors import StartError
     from app.server import bind, build, open_database
     from app.telemetry import log
@@ -123,7 +127,7 @@ def _serve(config: "Config") -> None:
     headrace = build(config, config.database_url.get_secret_value())
     open_database(headrace)
     port = listener.getsockname()[1]
-    asyncio.run(
+    uvloop.run(
         _serve_until_stopped(headrace, listener, lambda: log.info("ready", host=config.host, http_port=port, path="/v1/traces"))
     )
 

@@ -119,6 +119,7 @@ class Receiver(uvicorn.Server):
                 log_config=None,
                 access_log=False,  # every request is counted in /metrics instead
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=5,
                 timeout_keep_alive=65,
                 lifespan="on",
