@@ -85,9 +85,9 @@ def decide(trace: Trace, part: TracePart) -> None:
         if key not in decided:
             known = trace.tags.get(key, trace.stored_tags.get(key))
             trace.tags[key] = value if known is None else min(known, value)
-    if not (trace.root and trace.root.session_id):
+    if not (trace.root and trace.root.session_id) and not (trace.finalized and trace.session_id):
         trace.session_id = smaller(trace.session_id, part.other_session)
-    if not (trace.root and trace.root.user_id):
+    if not (trace.root and trace.root.user_id) and not (trace.finalized and trace.user_id):
         trace.user_id = smaller(trace.user_id, part.other_user)
 
 
@@ -105,7 +105,8 @@ def _take_root(trace: Trace, root: Root) -> None:
         trace.response_preview = _preview_or(root.outputs, "assistant", root.response_preview)
     if root.session_id and (trace.session_id is None or not trace.finalized):
         trace.session_id = root.session_id
-    trace.user_id = root.user_id or trace.user_id
+    if root.user_id and (trace.user_id is None or not trace.finalized):
+        trace.user_id = root.user_id
 
 
 def _apply_in_order(trace: Trace, part: TracePart) -> None:

@@ -231,8 +231,10 @@ def _columns(span: Span, attributes: dict[str, Any], context: _Context) -> _Colu
     """type, input_cost, output_cost, total_cost, model_name, model_provider."""
     repaired = context.repaired
     span_type = _type(span)
-    if context.added is not None and span_type in (None, "UNKNOWN") and (translated := attributes.get(_SPAN_TYPE)):
-        span_type = unquoted(translated)  # MLflow leaves the column empty: mlflow#24237
+    if context.added is not None and (stored := attributes.get(_SPAN_TYPE)) is not None:
+        # MLflow leaves the column empty (mlflow#24237), or writes the quotes and the `null` that its own client sends.
+        text = unquoted(stored)
+        span_type = None if text == "null" else text
     cost = to_object(attributes.get("mlflow.llm.cost")) or {}
     return (
         span_type and cut(span_type, MAX_TYPE, "span_type_cut", repaired),

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import otlp
+import psycopg
 import pytest
 from conftest import rows
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -85,6 +86,35 @@ def test_the_column_type_is_filled_from_the_translation(database: Database, data
     store(database, otlp.span("chat", attrs={"gen_ai.operation.name": "chat"}), otlp.span("plain"))
     types = {row["name"]: row["type"] for row in rows(database_url, "SELECT name, type FROM spans")}
     assert types == {"chat": "CHAT_MODEL", "plain": None}
+
+
+@pytest.mark.parametrize(("sent", "stored"), [("LLM", "LLM"), ('"LLM"', "LLM"), ("null", None), (None, None), ("mine", "mine")])
+def test_the_column_type_is_what_mlflow_s_client_means(database: Database, database_url: str, sent: Any, stored: Any) -> None:
+    store(database, otlp.span("s", attrs={"mlflow.spanType": sent}))
+    (row,) = rows(database_url, "SELECT type FROM spans")
+    assert row["type"] == stored
+
+
+def test_what_mlflow_s_client_reported_of_a_finished_trace_stands(database: Database, database_url: str) -> None:
+    span = otlp.span("root", attrs={"user.id": "of the span", "session.id": "of the span"})
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms, status, db_payload_generation,"
+            " session_id, trace_name, request_preview) VALUES (%s, 0, 1, 2, 'OK', 0, 'reported', 'reported', 'reported')",
+            (otlp.trace_id_of(span),),
+        )
+        for key, value in (("mlflow.trace.infoFinalized", "true"), ("mlflow.trace.user", "reported")):
+            connection.execute(
+                "INSERT INTO trace_request_metadata (request_id, key, value) VALUES (%s, %s, %s)",
+                (otlp.trace_id_of(span), key, value),
+            )
+    store(database, otlp.span("child", span.trace_id, parent=span.span_id, attrs={"user.id": "a", "session.id": "a"}))
+    store(database, span)
+    trace = only_trace(database_url)
+    assert (trace["session_id"], trace["trace_name"], trace["request_preview"]) == ("reported",) * 3
+    assert (trace["timestamp_ms"], trace["execution_time_ms"]) == (1, 2)
+    (user,) = rows(database_url, "SELECT value FROM trace_request_metadata WHERE key = 'mlflow.trace.user'")
+    assert user["value"] == "reported"
 
 
 @pytest.mark.parametrize("attrs", [{"a": 1}, {"gen_ai.operation.name": "chat"}])
