@@ -6,7 +6,7 @@ Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once`, phases 2 t
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -55,7 +55,7 @@ def apply(trace: Trace, part: TracePart, enrich: bool = False) -> None:
     else:
         _apply_in_order(trace, part)
     others = [] if first else [node for node in trace.nodes.values() if node.span_id not in part.nodes]
-    _add_totals(trace, part, [*part.nodes.values(), *others], finalized, enrich)
+    _add_totals(trace, usage, cost, [*part.nodes.values(), *others], finalized, enrich)
     trace.spans |= part.spans
     trace.nodes |= part.nodes
 
@@ -120,11 +120,13 @@ def _apply_in_order(trace: Trace, part: TracePart) -> None:
     trace.tags |= (part.resource_tags or {}) | part.trace_tags
 
 
-def _add_totals(trace: Trace, part: TracePart, nodes: list[Node], finalized: bool, enrich: bool) -> None:
-    if enrich:
-        nodes.sort()  # sums of floats depend on their order
+def _add_totals(
+    trace: Trace, usage: dict[str, Any], cost: dict[str, Any], nodes: list[Node], finalized: bool, enrich: bool
+) -> None:
+    """`usage` and `cost` are the part's own totals; where they count, those over all `nodes` are written."""
     known_tokens, known_costs = (any(v is not None for v in values) for values in (trace.tokens, trace.costs))
-    usage, cost = _usage(part.nodes.values()), _cost(part.nodes.values())
+    if enrich and (usage or cost or known_tokens or known_costs):
+        nodes.sort()  # sums of floats depend on their order
     if (usage or (enrich and known_tokens)) and not (finalized and known_tokens):
         usage = _usage(nodes)
         trace.tokens = _merged(trace.tokens, [token_count_or_none(usage.get(key)) for key in _TOKEN_KEYS])
@@ -162,19 +164,22 @@ def _preview(value: Any, role: str) -> str | None:
     return None if text is None else storable(column_text(text), Counter())
 
 
-def _usage(nodes: Iterable[Node]) -> dict[str, Any]:
+def _usage(nodes: Collection[Node]) -> dict[str, Any]:
     """MLflow's own total over the tree: a parent's figures stand for those of its children."""
-    data = [SpanAggregationNode(span_id=node.span_id, parent_id=node.parent_id, data=node.usage) for node in nodes]
-    if not any(node.data is not None for node in data):
+    if all(node.usage is None for node in nodes):  # most traces: nothing to build a tree for
         return {}
-    return aggregate_usage_from_span_nodes(data) or {}
+    return (
+        aggregate_usage_from_span_nodes([SpanAggregationNode(node.span_id, node.parent_id, node.usage) for node in nodes]) or {}
+    )
 
 
-def _cost(nodes: Iterable[Node]) -> dict[str, Any]:
-    data = [SpanAggregationNode(span_id=node.span_id, parent_id=node.parent_id, data=node.cost) for node in nodes]
-    if not any(node.data is not None for node in data):
+def _cost(nodes: Collection[Node]) -> dict[str, Any]:
+    """The same of the costs."""
+    if all(node.cost is None for node in nodes):
         return {}
-    return aggregate_cost_from_span_nodes(data) or {}
+    return (
+        aggregate_cost_from_span_nodes([SpanAggregationNode(node.span_id, node.parent_id, node.cost) for node in nodes]) or {}
+    )
 
 
 def _merged(old: list[Any], new: list[Any]) -> list[Any]:
