@@ -17,20 +17,27 @@ from app.otlp.attributes import to_dict, to_python
 NO_PARENT = bytes(8)
 """A parent id of zeroes says the same as none."""
 
-MAYBE_JSON = ('"\\', '"{', '"[', '" ')
+_MAYBE_JSON = ('"\\', '"{', '"[', '" ')
 """What the JSON of a text begins with that may itself be JSON: see `sanitized`."""
 
 _JSON_STARTS = ('"', "{", "[", " ", "\t", "\n", "\r")
+_JSON_CHARACTERS = frozenset(_JSON_STARTS)
 
 
-def dump_all(span: Span) -> tuple[dict[str, str], bool]:
-    """MLflow's `dump_span_attribute_value` of all attributes, and whether they come back the same from that."""
+def dump_all(span: Span) -> tuple[dict[str, str], list[str], bool]:
+    """MLflow's `dump_span_attribute_value` of all attributes.
+
+    Further the keys of texts that may themselves be JSON (see `sanitized`), and whether all come back the same from that.
+    """
     dumped: dict[str, str] = {}
+    maybe_json: list[str] = []
     exact = True
     for pair in span.attributes:
         value = pair.value
         if text := value.string_value:  # by far the most, and cheaper to ask for than which kind it is
             dumped[pair.key] = quote(text)
+            if text[0] in _JSON_CHARACTERS:
+                maybe_json.append(pair.key)
             continue
         kind = value.WhichOneof("value")
         if kind == "int_value":
@@ -40,11 +47,13 @@ def dump_all(span: Span) -> tuple[dict[str, str], bool]:
         else:
             dumped[pair.key] = dumps(to_python(value))
             exact = exact and is_exact(value)
-    return dumped, exact and len(dumped) == len(span.attributes)
+    return dumped, maybe_json, exact and len(dumped) == len(span.attributes)
 
 
 def sanitized(dumped: str) -> str:
     """MLflow's `sanitize_attributes` for one value: the JSON of a text that is itself JSON loses its outer layer."""
+    if not dumped.startswith(_MAYBE_JSON):
+        return dumped
     text: str = json.loads(dumped)
     if text.startswith(_JSON_STARTS):
         try:
@@ -57,7 +66,7 @@ def sanitized(dumped: str) -> str:
 
 def sanitized_attributes(attributes: dict[str, str]) -> dict[str, str]:
     """MLflow's `sanitize_attributes`."""
-    return {key: sanitized(value) if value.startswith(MAYBE_JSON) else value for key, value in attributes.items()}
+    return {key: sanitized(value) for key, value in attributes.items()}
 
 
 def content_text(span: Span, attributes: dict[str, str], status_name: str) -> str:

@@ -30,6 +30,9 @@ MAX_USER = 8000
 _TAG_PREFIX = "mlflow.traceTag."
 _TRACE_NAME = "mlflow.traceName"
 
+SESSION_AND_USER_KEYS = frozenset({"session.id", "gen_ai.conversation.id", "user.id"})
+"""What `session_and_user` reads."""
+
 
 def known_service(resource_spans: ResourceSpans) -> str | None:
     """The name of the resource's service, if it is one of `KNOWN_SERVICE_NAMES`."""

@@ -15,12 +15,12 @@ from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension,
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from app.exporter import Delivery
-from app.exporter.content import MAYBE_JSON, NO_PARENT, content_text, dump_all, dumps, sanitized, span_dict
+from app.exporter.content import NO_PARENT, content_text, dump_all, dumps, sanitized, span_dict
 from app.exporter.enrich import add_attributes, request_preview, response_preview, shared_attributes
 from app.exporter.genai import EVENTS, asks, translate
 from app.exporter.origin import Origin, origin_of, otlp_note
 from app.exporter.rows import Node, Root, SpanRow, TracePart, column_text
-from app.exporter.tags import MAX_TRACE_NAME, known_service, resource_tags, root_tags, session_and_user
+from app.exporter.tags import MAX_TRACE_NAME, SESSION_AND_USER_KEYS, known_service, resource_tags, root_tags, session_and_user
 from app.exporter.text import Repairs, cut, encodable, smaller, storable, to_object, unquoted
 from app.otlp.attributes import to_python
 from app.queue import envelope_pb2 as pb
@@ -78,15 +78,15 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
     )
     if part.resource_tags is None:
         part.resource_tags = context.tags
-    if context.origin is not None:
-        part.origins[context.origin.digest] = context.origin.data
     if row.parent_span_id is None and not plain:
         _read_root(part, attributes, context.repaired)
-    session, user = session_and_user(attributes, context.repaired)
-    if part.session_id is None:
-        part.session_id = session
-    if part.user_id is None:
-        part.user_id = user
+    session = user = None
+    if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
+        session, user = session_and_user(attributes, context.repaired)
+        if part.session_id is None:
+            part.session_id = session
+        if part.user_id is None:
+            part.user_id = user
     if context.origin is not None:
         part.origins[context.origin.digest] = context.origin.data
         if row.parent_span_id is None:
@@ -152,7 +152,7 @@ def to_row(trace_id: str, span: Span, context: _Context) -> tuple[SpanRow, dict[
     """
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
-    sent, exact = dump_all(span)
+    sent, maybe_json, exact = dump_all(span)
     plain = not asks(tuple(sent)) and not (span.events and any(event.name in EVENTS for event in span.events))
     attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
@@ -160,7 +160,7 @@ def to_row(trace_id: str, span: Span, context: _Context) -> tuple[SpanRow, dict[
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     unchanged = plain and not context.service
     if plain:
-        for key in [key for key, value in attributes.items() if value.startswith(MAYBE_JSON)]:
+        for key in maybe_json:
             attributes[key] = sanitized(attributes[key])
             unchanged = False
         columns = _NO_COLUMNS
@@ -204,7 +204,7 @@ def _note(sent: dict[str, str], attributes: dict[str, Any]) -> str:
         note["sent"] = {REQUEST_ID: request_id}
     for key, value in sent.items():
         if (now := attributes.get(key)) is not value and now != value:
-            if value.startswith(MAYBE_JSON) and sanitized(value) == now:
+            if sanitized(value) == now:
                 note.setdefault("texts", []).append(key)
             else:
                 note.setdefault("sent", {})[key] = value
