@@ -15,13 +15,16 @@ from rich.panel import Panel
 from rich.table import Table
 
 from app import __version__
+from app.cli_keys import keys
 
 if TYPE_CHECKING:
     import socket
 
     from app.config import Config
+    from app.database import Database
     from app.local import MlflowServer
     from app.server import Headrace
+    from app.supervisor import Supervisor
 
 app = typer.Typer(
     name="headrace",
@@ -32,9 +35,12 @@ app = typer.Typer(
 )
 console = Console(stderr=True, highlight=False)
 
+app.add_typer(keys, name="keys")
+
 DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: queue, and for `up` the database.")]
 Host = Annotated[str | None, typer.Option(help="HEADRACE_HOST: address to listen on [default: 127.0.0.1].")]
 HttpPort = Annotated[int | None, typer.Option(help="HEADRACE_HTTP_PORT: OTLP/HTTP [default: 4318].")]
+GrpcPort = Annotated[int | None, typer.Option(help="HEADRACE_GRPC_PORT: OTLP/gRPC [default: 4317].")]
 UiPort = Annotated[int | None, typer.Option(help="HEADRACE_UI_PORT: the MLflow UI [default: 5000].")]
 
 
@@ -51,15 +57,21 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
-def up(data_dir: DataDir = None, host: Host = None, http_port: HttpPort = None, ui_port: UiPort = None) -> None:
+def up(
+    data_dir: DataDir = None,
+    host: Host = None,
+    http_port: HttpPort = None,
+    grpc_port: GrpcPort = None,
+    ui_port: UiPort = None,
+) -> None:
     """Everything on this machine: an embedded Postgres, the MLflow UI on it, and the receiver. Ctrl-C stops it all."""
-    _run(lambda: _up(_load(data_dir=data_dir, host=host, http_port=http_port, ui_port=ui_port)))
+    _run(lambda: _up(_load(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port, ui_port=ui_port)))
 
 
 @app.command()
-def serve(data_dir: DataDir = None, host: Host = None, http_port: HttpPort = None) -> None:
+def serve(data_dir: DataDir = None, host: Host = None, http_port: HttpPort = None, grpc_port: GrpcPort = None) -> None:
     """The receiver and the writer, against the MLflow database of HEADRACE_DATABASE_URL."""
-    _run(lambda: _serve(_load(data_dir=data_dir, host=host, http_port=http_port)))
+    _run(lambda: _serve(_load(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port)))
 
 
 @app.command()
@@ -72,37 +84,42 @@ def demo(
 
 
 def _up(config: "Config") -> None:
-    import uvloop
-
     from app.errors import StartError
     from app.exporter.schema import verify_mlflow_schema
     from app.local import EmbeddedPostgres, MlflowServer, upgrade_mlflow_schema
-    from app.server import bind, build, open_database
+    from app.server import bind, open_database
 
     if config.default_experiment is None:
         config = config.model_copy(update={"default_experiment": "Default"})
     mlflow = MlflowServer(config)
     mlflow.end_leftover()
     first = not (config.data_dir / "postgres").exists()
-    listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
+    receiver = _receiver(config)
     bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
     with console.status("Starting Postgres …") as status, EmbeddedPostgres(config.data_dir / "postgres") as postgres:
-        headrace = build(config, postgres.url)
+        database = receiver.open(postgres.url)
         status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
         try:
-            with headrace.database.begin() as connection:
+            with database.begin() as connection:
                 verify_mlflow_schema(connection)
         except StartError:
             upgrade_mlflow_schema(postgres.url)
         try:
             status.update("Starting the MLflow UI …")
             mlflow.start(postgres.url)
-            open_database(headrace)
-            uvloop.run(_serve_until_stopped(headrace, listener, lambda: _ready(config, mlflow, status.stop), mlflow))
+            open_database(database)
+            receiver.run(lambda: _ready(config, mlflow, status.stop), lambda: _check(mlflow))
             status.update("Stopping …")
         finally:
             mlflow.stop()
     console.print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
+
+
+def _check(mlflow: "MlflowServer") -> None:
+    from app.errors import StartError
+
+    if not mlflow.running:
+        raise StartError(f"MLflow's server has ended. The end of {mlflow.log}:\n{mlflow.log_tail()}")
 
 
 def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[], None]) -> None:
@@ -112,10 +129,8 @@ def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[],
 
 
 def _serve(config: "Config") -> None:
-    import uvloop
-
     from app.errors import StartError
-    from app.server import bind, build, open_database
+    from app.server import open_database
     from app.telemetry import log
 
     if config.database_url is None:
@@ -123,23 +138,70 @@ def _serve(config: "Config") -> None:
             "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`.\n"
             "For a Postgres and an MLflow UI that come along, run `headrace up`."
         )
-    listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
-    headrace = build(config, config.database_url.get_secret_value())
-    open_database(headrace)
-    port = listener.getsockname()[1]
-    uvloop.run(
-        _serve_until_stopped(headrace, listener, lambda: log.info("ready", host=config.host, http_port=port, path="/v1/traces"))
+    receiver = _receiver(config)
+    open_database(receiver.open(config.database_url.get_secret_value()))
+    receiver.run(
+        lambda: log.info(
+            "ready", host=config.host, http_port=receiver.port, grpc_port=receiver.grpc_port, workers=config.workers
+        ),
+        lambda: None,
     )
 
 
+class _OneProcess:
+    """The receiver in this process: to `up` and `serve` what `Supervisor` is for several."""
+
+    def __init__(self, config: "Config") -> None:
+        from app.server import bind
+
+        self._listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
+        self.port = self._listener.getsockname()[1]
+        with bind(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port") as probe:  # gRPC binds by itself
+            self.grpc_port = probe.getsockname()[1]
+        self._config = config.model_copy(update={"grpc_port": self.grpc_port})
+
+    def open(self, database_url: str) -> "Database":
+        from app.queue.adopt import adopt_leftovers
+        from app.server import build
+
+        adopt_leftovers(self._config.data_dir, 1)
+        self._headrace = build(self._config, database_url)
+        return self._headrace.database
+
+    def run(self, on_ready: Callable[[], None], check: Callable[[], None]) -> None:
+        import uvloop
+
+        uvloop.run(_serve_until_stopped(self._headrace, self._listener, on_ready, check))
+
+
+def _receiver(config: "Config") -> "_OneProcess | Supervisor":
+    """Takes the ports. What it returns opens the queue, and then runs until a signal."""
+    _warn_if_open(config)
+    if config.workers == 1:
+        return _OneProcess(config)
+    from app.supervisor import Supervisor
+
+    return Supervisor(config, _work)
+
+
+def _work(config: "Config", database_url: str, number: int, on_ready: Callable[[], None]) -> None:
+    """One of several workers, in its own process."""
+    import uvloop
+
+    from app.server import bind, build
+
+    headrace = build(config, database_url, number)
+    listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port", shared=True)
+    uvloop.run(_serve_until_stopped(headrace, listener, on_ready, lambda: None))
+
+
 async def _serve_until_stopped(
-    headrace: "Headrace", listener: "socket.socket", on_ready: Callable[[], None], mlflow: "MlflowServer | None" = None
+    headrace: "Headrace", listener: "socket.socket", on_ready: Callable[[], None], check: Callable[[], None]
 ) -> None:
-    """Runs the receiver until a signal, or until MLflow's server ends. Calls `on_ready` once requests are taken."""
-    from app.errors import StartError
+    """Runs the receiver until a signal, or until `check`, called every second, raises. `on_ready`: it takes requests."""
     from app.server import Receiver
 
-    receiver = Receiver(headrace.app)
+    receiver = Receiver(headrace)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, setattr, receiver, "should_exit", True)
@@ -151,8 +213,8 @@ async def _serve_until_stopped(
             await asyncio.to_thread(on_ready)
         while not serving.done():
             await asyncio.wait([serving], timeout=1)
-            if mlflow is not None and not mlflow.running and not receiver.should_exit:
-                raise StartError(f"MLflow's server has ended. The end of {mlflow.log}:\n{mlflow.log_tail()}")
+            if not receiver.should_exit:
+                check()
     finally:
         receiver.should_exit = True
         await serving
@@ -193,13 +255,15 @@ def trace_url(ui_url: str, experiment_id: str, trace_id: str) -> str:
 def _print_panel(config: "Config", ui_url: str) -> None:
     """What a person needs after the start, and nothing else; the lines to copy stand alone, so that none is wrapped."""
     host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
-    base = f"http://{host}:{config.http_port}"
+    scheme = "http" if config.tls_cert is None else "https"
+    base = f"{scheme}://{host}:{config.http_port}"
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in (
         ("MLflow UI", ui_url),
         ("OTLP/HTTP", f"{base}/v1/traces"),
+        ("OTLP/gRPC", f"{scheme}://{host}:{config.grpc_port}"),
         ("Health", f"{base}/readyz"),
         ("Data", str(config.data_dir)),
     ):
@@ -229,11 +293,24 @@ def _load(**overrides: object) -> "Config":
     from app.telemetry import configure_logging, log
 
     os.environ.update(MLFLOW_DEFAULTS | os.environ)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core prints each client's mistake to stderr, in a form of its own
     config = load(**overrides)
     configure_logging(config.log_format, config.log_level)
     for name in unknown_variables(dict(os.environ)):
         log.warning("unknown setting ignored", variable=name)
     return config
+
+
+def _warn_if_open(config: "Config") -> None:
+    """Says once, and loudly, that anybody who reaches the address may write."""
+    from app.telemetry import log
+
+    if config.host not in ("127.0.0.1", "::1", "localhost") and config.api_keys is None and config.tls_client_ca is None:
+        log.warning(
+            "ANYBODY WHO REACHES THIS ADDRESS MAY WRITE",
+            host=config.host,
+            mend="set HEADRACE_API_KEYS (`headrace keys add NAME`) or HEADRACE_TLS_CLIENT_CA",
+        )
 
 
 def _run(command: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartError
@@ -56,6 +56,7 @@ class Config(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the receiver and, for `up`, the MLflow UI listen on.")
     http_port: Port = Field(4318, description="Port of OTLP/HTTP, `/healthz`, `/readyz` and `/metrics`.")
+    grpc_port: Port = Field(4317, description="Port of OTLP/gRPC and of gRPC's health service.")
     ui_port: Port = Field(5000, description="Port of the MLflow UI that `up` starts.")
     default_experiment: str | None = Field(
         None,
@@ -75,6 +76,52 @@ class Config(BaseSettings):
         description="Make plain OpenTelemetry traces readable in MLflow: span types, a trace name, previews, each span's kind, "
         "scope and service. `false`: exactly the rows that MLflow's own `/v1/traces` writes.",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that receive and write, each with a queue of its own, behind the same ports. "
+        "The limits in bytes are for all of them together.",
+    )
+    path_prefix: str = Field(
+        "",
+        pattern=r"^(/[\w.~-]+)*$",
+        description="Put before the OTLP/HTTP paths, beside which they stay reachable without it: `/otel` → `/otel/v1/traces`.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of web pages whose browsers may send spans, separated by commas: `https://shop.example`, "
+        "`https://*.example`, or `*` for all. Unset: none.",
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description="PEM file of the server's certificate and its chain: both servers speak TLS then. "
+        "Read again when it changes. Needs `HEADRACE_TLS_KEY`.",
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of the authorities whose certificates clients must show (mutual TLS)."
+    )
+    api_keys: Path | None = Field(
+        None,
+        description="File of hashed API keys, kept with `headrace keys`. Set: a request without a good key is answered 401.",
+    )
+    max_spans_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Most spans a second of all clients together; over it: 429, UNAVAILABLE in gRPC. Unset: no limit.",
+    )
+    max_bytes_per_second: float | None = Field(None, gt=0, description="The same of bytes of request bodies as received.")
+    burst_seconds: float = Field(
+        10, gt=0, description="How many seconds' worth of a limit (these two, and those of API keys) may come at once."
+    )
+    max_connections: int = Field(
+        4096, ge=1, description="Most open HTTP connections; one more is closed at once, which exporters try again."
+    )
+    header_seconds: float = Field(
+        10, gt=0, description="How long a new HTTP connection may take until its first request's headers are here."
+    )
+    body_seconds: float = Field(30, gt=0, description="How long the body of a request may take to come; over it: 408.")
     max_body_bytes: int = Field(
         64 * MIB,
         ge=1024,
@@ -118,6 +165,28 @@ class Config(BaseSettings):
         except json.JSONDecodeError as error:
             raise ValueError(f"not JSON: {error}") from None
 
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        return (
+            tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("tls_cert", "tls_key", "tls_client_ca", "api_keys", mode="after")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Config":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("HEADRACE_TLS_CERT and HEADRACE_TLS_KEY belong together: set both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("HEADRACE_TLS_CLIENT_CA needs HEADRACE_TLS_CERT and HEADRACE_TLS_KEY")
+        return self
+
     @field_validator("data_dir", mode="after")
     @classmethod
     def _expand_data_dir(cls, value: Path) -> Path:
@@ -147,7 +216,7 @@ def load(**overrides: Any) -> Config:
     try:
         return Config(**given)
     except ValidationError as error:
-        problems = [f"`HEADRACE_{str(e['loc'][0]).upper()}`: {e['msg']}" for e in error.errors()]
+        problems = [f"`HEADRACE_{str(e['loc'][0]).upper()}`: {e['msg']}" if e["loc"] else e["msg"] for e in error.errors()]
         raise StartError("Wrong settings:\n  " + "\n  ".join(problems)) from None
 
 

@@ -4,14 +4,19 @@
      ├─ RequestError               400   INVALID_ARGUMENT     no
      │   ├─ MalformedBody          400   INVALID_ARGUMENT     no
      │   ├─ Unroutable             400   INVALID_ARGUMENT     no
+     │   ├─ Unauthenticated        401   UNAUTHENTICATED      no
+     │   ├─ PermissionDenied       403   PERMISSION_DENIED    no
+     │   ├─ BodyTimeout            408   DEADLINE_EXCEEDED    no
+     │   ├─ LengthRequired         411   INVALID_ARGUMENT     no
      │   ├─ BodyTooLarge           413   RESOURCE_EXHAUSTED   no
      │   └─ UnsupportedMediaType   415   INVALID_ARGUMENT     no
+     ├─ RateLimited                429   UNAVAILABLE          yes, after `retry_after` seconds
      ├─ QueueError
      │   ├─ QueueFull              503   UNAVAILABLE          yes, after `retry_after` seconds
      │   ├─ QueueUnavailable       503   UNAVAILABLE          yes, after `retry_after` seconds
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
-     ├─ ExportError                                           (the worker's; clients never see it)
-     │   ├─ DatabaseUnavailable    –     –                    the batch is kept and tried again
+     ├─ ExportError                                           (the worker's; clients hardly ever see it)
+     │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
      │   └─ PermanentExportError   –     –                    bisected, then dead-lettered
      └─ StartError                 –     –                    the process stops and says what to do
 
@@ -29,8 +34,8 @@ class HeadraceError(Exception):
 
     http_status: ClassVar[int] = 500
     rpc_code: ClassVar[int] = code_pb2.INTERNAL
-    retry_after: ClassVar[int | None] = None
-    """Seconds for the `Retry-After` header; None where the client must not send the request again."""
+    retry_after: int | None = None
+    """Seconds for the `Retry-After` header and `RetryInfo`; None where the client must not send the request again."""
 
 
 class RequestError(HeadraceError):
@@ -48,6 +53,33 @@ class Unroutable(RequestError):
     """No experiment can be told for the spans, or the one named does not exist."""
 
 
+class Unauthenticated(RequestError):
+    """The request has no API key, or one that is unknown, revoked or expired."""
+
+    http_status = 401
+    rpc_code = code_pb2.UNAUTHENTICATED
+
+
+class PermissionDenied(RequestError):
+    """The API key is good, but not for this experiment."""
+
+    http_status = 403
+    rpc_code = code_pb2.PERMISSION_DENIED
+
+
+class BodyTimeout(RequestError):
+    """The body did not come in time."""
+
+    http_status = 408
+    rpc_code = code_pb2.DEADLINE_EXCEEDED
+
+
+class LengthRequired(RequestError):
+    """A POST with neither Content-Length nor chunks: what it meant to send is not known."""
+
+    http_status = 411
+
+
 class BodyTooLarge(RequestError):
     """The body, raw or inflated, is over the limit."""
 
@@ -59,6 +91,17 @@ class UnsupportedMediaType(RequestError):
     """The Content-Type or the Content-Encoding is none that OTLP/HTTP knows."""
 
     http_status = 415
+
+
+class RateLimited(HeadraceError):
+    """More than the key, or everybody together, may send; or too many wrong keys from one address."""
+
+    http_status = 429
+    rpc_code = code_pb2.UNAVAILABLE
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class QueueError(HeadraceError):
@@ -87,6 +130,10 @@ class ExportError(HeadraceError):
 
 class DatabaseUnavailable(ExportError):
     """Postgres is away, refuses, or cannot do it now: the same batch may well succeed later."""
+
+    http_status = 503
+    rpc_code = code_pb2.UNAVAILABLE
+    retry_after = 2
 
 
 class PermanentExportError(ExportError):

@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from app.config import Config
 from app.database import Database
-from app.errors import DatabaseUnavailable, RequestError, Unroutable
+from app.errors import DatabaseUnavailable, PermissionDenied, RequestError, Unroutable
 from app.otlp.attributes import to_dict
 from app.processor.experiments import Experiments
 from app.processor.route import RUN_HEADER, Route, route_headers, route_resource
@@ -25,13 +25,15 @@ class Incoming:
     """A decoded request as a receiver hands it over.
 
     `body` is its protobuf, if the wire had it: what needs no rewording is queued as it came. `malformed` spans were
-    already left out by the codec. `headers` (or gRPC metadata) have lower-case keys.
+    already left out by the codec. `headers` (or gRPC metadata) have lower-case keys. `allowed` are the experiments, ids or
+    names, to which its sender may write; None: all.
     """
 
     request: ExportTraceServiceRequest
     headers: Mapping[str, str]
     body: bytes | None = None
     malformed: int = 0
+    allowed: frozenset[str] | None = None
 
 
 class Pipeline:
@@ -60,8 +62,8 @@ class Pipeline:
                 await asyncio.wrap_future(self._queue.offer(_envelope(incoming, verdict, destinations)))
             elif verdict.received:
                 raise RequestError(verdict.explain())
-        except Unroutable:
-            verdict.reject("no_experiment", verdict.accepted)
+        except (Unroutable, PermissionDenied) as error:
+            verdict.reject(_reason(error), verdict.accepted)
             raise
         finally:
             _count(verdict)
@@ -72,23 +74,45 @@ class Pipeline:
         """One destination for each resource; resources that have none are taken out, unless none is left."""
         fixed = route_headers(incoming.headers)
         if fixed is not None:
+            await self._permit(fixed, incoming.allowed)
             return [await self._resolve(fixed)] * len(incoming.request.resource_spans)
         routed: list[tuple[ResourceSpans, pb.Destination]] = []
-        refused: list[tuple[Unroutable, int]] = []
+        refused: list[tuple[Unroutable | PermissionDenied, int]] = []
         for resource_spans in incoming.request.resource_spans:
             try:
                 route = route_resource(to_dict(resource_spans.resource.attributes), self._config)
+                await self._permit(route, incoming.allowed)
                 routed.append((resource_spans, await self._resolve(route)))
-            except Unroutable as error:
+            except (Unroutable, PermissionDenied) as error:
                 refused.append((error, sum(len(scope.spans) for scope in resource_spans.scope_spans)))
         if refused:
-            lost = sum(spans for _, spans in refused)
-            if lost == verdict.accepted:
+            if sum(spans for _, spans in refused) == verdict.accepted:
                 raise refused[0][0]
-            verdict.reject("no_experiment", lost)
+            for refusal, spans in refused:
+                verdict.reject(_reason(refusal), spans)
             kept = ExportTraceServiceRequest(resource_spans=[resource_spans for resource_spans, _ in routed])
             incoming.request.CopyFrom(kept)
         return [destination for _, destination in routed]
+
+    async def _permit(self, route: Route, allowed: frozenset[str] | None) -> None:
+        """Checks the route against what its sender's key allows, before anything is created by its name.
+
+        Raises:
+            PermissionDenied: it is not allowed. DatabaseUnavailable: that cannot be told now.
+        """
+        if allowed is None or (route.name or str(route.id)) in allowed:
+            return
+        # The key says it by name and the request by id, or the other way round.
+        id_ = route.id if route.id is not None else await self._find(route.name)
+        if id_ is None or (str(id_) not in allowed and id_ not in [await self._find(name) for name in allowed]):
+            raise PermissionDenied(
+                f"The API key may not write to the experiment {route.name or id_}, only to: {_list(allowed)}."
+            )
+
+    async def _find(self, name: str) -> int | None:
+        route = Route(None, name, pb.ROUTED_BY_UNSPECIFIED)
+        id_ = self._experiments.cached(route)
+        return await asyncio.to_thread(self._experiments.find, route) if id_ is None else id_
 
     async def _resolve(self, route: Route) -> pb.Destination:
         """A route → a destination: by id wherever that can be told now, else as it was named, for the worker to tell."""
@@ -102,6 +126,14 @@ class Pipeline:
         return pb.Destination(
             experiment_id="" if id_ is None else str(id_), experiment_name=route.name, routed_by=route.routed_by
         )
+
+
+def _reason(error: Unroutable | PermissionDenied) -> str:
+    return "no_experiment" if isinstance(error, Unroutable) else "forbidden_experiment"
+
+
+def _list(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names)[:10])
 
 
 def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destination]) -> bytes:

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,8 @@ import psutil
 import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.config import Config
@@ -22,10 +24,19 @@ from app.exporter.schema import check, open_writer
 from app.pipeline import Pipeline
 from app.processor.experiments import Experiments
 from app.queue.disk import DiskQueue
+from app.queue.shared import open_queue
+from app.receiver.auth import Keys
+from app.receiver.connections import Connection
+from app.receiver.grpc import GrpcReceiver
 from app.receiver.health import health_router
-from app.receiver.http import TRACES_PATH, TracesEndpoint, not_found_or_not_allowed, unexpected
+from app.receiver.http import not_found_or_not_allowed, routes, unexpected
+from app.receiver.intake import Intake
+from app.receiver.tls import Certificates
 from app.telemetry import log
 from app.worker import Worker
+
+_GRACE_SECONDS = 5
+"""How long a stop waits for requests that are being answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +47,24 @@ class Headrace:
     queue: DiskQueue
     database: Database
     worker: Worker
-    app: FastAPI
+    app: ASGIApp
+    certificates: Certificates | None
 
 
-def build(config: Config, database_url: str) -> Headrace:
-    """Wires the parts; opens the queue, but neither Postgres nor a port.
+def build(config: Config, database_url: str, number: int = 0) -> Headrace:
+    """Wires the parts of the process with this number of HEADRACE_WORKERS; opens its queue, but neither Postgres nor a port.
 
     Raises:
         QueueLocked, QueueUnavailable: the data directory is in use, or cannot be written.
+        StartError: the keys or certificates cannot be read.
     """
-    queue = DiskQueue(config.data_dir / "queue", config.queue_max_bytes)
+    certificates = Certificates.of(config)
+    keys = Keys.open(config.api_keys) if config.api_keys is not None else None
+    queue = open_queue(config.data_dir, number, config.workers, config.queue_max_bytes)
     database = Database(database_url)
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
-    pipeline = Pipeline(config, queue, experiments, database)
+    intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
+    grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     worker = Worker(config, queue, database, experiments, partial(open_writer, enrich=config.enrich))
 
     @asynccontextmanager
@@ -58,7 +74,9 @@ def build(config: Config, database_url: str) -> Headrace:
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         worker.start()
+        await grpc.start()
         yield
+        await grpc.stop(_GRACE_SECONDS)
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
@@ -66,28 +84,48 @@ def build(config: Config, database_url: str) -> Headrace:
         queue.close()
         database.close()
 
-    app = FastAPI(title="Headrace", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Headrace", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.include_router(health_router(queue, database))
-    app.router.routes.append(Route(TRACES_PATH, TracesEndpoint(config, pipeline), methods=["POST"]))
+    app.router.routes.extend(routes(config, intake))
     app.add_exception_handler(HTTPException, not_found_or_not_allowed)
     app.add_exception_handler(Exception, unexpected)
-    return Headrace(config, queue, database, worker, app)
+    return Headrace(config, queue, database, worker, _with_cors(app, config), certificates)
 
 
-def open_database(headrace: Headrace) -> None:
+def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
+    """Around everything, so that a browser may read errors as well."""
+    if not config.cors_origins:
+        return app
+    patterns = [re.escape(origin).replace(r"\*", "[^/]*") for origin in config.cors_origins]
+    return CORSMiddleware(
+        app,
+        allow_origins=["*"] if "*" in config.cors_origins else [],
+        allow_origin_regex=None if "*" in config.cors_origins else "|".join(patterns),
+        allow_methods=["POST"],
+        allow_headers=["*"],
+        expose_headers=["retry-after"],
+        max_age=7200,
+    )
+
+
+def open_database(database: Database) -> None:
     """Verifies and migrates the schema before the start. Where Postgres is away, receiving starts all the same.
 
     Raises:
         StartError: Postgres answers, but its schema cannot be written.
     """
     try:
-        check(headrace.database)
+        check(database)
     except DatabaseUnavailable as error:
         log.warning("Postgres is away: receiving starts, writing follows when it is back", error=str(error))
 
 
-def bind(host: str, port: int, setting: str) -> socket.socket:
+def bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
     """A listening socket, or an error that says who has the port and how to choose another.
+
+    `shared`: the workers of one supervisor each have one for the same port, and the kernel spreads the connections.
 
     Raises:
         StartError: the address cannot be bound.
@@ -96,6 +134,8 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
     # With the protocol named, asyncio switches Nagle's algorithm off: an answer with a body takes 1 ms instead of 44.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
         listener.listen(2048)
@@ -112,19 +152,29 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
 class Receiver(uvicorn.Server):
     """uvicorn, stopped by whoever sets `should_exit`: it neither takes the process's signals nor raises them again."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, headrace: Headrace) -> None:
+        self._certificates = certificates = headrace.certificates
         super().__init__(
             uvicorn.Config(
-                app,
+                headrace.app,
+                http=partial(Connection, headrace.config),  # type: ignore[arg-type] # it is called, no more
+                ws="none",
+                ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl,
                 log_config=None,
                 access_log=False,  # every request is counted in /metrics instead
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=5,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
                 timeout_keep_alive=65,
                 lifespan="on",
             )
         )
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's own, ten times a second."""
+        if self._certificates is not None and counter % 10 == 0:
+            self._certificates.reload()
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

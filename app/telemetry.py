@@ -6,16 +6,33 @@ state and the first error of a kind are logged, whatever repeats is counted.
 
 import logging
 import math
+import os
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    multiprocess,
+)
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series a counter, which nobody asks for
 
-REQUESTS = Counter("headrace_requests", "OTLP requests answered.", ["encoding", "code"])
+REQUESTS = Counter("headrace_requests", "OTLP requests answered.", ["protocol", "signal", "code"])
+RECORDS_REFUSED = Counter(
+    "headrace_records_refused", "Metric data points and log records that came, and are not stored.", ["signal"]
+)
+AUTH_FAILURES = Counter("headrace_auth_failures", "Requests without a good API key.", ["reason"])
+RATE_LIMITED = Counter("headrace_rate_limited", "Requests refused by a limit of spans or bytes a second.", ["scope", "unit"])
+CONNECTIONS_CLOSED = Counter("headrace_connections_closed", "HTTP connections closed before a request.", ["reason"])
 SPANS_RECEIVED = Counter("headrace_spans_received", "Spans that came in decodable requests.")
 SPANS_REJECTED = Counter("headrace_spans_rejected", "Spans refused, their sender was told.", ["reason"])
 SPANS_REPAIRED = Counter("headrace_spans_repaired", "Spans changed so that they can be stored.", ["rule"])
@@ -40,21 +57,36 @@ VISIBLE_SECONDS = Histogram(
     "From receiving a request to its spans being visible in MLflow.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 )
-QUEUE_BYTES = Gauge("headrace_queue_bytes", "Bytes of requests that wait for Postgres.")
-QUEUE_MAX_BYTES = Gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
-QUEUE_ITEMS = Gauge("headrace_queue_items", "Requests that wait for Postgres.")
-QUEUE_AGE_SECONDS = Gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits.")
-DATABASE_UP = Gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
+# Of several workers the one that looked last is right, for it looked at the same Postgres, and at the queues of all.
+_gauge = partial(Gauge, multiprocess_mode="mostrecent")
+QUEUE_BYTES = _gauge("headrace_queue_bytes", "Bytes of requests that wait for Postgres.")
+QUEUE_MAX_BYTES = _gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
+QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
+QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits.")
+DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("headrace")
 
 
-def configure_logging(log_format: str, level: str) -> None:
-    """Sends our events, and uvicorn's, MLflow's and Alembic's warnings, to stderr: for people or as JSON lines."""
+def exposition() -> bytes:
+    """Prometheus' text of this process; of all the workers, where this is one of several (see `app/supervisor.py`)."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def configure_logging(log_format: str, level: str, worker: int | None = None) -> None:
+    """Sends our events, and uvicorn's, MLflow's and Alembic's warnings, to stderr: for people or as JSON lines.
+
+    `worker`: this one's number, which each event then names.
+    """
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if worker is None else [lambda _, __, event: {**event, "worker": worker}]),
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer()

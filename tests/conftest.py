@@ -134,6 +134,7 @@ class Running:
     process: "subprocess.Popen[bytes]"
     log: Path
     ui_url: str = ""
+    grpc_url: str = ""
 
     def post(self, body: bytes, content_type: str = "application/x-protobuf", **headers: str) -> httpx.Response:
         """POSTs to /v1/traces; underscores in the names of headers become hyphens."""
@@ -175,6 +176,7 @@ class Launcher:
         settings = {
             "data_dir": self.directory / "data",
             "http_port": free_port(),
+            "grpc_port": free_port(),
             "ui_port": free_port(),
             "log_format": "json",
         } | settings
@@ -183,7 +185,8 @@ class Launcher:
         log = self.directory / f"headrace-{len(self.started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen([sys.executable, "-m", "app", command], env=environment, stdout=output, stderr=output)
-        running = Running(f"http://127.0.0.1:{settings['http_port']}", process, log, f"http://127.0.0.1:{settings['ui_port']}")
+        http, ui, grpc = (f"http://127.0.0.1:{settings[f'{name}_port']}" for name in ("http", "ui", "grpc"))
+        running = Running(http, process, log, ui, grpc)
         self.started.append(running)
         if wait:
             wait_until(lambda: self._answers(running), 60, f"{command} does not answer; its log: {log.read_text()}")

@@ -17,7 +17,8 @@ LAYERS = [
     {"processor", "exporter"},
     {"pipeline"},
     {"receiver"},
-    {"server", "worker", "local", "demo"},
+    {"server", "worker", "local", "demo", "cli_keys"},
+    {"supervisor"},
     {"cli"},
     {"__main__"},
 ]

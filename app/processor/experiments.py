@@ -46,14 +46,28 @@ class Experiments:
         fresh = time.monotonic() - found[1] < self._cache_seconds
         return found[0] if fresh or self._database.state.away else None
 
-    def look_up(self, route: Route) -> int:
+    def find(self, route: Route) -> int | None:
+        """The id of an active experiment if there is one; creates nothing.
+
+        Raises:
+            DatabaseUnavailable: it cannot be told now.
+        """
+        try:
+            return self.look_up(route, create=False)
+        except Unroutable:
+            return None
+
+    def look_up(self, route: Route, create: bool = True) -> int:
         """Asks Postgres; creates a missing name where that is allowed.
 
         Raises:
             Unroutable: there is no such experiment. DatabaseUnavailable: it cannot be told now.
         """
         with self._database.begin() as connection:
-            found = self._by_id(connection, route.id) if route.id is not None else self._by_name(connection, route.name)
+            if route.id is not None:
+                found = self._by_id(connection, route.id)
+            else:
+                found = self._by_name(connection, route.name, create and self._create)
         with self._lock:
             if len(self._cache) >= _MAX_CACHED:
                 self._cache.clear()
@@ -65,9 +79,9 @@ class Experiments:
             raise Unroutable(f"MLflow has no experiment with id {id_} ({ID_HEADER}). {WAYS_TO_ROUTE}")
         return id_
 
-    def _by_name(self, connection: Connection, name: str) -> int:
+    def _by_name(self, connection: Connection, name: str, create: bool) -> int:
         row = connection.execute(_BY_NAME, {"name": name}).first()
-        if row is None and self._create:
+        if row is None and create:
             return self._create_experiment(connection, name)
         if row is None:
             raise Unroutable(
@@ -84,7 +98,7 @@ class Experiments:
         """
         created = connection.execute(_CREATE, {"name": name, "now": time.time_ns() // 1_000_000}).scalar()
         if created is None:  # another process was quicker
-            return self._by_name(connection, name)
+            return self._by_name(connection, name, create=False)
         root, _, query = (connection.execute(_ROOT).scalar() or "mlflow-artifacts:/0").partition("?")
         location = f"{root.rpartition('/')[0]}/{created}" + (f"?{query}" if query else "")
         connection.execute(_LOCATE, {"location": location, "id": created})

@@ -6,12 +6,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.database import Database, Reachability
 from app.errors import QueueError
 from app.queue import Queue, Size
-from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES
+from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, exposition
 
 
 def health_router(queue: Queue, database: Database) -> APIRouter:
@@ -48,13 +48,13 @@ def health_router(queue: Queue, database: Database) -> APIRouter:
 
     @router.get("/metrics")
     def metrics() -> Response:
-        """Prometheus' text format."""
+        """Prometheus' text format; of several workers the sums, whichever of them answers."""
         size = queue.size()
         QUEUE_BYTES.set(size.bytes)
         QUEUE_MAX_BYTES.set(size.max_bytes)
         QUEUE_ITEMS.set(size.items)
         QUEUE_AGE_SECONDS.set(_age(size))
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

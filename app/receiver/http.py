@@ -1,126 +1,119 @@
-"""OTLP/HTTP: `POST /v1/traces`. Pure ASGI, as FastAPI's request parsing costs more than the whole of the work here.
+"""OTLP/HTTP: `POST /v1/traces`, `/v1/metrics`, `/v1/logs`. Pure ASGI: FastAPI's request parsing costs more than that.
 
 Every answer is in the request's own encoding, every failure is a `google.rpc.Status`
 (OTLP specification, "OTLP/HTTP Response": https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response).
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2
-from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+import anyio
+from google.rpc import code_pb2
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.config import Config
-from app.errors import BodyTooLarge, HeadraceError, QueueUnavailable, UnsupportedMediaType
-from app.otlp.codec import Encoding, decode, encode, encoding_of, inflate
-from app.pipeline import Incoming, Pipeline
-from app.processor.validate import Verdict
-from app.telemetry import ACK_SECONDS, REQUESTS, log, log_rarely
+from app.errors import BodyTimeout, BodyTooLarge, HeadraceError, LengthRequired, Unauthenticated, UnsupportedMediaType
+from app.otlp.codec import Encoding, encode, encoding_of
+from app.otlp.compression import SUPPORTED
+from app.otlp.signals import Signal
+from app.receiver.answers import status, status_of
+from app.receiver.intake import Intake
+from app.telemetry import ACK_SECONDS, REQUESTS
 
 TRACES_PATH = "/v1/traces"
-
-_IN_THREAD_BYTES = 64 * 1024
-"""Bodies from here on are inflated and parsed off the event loop: about 0.5 ms of work, Quickwit's limit for async code."""
 
 
 class ClientGone(Exception):
     """The client closed the connection before its request was complete; nobody waits for an answer."""
 
 
-class TracesEndpoint:
-    """The ASGI application behind `POST /v1/traces`."""
+def routes(config: Config, intake: Intake) -> Iterator[Route]:
+    """The three signals' paths, and what people make of them.
 
-    def __init__(self, config: Config, pipeline: Pipeline) -> None:
-        self._max_body = config.max_body_bytes
-        self._max_in_flight = config.max_in_flight_bytes
-        self._in_flight = 0
-        self._pipeline = pipeline
+    A slash at the end, and the path twice: `OTEL_EXPORTER_OTLP_ENDPOINT` that ends in /v1/traces has the SDK add it again.
+    """
+    for signal in Signal:
+        endpoint = SignalEndpoint(signal, config, intake)
+        path = f"/v1/{signal.value}"
+        for prefix in dict.fromkeys(("", config.path_prefix)):
+            for suffix in ("", "/", path, f"{path}/"):
+                yield Route(f"{prefix}{path}{suffix}", endpoint, methods=["POST"], include_in_schema=False)
+        for wrong in Signal:
+            if wrong is not signal:  # the endpoint of the traces, given to all signals
+                yield Route(f"/v1/{wrong.value}{path}", endpoint, methods=["POST"], include_in_schema=False)
+
+
+class SignalEndpoint:
+    """The ASGI application behind one signal's path."""
+
+    def __init__(self, signal: Signal, config: Config, intake: Intake) -> None:
+        self._signal = signal
+        self._body_seconds = config.body_seconds
+        self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         started = time.perf_counter()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            response = await self._answer(headers, receive)
+            response = await self._answer(headers, scope, receive)
         except ClientGone:
-            REQUESTS.labels("unknown", "client_gone").inc()
+            REQUESTS.labels("http", self._signal.value, "client_gone").inc()
             return
         except Exception as error:
-            response = failure(error, answer_encoding("POST", headers))
-        if response.status_code == 200:
+            response = failure(error, answer_encoding("POST", headers), self._signal.value)
+        if response.status_code == 200 and self._signal is Signal.TRACES:
             ACK_SECONDS.observe(time.perf_counter() - started)
         await response(scope, receive, send)
 
-    async def _answer(self, headers: Mapping[str, str], receive: Receive) -> Response:
+    async def _answer(self, headers: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
+        key = self._intake.admit(headers, (scope.get("client") or ("",))[0])
         encoding = encoding_of(headers.get("content-type", ""))
-        reserved = 0
-        try:
+        _check_length(headers, self._intake)
+        with self._intake.reading() as reading:
             body = bytearray()
-            _check_size(int(headers.get("content-length") or 0), self._max_body)
-            async for chunk in _chunks(receive):
-                reserved += len(chunk)
-                self._reserve(len(chunk))
-                body += chunk
-                _check_size(len(body), self._max_body)
-            incoming = await self._decode(bytes(body), encoding, headers)
-            verdict = await self._pipeline.consume(incoming)
-        finally:
-            self._in_flight -= reserved
-        return success(verdict, encoding)
-
-    async def _decode(self, body: bytes, encoding: Encoding, headers: Mapping[str, str]) -> Incoming:
-        if len(body) < _IN_THREAD_BYTES:
-            return _decode(body, encoding, headers, self._max_body)
-        return await asyncio.to_thread(_decode, body, encoding, headers, self._max_body)
-
-    def _reserve(self, size: int) -> None:
-        self._in_flight += size
-        if self._in_flight > self._max_in_flight:
-            raise QueueUnavailable(
-                f"Requests of over {self._max_in_flight} bytes are being read already (HEADRACE_MAX_IN_FLIGHT_BYTES): "
-                "send the batch again later."
-            )
+            try:
+                with anyio.fail_after(self._body_seconds):
+                    async for chunk in _chunks(receive):
+                        reading.add(len(chunk))
+                        body += chunk
+            except TimeoutError:
+                seconds = f"{self._body_seconds:g} s"
+                raise BodyTimeout(
+                    f"The body was not complete after {seconds} (HEADRACE_BODY_SECONDS): send smaller batches."
+                ) from None
+            compression = headers.get("content-encoding", "")
+            answer = await self._intake.export(self._signal, bytes(body), headers, key, encoding, compression)
+        REQUESTS.labels(_protocol(encoding), self._signal.value, "200").inc()
+        return Response(encode(answer, encoding), 200, media_type=encoding.value)
 
 
-def success(verdict: Verdict, encoding: Encoding) -> Response:
-    """200. `partial_success` is set only where spans were rejected: unset means that all is well."""
-    answer = ExportTraceServiceResponse()
-    if verdict.rejected:
-        answer.partial_success.rejected_spans = verdict.rejected.total()
-        answer.partial_success.error_message = verdict.explain()
-    REQUESTS.labels(encoding.name.lower(), "200").inc()
-    return Response(encode(answer, encoding), 200, media_type=encoding.value)
-
-
-def failure(error: Exception, encoding: Encoding) -> Response:
-    """An error → its HTTP answer with a `google.rpc.Status` body; one that nobody foresaw is logged, and is a 500."""
-    if isinstance(error, HTTPException):
-        code = code_pb2.NOT_FOUND if error.status_code == 404 else code_pb2.UNIMPLEMENTED
-        return _status(error.status_code, code, str(error.detail), encoding, dict(error.headers or {}))
-    if not isinstance(error, HeadraceError):
-        log.error("request failed unexpectedly", exc_info=error)
-        return _status(500, code_pb2.INTERNAL, f"Headrace failed on this request: {type(error).__name__}.", encoding, {})
-    log_rarely("requests refused", type(error).__name__, status=error.http_status, reason=str(error))
+def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Response:
+    """An error → its HTTP answer with a `google.rpc.Status` body."""
     headers: dict[str, str] = {}
-    details: list[Message] = []
-    if error.retry_after is not None:
-        headers["retry-after"] = str(error.retry_after)
-        details.append(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=error.retry_after)))
-    elif error.http_status == 400:
-        violation = error_details_pb2.BadRequest.FieldViolation(description=str(error))
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, BodyTooLarge):
-        headers["connection"] = "close"  # the rest of the body is not worth reading
-    return _status(error.http_status, error.rpc_code, str(error), encoding, headers, details)
+    code = 500
+    if isinstance(error, HTTPException):
+        code = error.status_code
+        headers = dict(error.headers or {})
+        body = status(code_pb2.NOT_FOUND if code == 404 else code_pb2.UNIMPLEMENTED, str(error.detail))
+    else:
+        body = status_of(error)
+    if isinstance(error, HeadraceError):
+        code = error.http_status
+        if error.retry_after is not None:
+            headers["retry-after"] = str(error.retry_after)
+        if isinstance(error, BodyTooLarge | BodyTimeout):
+            headers["connection"] = "close"  # the rest of the body is not worth reading
+        elif isinstance(error, Unauthenticated):
+            headers["www-authenticate"] = 'Bearer realm="headrace"'
+        elif isinstance(error, UnsupportedMediaType):
+            headers["accept-encoding"] = SUPPORTED
+    REQUESTS.labels(_protocol(encoding), signal, str(code)).inc()
+    return Response(encode(body, encoding), code, headers, encoding.value)
 
 
 async def not_found_or_not_allowed(request: Request, error: Exception) -> Response:
@@ -138,7 +131,7 @@ async def not_found_or_not_allowed(request: Request, error: Exception) -> Respon
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
-    """FastAPI's exception handler for whatever nobody foresaw outside of `TracesEndpoint`."""
+    """FastAPI's exception handler for whatever nobody foresaw outside of `SignalEndpoint`."""
     return failure(error, answer_encoding(request.method, request.headers))
 
 
@@ -150,27 +143,26 @@ def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
         return Encoding.PROTOBUF if method == "POST" else Encoding.JSON
 
 
-def _status(
-    status: int,
-    code: int,
-    message: str,
-    encoding: Encoding,
-    headers: dict[str, str],
-    details: "list[Message] | tuple[()]" = (),
-) -> Response:
-    body = Status(code=code, message=message)
-    for detail in details:
-        packed = AnyMessage()
-        packed.Pack(detail)
-        body.details.append(packed)
-    REQUESTS.labels(encoding.name.lower(), str(status)).inc()
-    return Response(encode(body, encoding), status, headers, encoding.value)
+def unreadable(message: str) -> bytes:
+    """The whole answer to bytes that are no HTTP request, of which nobody knows the encoding."""
+    body = status(code_pb2.INVALID_ARGUMENT, message).SerializeToString()
+    REQUESTS.labels("http", "none", "400").inc()
+    head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {Encoding.PROTOBUF.value}\r\ncontent-length: {len(body)}\r\n"
+    return f"{head}connection: close\r\n\r\n".encode() + bytes(body)
 
 
-def _decode(body: bytes, encoding: Encoding, headers: Mapping[str, str], limit: int) -> Incoming:
-    plain = inflate(body, headers.get("content-encoding", ""), limit)
-    request, malformed = decode(plain, encoding)
-    return Incoming(request, headers, plain if encoding is Encoding.PROTOBUF else None, malformed)
+def _protocol(encoding: Encoding) -> str:
+    """As `OTEL_EXPORTER_OTLP_PROTOCOL` calls it."""
+    return "http/protobuf" if encoding is Encoding.PROTOBUF else "http/json"
+
+
+def _check_length(headers: Mapping[str, str], intake: Intake) -> None:
+    """Refuses on the header's word, before anything is read."""
+    length = headers.get("content-length")
+    if length is not None:
+        intake.check_size(int(length))
+    elif "transfer-encoding" not in headers:
+        raise LengthRequired("The request has neither Content-Length nor chunks, so it has no body: send Content-Length.")
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
@@ -182,8 +174,3 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
             raise ClientGone
         yield message.get("body", b"")
         more = message.get("more_body", False)
-
-
-def _check_size(size: int, limit: int) -> None:
-    if size > limit:
-        raise BodyTooLarge(f"The body is over {limit} bytes: send smaller batches, or raise HEADRACE_MAX_BODY_BYTES.")

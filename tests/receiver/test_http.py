@@ -116,7 +116,7 @@ def test_a_request_without_one_good_span_is_a_400(running: Running) -> None:
         (b"\xff\xff", PROTOBUF, {}, 400),
         (b"{", JSON, {}, 400),
         (b"no gzip", PROTOBUF, {"content_encoding": "gzip"}, 400),
-        (b"", "text/plain", {}, 415),
+        (b"", "text/html", {}, 415),
         (b"", PROTOBUF, {"content_encoding": "br"}, 415),
         (b"x" * (1024 * 1024 + 1), PROTOBUF, {}, 413),
         (gzip.compress(bytes(64 * 1024 * 1024)), JSON, {"content_encoding": "gzip"}, 413),
@@ -172,7 +172,7 @@ def test_a_client_that_goes_away_is_counted_and_harms_nobody(running: Running) -
         connection.sendall(
             b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 9\r\n\r\nabc"
         )
-    gone = 'headrace_requests_total{code="client_gone",encoding="unknown"} 1.0'
+    gone = 'headrace_requests_total{code="client_gone",protocol="http",signal="traces"} 1.0'
     wait_until(lambda: gone in httpx.get(f"{running.url}/metrics").text)
     assert running.post(body()).status_code == 200
 

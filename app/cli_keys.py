@@ -1,0 +1,93 @@
+"""`headrace keys`: the file of API keys that HEADRACE_API_KEYS names."""
+
+import re
+import sys
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from app.receiver.auth import Keys
+
+keys = typer.Typer(help="API keys: who may send. Kept in the file that HEADRACE_API_KEYS names.", no_args_is_help=True)
+_console = Console(highlight=False)
+_errors = Console(stderr=True, highlight=False)
+
+_UNITS = {"d": "days", "h": "hours", "w": "weeks"}
+
+
+@keys.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Whose it is: a service, a team.")],
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Id or name of an experiment it may write to; repeat it for more [default: all].")
+    ] = None,
+    expires: Annotated[str, typer.Option(help="After 90d, 12h, 4w, or on a date, 2027-01-31 [default: never].")] = "",
+    spans_per_second: Annotated[float | None, typer.Option(min=0.001, help="Most spans a second [default: no limit].")] = None,
+    bytes_per_second: Annotated[float | None, typer.Option(min=1, help="Most bytes a second [default: no limit].")] = None,
+) -> None:
+    """Make a key and print it. It is shown this once: the file keeps only its hash."""
+    from app.receiver.auth import new_key
+
+    key, secret = new_key(name, tuple(experiment or ()), _time(expires), spans_per_second, bytes_per_second)
+    _keys().add(key)
+    print(secret)
+    setting = f"export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{secret}"
+    _errors.print(f"Shown this once. In the service:\n\n  {setting}\n", soft_wrap=True)
+
+
+@keys.command("list")
+def list_() -> None:
+    """Show all keys, without their secrets."""
+    table = Table("id", "name", "experiments", "expires", "spans/s", "bytes/s", "created", box=None, pad_edge=False)
+    for key in _keys().read():
+        expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}" + (" (over)" if key.expired else "")
+        limits = [f"{limit:g}" if limit else "–" for limit in (key.spans_per_second, key.bytes_per_second)]
+        table.add_row(key.id, key.name, ", ".join(key.experiments) or "all", expires, *limits, f"{key.created:%Y-%m-%d}")
+    _console.print(table)
+
+
+@keys.command()
+def revoke(name_or_id: Annotated[str, typer.Argument(help="A key's id, or the name of one or more keys.")]) -> None:
+    """Take keys away. A running Headrace refuses them within a second."""
+    revoked = _keys().revoke(name_or_id)
+    if not revoked:
+        _fail(f"No key has the name or id {name_or_id!r}: see `headrace keys list`.")
+    for key in revoked:
+        _console.print(f"Revoked {key.name} ({key.id}).")
+
+
+def _keys() -> "Keys":
+    from app.config import load
+    from app.errors import StartError
+    from app.receiver.auth import Keys
+
+    try:
+        path = load().api_keys
+        if path is None:
+            raise StartError("HEADRACE_API_KEYS is not set: point it at the file of keys, which need not exist yet.")
+        keys = Keys(path)
+        keys.read()
+    except StartError as error:
+        _fail(str(error))
+    return keys
+
+
+def _time(text: str) -> datetime | None:
+    if not text:
+        return None
+    if match := re.fullmatch(r"(\d+)([dhw])", text):
+        return datetime.now(timezone.utc).replace(microsecond=0) + timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        _fail(f"--expires {text!r}: say 90d, 12h, 4w or a date like 2027-01-31.")
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+
+
+def _fail(message: str) -> NoReturn:
+    _errors.print(f"[bold red]headrace:[/bold red] {message}", soft_wrap=True)
+    sys.exit(1)

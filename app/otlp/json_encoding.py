@@ -1,0 +1,132 @@
+"""OTLP/JSON → `ExportTraceServiceRequest`: the specification's form, and the forms that are seen in the wild. Pure; no I/O.
+
+Source: OTLP specification, "JSON Protobuf Encoding"
+(https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#json-protobuf-encoding).
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import json_format
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from app.errors import MalformedBody
+
+_ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+_MAX_DEPTH = 100  # protobuf's own limit for nested messages on the wire, applied to JSON as well
+_BAD_JSON = (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError)
+
+
+def decode_json(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
+    """Body → request, and the number of spans that had to be left out because their JSON is none of a span's.
+
+    Raises:
+        MalformedBody: the body is no `ExportTraceServiceRequest`.
+    """
+    data = load_object(body)
+    try:
+        _decode_ids(data)
+        return _parse(data, ExportTraceServiceRequest()), 0
+    except _BAD_JSON:
+        pass  # not as the specification has it: see what can be made of it
+    try:
+        data = _forgiven(load_object(body))
+        _decode_ids(data)
+    except _BAD_JSON as error:
+        raise MalformedBody(f"The body is not an OTLP/JSON ExportTraceServiceRequest: {_first_line(error)}") from None
+    return _salvage(data)
+
+
+def load_object(body: bytes) -> dict[str, Any]:
+    """Body → the JSON object that it is.
+
+    Raises:
+        MalformedBody: it is none.
+    """
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody(f"The body is not JSON: {_first_line(error)}") from None
+    if not isinstance(data, dict):
+        raise MalformedBody("The body is JSON, but no object: send an OTLP/JSON request.")
+    return data
+
+
+def _decode_ids(data: dict[str, Any]) -> None:
+    for span in _each_span(data):
+        _ids_to_base64(span)
+        for link in span.get("links") or ():
+            if isinstance(link, dict):
+                _ids_to_base64(link)
+
+
+def _forgiven(value: Any) -> Any:
+    """What exporters get wrong, put right: a long as `{"low": …, "high": …}` (opentelemetry-js#4202), half surrogate pairs."""
+    if isinstance(value, dict):
+        if value.keys() - {"unsigned"} == {"low", "high"}:
+            return str((value["high"] << 32 | value["low"] & 0xFFFFFFFF) & 0xFFFFFFFFFFFFFFFF)
+        return {key: _forgiven(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_forgiven(item) for item in value]
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _salvage(data: dict[str, Any]) -> tuple[ExportTraceServiceRequest, int]:
+    """Leaves out the spans that cannot be parsed, so that one bad span costs one span."""
+    left_out = 0
+    reason = ""
+    for _, scope in _each_scope(data):
+        kept = []
+        for span in scope.get("spans") or ():
+            try:
+                _parse(span, Span())
+                kept.append(span)
+            except _BAD_JSON as error:
+                left_out += 1
+                reason = _first_line(error)
+        scope["spans"] = kept
+    try:
+        return _parse(data, ExportTraceServiceRequest()), left_out
+    except _BAD_JSON as error:
+        reason = reason or _first_line(error)
+        raise MalformedBody(f"The body is not an OTLP/JSON ExportTraceServiceRequest: {reason}") from None
+
+
+def _parse(data: dict[str, Any], message: Any) -> Any:
+    return json_format.ParseDict(data, message, ignore_unknown_fields=True, max_recursion_depth=_MAX_DEPTH)
+
+
+def _each_scope(data: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for resource in data.get("resourceSpans") or data.get("resource_spans") or ():
+        for scope in resource.get("scopeSpans") or resource.get("scope_spans") or ():
+            yield resource, scope
+
+
+def _each_span(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for _, scope in _each_scope(data):
+        yield from (span for span in scope.get("spans") or () if isinstance(span, dict))
+
+
+def _ids_to_base64(holder: dict[str, Any]) -> None:
+    """Ids are hex in OTLP/JSON, in spans *and* in links, where protobuf's JSON mapping has base64.
+
+    Some exporters send base64 all the same (opentelemetry-collector#8720): it ends with the padding. What is neither
+    becomes empty, so that validation rejects that one span and says why.
+    """
+    for key in _ID_KEYS:
+        if key in holder:
+            id_ = holder[key]
+            try:
+                raw = base64.b64decode(id_, validate=True) if id_.endswith("=") else bytes.fromhex(id_)
+                holder[key] = base64.b64encode(raw).decode("ascii")
+            except (ValueError, TypeError, AttributeError):
+                holder[key] = ""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

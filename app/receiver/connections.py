@@ -1,0 +1,73 @@
+"""uvicorn's HTTP connections, bounded: how many, how long their headers may take, how large these may be.
+
+What uvicorn leaves open: a client that sends its headers byte by byte, or for ever, or no byte at all, keeps its place.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.config import Config
+from app.receiver.http import unreadable
+from app.telemetry import CONNECTIONS_CLOSED
+
+_MAX_HEAD_BYTES = 64 * 1024
+
+
+class Connection(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, settings: Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._most = settings.max_connections
+        self._head_seconds = settings.header_seconds
+        self._head_bytes: int | None = 0
+        """Of the request whose headers are being read; None while no headers are."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        super().connection_made(transport)
+        if len(self.connections) > self._most:
+            self._close("too_many")
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response(f"The request's headers are over {_MAX_HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        self._wait_for_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_here()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """As OTLP has it: a `google.rpc.Status`, whatever went wrong."""
+        self.transport.write(unreadable(msg))
+        self.transport.close()
+
+    def _wait_for_head(self) -> None:
+        self._head_bytes = 0
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._head_seconds, self._close, "slow_headers")
+
+    def _head_is_here(self) -> None:
+        self._head_bytes = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self, reason: str) -> None:
+        CONNECTIONS_CLOSED.labels(reason).inc()
+        self.transport.close()
