@@ -56,7 +56,7 @@ ENV HEADRACE_HOST=0.0.0.0 \
     HEADRACE_DATA_DIR=/var/lib/headrace
 WORKDIR /var/lib/headrace
 VOLUME /var/lib/headrace
-EXPOSE 4318
+EXPOSE 4317 4318
 # Alive, not ready: while Postgres is away Headrace accepts spans all the same, and a restart would mend nothing.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD no_proxy='*' python -c \
     "from urllib.request import urlopen; urlopen('http://127.0.0.1:${HEADRACE_HTTP_PORT:-4318}/healthz', timeout=3)"

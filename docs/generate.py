@@ -22,6 +22,8 @@ def table() -> str:
         default = field.default
         if default is None or default == () or default is PydanticUndefined:
             shown = "–"
+        elif default == "":
+            shown = "–"
         elif isinstance(default, bool):
             shown = f"`{str(default).lower()}`"
         else:

@@ -196,12 +196,14 @@ def test_every_mlflow_variable_is_one_of_the_installed_mlflow() -> None:
     assert MLFLOW_DEFAULTS.items() <= given.items()
 
 
-@pytest.mark.parametrize(("target", "setting"), [("headrace", "http_port"), ("mlflow", "ui_port")])
-def test_ports_are_the_default_ones_and_open_to_this_machine_only(target: str, setting: str) -> None:
-    port = Config.model_fields[setting].default
-    assert said(target, "EXPOSE") == [str(port)]
-    assert SERVICES[target]["ports"] == [f"127.0.0.1:${{HEADRACE_{setting.upper()}:-{port}}}:{port}"]
-    assert f":-{port}}}/" in health_command(target)
+@pytest.mark.parametrize(("target", "settings"), [("headrace", ["http_port", "grpc_port"]), ("mlflow", ["ui_port"])])
+def test_ports_are_the_default_ones_and_open_to_this_machine_only(target: str, settings: list[str]) -> None:
+    ports = {setting: Config.model_fields[setting].default for setting in settings}
+    assert said(target, "EXPOSE") == [" ".join(str(port) for port in sorted(ports.values()))]
+    assert SERVICES[target]["ports"] == [
+        f"127.0.0.1:${{HEADRACE_{setting.upper()}:-{port}}}:{port}" for setting, port in ports.items()
+    ]
+    assert f":-{ports[settings[0]]}}}/" in health_command(target)
 
 
 def test_volumes_are_where_the_data_is() -> None:
