@@ -20,9 +20,7 @@ def table() -> str:
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for name, field in Config.model_fields.items():
         default = field.default
-        if default is None or default == () or default is PydanticUndefined:
-            shown = "–"
-        elif default == "":
+        if default is None or default == () or default is PydanticUndefined or default == "":
             shown = "–"
         elif isinstance(default, bool):
             shown = f"`{str(default).lower()}`"
