@@ -1,5 +1,7 @@
 """Limits a second: the bucket by itself, then against a running receiver."""
 
+from typing import Any
+
 import grpc
 import httpx
 import otlp
@@ -82,8 +84,9 @@ def test_over_the_limit_is_429_and_unavailable_with_a_delay(headrace: Launcher, 
         export = channel.unary_unary(PATH, ExportTraceServiceRequest.SerializeToString, bytes)
         with pytest.raises(grpc.RpcError) as caught:
             export(request, timeout=20)
-    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    trailers = {key: value for key, value in caught.value.trailing_metadata() or () if isinstance(value, bytes)}
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    trailers: dict[str, Any] = dict(error.trailing_metadata())
     assert RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]).retry_delay.seconds >= 1
     metrics = httpx.get(f"{running.url}/metrics").text
     assert 'headrace_rate_limited_total{scope="all",unit="spans"} 2.0' in metrics
