@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from app.config import Config
-from app.errors import HeadraceError, StartError
+from app.errors import HeadraceError, QueueError, StartError
 from app.otlp.codec import Encoding
 from app.otlp.signals import Signal
 from app.queue import Queue
@@ -89,8 +89,11 @@ class GrpcReceiver:
     async def _watch(self) -> None:
         """Health tells what /readyz tells: whether requests can be taken."""
         while True:
-            size = self._queue.size()
-            ready = size.bytes < size.max_bytes
+            try:
+                size = self._queue.size()
+                ready = size.bytes < size.max_bytes
+            except QueueError:
+                ready = False
             now = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
             for service in ("", *SERVICES.values()):
                 await self._health.set(service, now)
