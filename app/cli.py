@@ -78,9 +78,10 @@ def serve(data_dir: DataDir = None, host: Host = None, http_port: HttpPort = Non
 def demo(
     endpoint: Annotated[str, typer.Option(help="Where to send it.")] = "",
     experiment_id: Annotated[str, typer.Option(help="MLflow experiment.")] = "0",
+    api_key: Annotated[str, typer.Option(help="Where Headrace asks for one.")] = "",
 ) -> None:
     """Send one realistic multi-service trace and print its link in the MLflow UI."""
-    _run(lambda: _demo(endpoint, experiment_id))
+    _run(lambda: _demo(endpoint, experiment_id, api_key))
 
 
 def _up(config: "Config") -> None:
@@ -220,7 +221,7 @@ async def _serve_until_stopped(
         await serving
 
 
-def _demo(endpoint: str, experiment_id: str) -> None:
+def _demo(endpoint: str, experiment_id: str, api_key: str) -> None:
     import time
     import urllib.error
 
@@ -228,15 +229,18 @@ def _demo(endpoint: str, experiment_id: str) -> None:
     from app.errors import StartError
 
     config = _load()
-    endpoint = endpoint or f"http://localhost:{config.http_port}/v1/traces"
+    scheme = "http" if config.tls_cert is None else "https"
+    endpoint = endpoint or f"{scheme}://localhost:{config.http_port}/v1/traces"
     ui_url = f"http://localhost:{config.ui_port}"
     trace_id, requests = demo_requests(time.time_ns())
+    headers = {"x-mlflow-experiment-id": experiment_id} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
     started = time.monotonic()
     try:
         for request in requests:
-            send(endpoint, request, {"x-mlflow-experiment-id": experiment_id})
+            send(endpoint, request, headers)
     except urllib.error.HTTPError as error:
-        raise StartError(f"{endpoint} answered {error.code}: {error.read()[:500]!r}") from None
+        hint = " Give `headrace demo` the option --api-key." if error.code == 401 and not api_key else ""
+        raise StartError(f"{endpoint} answered {error.code}: {_message(error.read())}{hint}") from None
     except urllib.error.URLError as error:
         raise StartError(f"Nothing answers at {endpoint} ({error.reason}). Is `headrace up` running?") from None
     console.print(f"Sent 6 spans of 3 services to {endpoint}.")
@@ -245,6 +249,17 @@ def _demo(endpoint: str, experiment_id: str) -> None:
         print(trace_url(ui_url, experiment_id, trace_id))
     else:
         console.print(f"Accepted, but no MLflow at {ui_url} shows it yet. The trace is {trace_id}.")
+
+
+def _message(body: bytes) -> str:
+    """What an OTLP receiver says of an error; of another server's answer the beginning."""
+    from google.protobuf.message import DecodeError
+    from google.rpc.status_pb2 import Status
+
+    try:
+        return str(Status.FromString(body).message)
+    except DecodeError:
+        return repr(body[:500])
 
 
 def trace_url(ui_url: str, experiment_id: str, trace_id: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import Launcher, Running, free_port, wait_until
+from conftest import Launcher, Running, free_port, rows, wait_until
 
 from app import __version__
 
@@ -118,3 +118,18 @@ def test_a_second_headrace_on_the_same_data_is_refused(headrace: Launcher, datab
     second = headrace(database_url=database_url, wait=False)
     assert second.process.wait(30) == 1
     assert "HEADRACE_DATA_DIR" in second.log.read_text()
+
+
+def test_demo_says_why_it_was_refused_and_takes_a_key(headrace: Launcher, database_url: str) -> None:
+    keys = str(headrace.directory / "keys.json")
+    key = run("keys", "add", "demo", HEADRACE_API_KEYS=keys).stdout.strip()
+    running = headrace("serve", database_url=database_url, api_keys=keys)
+    endpoint = ("--endpoint", f"{running.url}/v1/traces")
+    refused = run("demo", *endpoint)
+    assert refused.returncode == 1
+    assert "answered 401: Headrace asks for an API key" in " ".join(refused.stderr.split())
+    assert "--api-key" in refused.stderr
+    sent = run("demo", *endpoint, "--api-key", key, HEADRACE_UI_PORT=str(free_port()))  # no UI: accepted all the same
+    assert sent.returncode == 0, sent.stderr
+    wait_until(running.drained)
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 6
