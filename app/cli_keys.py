@@ -2,8 +2,11 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated, NoReturn
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -13,8 +16,9 @@ if TYPE_CHECKING:
     from app.receiver.auth import Keys
 
 keys = typer.Typer(help="API keys: who may send. Kept in the file that HEADRACE_API_KEYS names.", no_args_is_help=True)
-_console = Console(highlight=False)
-_errors = Console(stderr=True, highlight=False)
+# No markup: a name may have brackets. What is not a terminal is wide enough for each key to be one line.
+_console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 240)
+_errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 _UNITS = {"d": "days", "h": "hours", "w": "weeks"}
 
@@ -33,17 +37,27 @@ def add(
     from app.receiver.auth import new_key
 
     key, secret = new_key(name, tuple(experiment or ()), _time(expires), spans_per_second, bytes_per_second)
-    _keys().add(key)
+    with _keys() as file:
+        file.add(key)
     print(secret)
-    setting = f"export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{secret}"
-    _errors.print(f"Shown this once. In the service:\n\n  {setting}\n", soft_wrap=True)
+    headers = f"authorization=Bearer%20{secret}"
+    if key.experiments:
+        header = "x-mlflow-experiment-id" if key.experiments[0].isdecimal() else "x-mlflow-experiment-name"
+        headers += f",{header}={quote(key.experiments[0], safe='')}"
+    _errors.print(
+        f"Shown this once. In the service:\n\n  export OTEL_EXPORTER_OTLP_TRACES_HEADERS={headers}\n\n"
+        "That is one list, of all headers; SDKs read OTEL_EXPORTER_OTLP_HEADERS only where it is not set.",
+        soft_wrap=True,
+    )
 
 
 @keys.command("list")
 def list_() -> None:
     """Show all keys, without their secrets."""
     table = Table("id", "name", "experiments", "expires", "spans/s", "bytes/s", "created", box=None, pad_edge=False)
-    for key in _keys().read():
+    with _keys() as file:
+        found = file.read()
+    for key in found:
         expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}" + (" (over)" if key.expired else "")
         limits = [f"{limit:g}" if limit else "–" for limit in (key.spans_per_second, key.bytes_per_second)]
         table.add_row(key.id, key.name, ", ".join(key.experiments) or "all", expires, *limits, f"{key.created:%Y-%m-%d}")
@@ -53,14 +67,17 @@ def list_() -> None:
 @keys.command()
 def revoke(name_or_id: Annotated[str, typer.Argument(help="A key's id, or the name of one or more keys.")]) -> None:
     """Take keys away. A running Headrace refuses them within a second."""
-    revoked = _keys().revoke(name_or_id)
+    with _keys() as file:
+        revoked = file.revoke(name_or_id)
     if not revoked:
         _fail(f"No key has the name or id {name_or_id!r}: see `headrace keys list`.")
     for key in revoked:
         _console.print(f"Revoked {key.name} ({key.id}).")
 
 
-def _keys() -> "Keys":
+@contextmanager
+def _keys() -> Iterator["Keys"]:
+    """The file of keys. What cannot be done with it is one message and exit status 1."""
     from app.config import load
     from app.errors import StartError
     from app.receiver.auth import Keys
@@ -69,25 +86,30 @@ def _keys() -> "Keys":
         path = load().api_keys
         if path is None:
             raise StartError("HEADRACE_API_KEYS is not set: point it at the file of keys, which need not exist yet.")
-        keys = Keys(path)
-        keys.read()
+        yield Keys(path)
     except StartError as error:
         _fail(str(error))
-    return keys
 
 
 def _time(text: str) -> datetime | None:
     if not text:
         return None
-    if match := re.fullmatch(r"(\d+)([dhw])", text):
-        return datetime.now(timezone.utc).replace(microsecond=0) + timedelta(**{_UNITS[match[2]]: int(match[1])})
+    now = datetime.now(timezone.utc).replace(microsecond=0)
     try:
-        date = datetime.fromisoformat(text)
-    except ValueError:
+        if match := re.fullmatch(r"(\d+)([dhw])", text):
+            date = now + timedelta(**{_UNITS[match[2]]: int(match[1])})
+        else:
+            date = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
         _fail(f"--expires {text!r}: say 90d, 12h, 4w or a date like 2027-01-31.")
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+    if not date.tzinfo:
+        date = date.replace(tzinfo=timezone.utc)
+    if date <= now:
+        _fail(f"--expires {text!r} is over already.")
+    return date
 
 
 def _fail(message: str) -> NoReturn:
-    _errors.print(f"[bold red]headrace:[/bold red] {message}", soft_wrap=True)
+    _errors.print("headrace:", style="bold red", end=" ")
+    _errors.print(message, soft_wrap=True)
     sys.exit(1)

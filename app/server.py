@@ -31,6 +31,7 @@ from app.receiver.grpc import GrpcReceiver
 from app.receiver.health import health_router
 from app.receiver.http import not_found_or_not_allowed, routes, unexpected
 from app.receiver.intake import Intake
+from app.receiver.openapi import describe_otlp
 from app.receiver.tls import Certificates
 from app.telemetry import log
 from app.worker import Worker
@@ -89,6 +90,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     )
     app.include_router(health_router(queue, database))
     app.router.routes.extend(routes(config, intake))
+    describe_otlp(app, config)
     app.add_exception_handler(HTTPException, not_found_or_not_allowed)
     app.add_exception_handler(Exception, unexpected)
     return Headrace(config, queue, database, worker, _with_cors(app, config), certificates)
@@ -147,6 +149,22 @@ def bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.
             ) from None
         raise StartError(f"{host}:{port} cannot be bound: {error.strerror}. See HEADRACE_HOST and {setting}.") from None
     return listener
+
+
+def reserve(host: str, port: int, setting: str) -> socket.socket:
+    """A socket that keeps a port for sockets that are `shared`, and takes no connections itself.
+
+    Raises:
+        StartError: as `bind`.
+    """
+    # A socket that would share the port would not notice its owner; this one does, and says who it is.
+    with bind(host, port, setting) as probe:
+        family, address = probe.family, probe.getsockname()
+    keeper = socket.socket(family, socket.SOCK_STREAM)
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    keeper.bind(address)
+    return keeper
 
 
 class Receiver(uvicorn.Server):

@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -54,6 +53,8 @@ class Supervisor:
     """
 
     def __init__(self, config: Config, work: Work) -> None:
+        from app.server import reserve
+
         http = reserve(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
         grpc = reserve(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port")
         self._held = (http, grpc)  # as long as we live
@@ -199,24 +200,6 @@ class _Life:
         else:
             if not self.error:
                 self._on_ready()
-
-
-def reserve(host: str, port: int, setting: str) -> socket.socket:
-    """A socket that keeps a port for the workers; it takes no connections itself.
-
-    Raises:
-        StartError: somebody else has the port.
-    """
-    from app.server import bind
-
-    # A socket that would share the port would not notice its owner; this one does, and says who it is.
-    with bind(host, port, setting) as probe:
-        family, address = probe.family, probe.getsockname()
-    held = socket.socket(family, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(address)
-    return held
 
 
 def _shares(config: Config) -> dict[str, int]:

@@ -25,6 +25,8 @@ from bench.load import Outcome, Plan, generate
 from bench.shapes import SHAPES
 
 SERVERS = ("mlflow", "headrace")
+_PROCESSES = {"mlflow": 2, "headrace": int(os.environ.get("HEADRACE_WORKERS", "1"))}
+"""That receive and write. HEADRACE_WORKERS says how many of Headrace."""
 _START_SECONDS, _DRAIN_SECONDS, _STOP_SECONDS = 90, 600, 20
 _COMMIT_SPANS = 1000
 _TABLES = ("trace_info", "spans", "trace_tags", "trace_request_metadata", "trace_metrics")  # foreign keys point left
@@ -102,7 +104,13 @@ class Server:
             self.port = int(probe.getsockname()[1])
         if self._headrace:
             arguments = "app serve"
-            settings = {"HEADRACE_DATABASE_URL": url, "HEADRACE_DATA_DIR": str(directory), "HEADRACE_HTTP_PORT": str(self.port)}
+            settings = {
+                "HEADRACE_DATABASE_URL": url,
+                "HEADRACE_DATA_DIR": str(directory),
+                "HEADRACE_HTTP_PORT": str(self.port),
+                "HEADRACE_GRPC_PORT": "0",
+                "HEADRACE_WORKERS": str(_PROCESSES[road]),
+            }
         else:
             arguments = f"mlflow server --host 127.0.0.1 --port {self.port} --workers 2 --artifacts-destination {directory}"
             settings = {"MLFLOW_BACKEND_STORE_URI": sqlalchemy_url(url)}
@@ -172,7 +180,7 @@ def measure(lab: Lab, road: str, url: str, plan: Plan) -> Measurement:
     server = Server(road, lab.directory / f"server-{url.partition('?')[0].rpartition('/')[2]}", url)
     try:
         with server:
-            plan = replace(plan, port=server.port, processes=2 if road == "mlflow" else 1)
+            plan = replace(plan, port=server.port, processes=_PROCESSES[road])
             warm, requests = _warm_up(server, plan)
             _load(lab, server, replace(plan, requests=plan.requests or requests), result)
         sent, found = warm * SHAPES[plan.shape].size + result.spans, _count(url)

@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.errors import MalformedBody, UnsupportedMediaType
 from app.otlp.json_encoding import decode_json
+from app.otlp.parts import check_parts
 
 _ALSO = {
     "application/protobuf": "application/x-protobuf",  # RFC 9695's name for the same bytes
@@ -48,10 +49,14 @@ def decode(body: bytes, encoding: Encoding) -> tuple[ExportTraceServiceRequest, 
 
     Raises:
         MalformedBody: the body is no `ExportTraceServiceRequest`.
+        BodyTooLarge: it has too many parts.
     """
     if encoding is Encoding.JSON:
-        return decode_json(body)
+        request, left_out = decode_json(body)
+        check_parts(request.SerializeToString())
+        return request, left_out
     try:
+        check_parts(body)
         return ExportTraceServiceRequest.FromString(body), 0
     except DecodeError as error:
         raise MalformedBody(f"The body is not a protobuf ExportTraceServiceRequest: {error}.") from None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 _NO_TRACE_ID = bytes(16)
 _NO_SPAN_ID = bytes(8)
@@ -85,7 +85,25 @@ def validate(request: ExportTraceServiceRequest) -> Verdict:
             if span.end_time_unix_nano > _MAX_INT64:
                 span.end_time_unix_nano = span.start_time_unix_nano
                 verdict.repair("end_time_out_of_range")
+    if not all(_says_something(resource_spans) for resource_spans in request.resource_spans):
+        _drop_empty(request)
+        verdict.reworded = True
     return verdict
+
+
+def _says_something(resource_spans: ResourceSpans) -> bool:
+    return len(resource_spans.scope_spans) > 0 and all(scope.spans for scope in resource_spans.scope_spans)
+
+
+def _drop_empty(request: ExportTraceServiceRequest) -> None:
+    """Takes out scopes and resources without spans, which nobody shall have to route. (OTLP: "MAY ignore" them.)"""
+    kept = ExportTraceServiceRequest()
+    for resource_spans in request.resource_spans:
+        if scopes := [scope for scope in resource_spans.scope_spans if scope.spans]:
+            copy = kept.resource_spans.add(schema_url=resource_spans.schema_url, scope_spans=scopes)
+            if resource_spans.HasField("resource"):
+                copy.resource.CopyFrom(resource_spans.resource)
+    request.CopyFrom(kept)
 
 
 def _replace_spans(scope: ScopeSpans, spans: list[Span]) -> None:

@@ -41,8 +41,8 @@ class SharedQueue(DiskQueue):
 
     def __init__(self, directory: Path, max_bytes: int, directories: Sequence[Path]) -> None:
         self._numbers: mmap.mmap | None = None
-        self._oldest = 0
         super().__init__(directory, max_bytes)
+        self._oldest = super().size().oldest_unix_nano
         self._others = [path for path in directories if path != directory]
         self._limit = max_bytes * len(directories)
         try:

@@ -6,13 +6,15 @@ passwords that people choose). The file is read again when it changes, so `headr
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import RateLimited, StartError, Unauthenticated
 from app.receiver.limits import Bucket
-from app.telemetry import AUTH_FAILURES, log
+from app.telemetry import AUTH_FAILURES, log, log_rarely
 
 _PREFIX = "headrace"
 _RELOAD_SECONDS = 1.0
@@ -29,7 +31,10 @@ _FAILURE_BURST_SECONDS = 20.0
 _MAX_ADDRESSES = 10_000
 _NO_DIGEST = hashlib.sha256(b"").hexdigest()
 
-HOW_TO_SEND = "Send it as OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20<key> (or x-api-key=<key>)."
+HOW_TO_SEND = (
+    "Send it in OTEL_EXPORTER_OTLP_TRACES_HEADERS as authorization=Bearer%20<key> (or x-api-key=<key>), after a comma where "
+    "other headers are there; SDKs read OTEL_EXPORTER_OTLP_HEADERS only where that one is not set."
+)
 
 
 class Key(BaseModel):
@@ -61,7 +66,7 @@ class Keys:
     """The keys of one file.
 
     Raises:
-        StartError: it is missing or unreadable; only from `open` and the commands, never while serving.
+        StartError: it is missing, or cannot be read or written; only from `open` and the commands, never while serving.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,13 +99,15 @@ class Keys:
 
     def add(self, key: Key) -> None:
         """Adds a key to the file."""
-        self._write([*self.read(), key])
+        with self._changing():
+            self._write([*self.read(), key])
 
     def revoke(self, name_or_id: str) -> list[Key]:
         """Takes the keys of this name or id out of the file, and returns them."""
-        revoked = [key for key in self.read() if name_or_id in (key.id, key.name)]
-        if revoked:
-            self._write([key for key in self._keys.values() if key not in revoked])
+        with self._changing():
+            revoked = [key for key in self.read() if name_or_id in (key.id, key.name)]
+            if revoked:
+                self._write([key for key in self._keys.values() if key not in revoked])
         return revoked
 
     def authenticate(self, headers: Mapping[str, str], address: str) -> Key:
@@ -112,18 +119,25 @@ class Keys:
         sent = _sent(headers)
         if not sent:
             raise self._failed("missing", address, f"Headrace asks for an API key, and the request has none. {HOW_TO_SEND}")
-        self._reload()
-        _, _, rest = sent.partition("_")
-        id_, _, secret = rest.partition("_")
-        key = self._keys.get(id_)
-        digest = hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
-        if not hmac.compare_digest(digest, key.sha256 if key else _NO_DIGEST) or key is None:
+        self._reload(_RELOAD_SECONDS)
+        key = self._find(sent)
+        if key is None:
+            self._reload(0)  # it may have been made a moment ago
+            key = self._find(sent)
+        if key is None:
             raise self._failed("unknown", address, f"The API key is unknown or was revoked. {HOW_TO_SEND}")
         if key.expired:
             raise self._failed(
                 "expired", address, f"The API key {key.name!r} has expired: make a new one with `headrace keys add`."
             )
         return key
+
+    def _find(self, sent: str) -> Key | None:
+        _, _, rest = sent.partition("_")
+        id_, _, secret = rest.partition("_")
+        key = self._keys.get(id_)
+        digest = hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+        return key if hmac.compare_digest(digest, key.sha256 if key else _NO_DIGEST) else None
 
     def _failed(self, reason: str, address: str, message: str) -> Exception:
         """A good key is always let through, whatever others behind the same address (a proxy, say) send."""
@@ -136,9 +150,10 @@ class Keys:
         bucket.take(1)
         return Unauthenticated(message)
 
-    def _reload(self) -> None:
+    def _reload(self, seconds: float) -> None:
+        """Reads the file again if it has changed, and was not looked at for as long."""
         now = time.monotonic()
-        if now - self._checked < _RELOAD_SECONDS:
+        if now - self._checked < seconds:
             return
         self._checked = now
         try:
@@ -148,17 +163,40 @@ class Keys:
                 log.info("API keys read again", keys=len(self._keys))
         except (OSError, StartError) as error:
             self._version = None
-            log.warning("API keys cannot be read, those known stay valid", error=str(error))
+            log_rarely("API keys cannot be read, those known stay valid", "api_keys", error=str(error))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One command at a time: of two that read the same file, the second would drop the key of the first."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise StartError(f"The file of API keys, {self._path}, cannot be written: {error.strerror}.") from None
 
     def _write(self, keys: list[Key]) -> None:
-        """Replaces the file in one step, readable by its owner only."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=self._path.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(_File(keys=keys).model_dump_json(indent=2, exclude_none=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(self._path)
+        """Replaces the file in one step. A new one is its owner's only; one that was there stays whose it was, as it is
+        often root who adds a key, and another user who serves."""
+        path = self._path.resolve()
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(_File(keys=keys).model_dump_json(indent=2, exclude_none=True) + "\n")
+                file.flush()
+                with suppress(FileNotFoundError, PermissionError):
+                    before = path.stat()
+                    os.fchmod(handle, before.st_mode & 0o777)
+                    os.fchown(handle, before.st_uid, before.st_gid)
+                os.fsync(handle)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 def new_key(

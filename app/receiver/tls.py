@@ -2,12 +2,26 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from app.config import Config
 from app.errors import StartError
 from app.telemetry import log
+
+
+class _Renewable(ssl.SSLContext):
+    """The context that a server is given once and for all; each new connection is the `current` one's.
+
+    A context that serves cannot be renewed itself: it would go on to trust the authorities that were taken out.
+    """
+
+    current: ssl.SSLContext
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """What asyncio and uvloop call for a connection."""
+        return self.current.wrap_bio(*args, **kwargs)
 
 
 class Certificates:
@@ -22,16 +36,12 @@ class Certificates:
         self._key = key
         self._client_ca = client_ca
         self._version = self._modified()
-        self.ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.ssl = _Renewable(ssl.PROTOCOL_TLS_SERVER)
         try:
-            self.ssl.load_cert_chain(cert, key)
-            if client_ca is not None:
-                self.ssl.load_verify_locations(client_ca)
-                self.ssl.verify_mode = ssl.CERT_REQUIRED
+            self._read()
         except (OSError, ssl.SSLError) as error:
-            raise StartError(f"TLS: {cert}, {key} or {client_ca} cannot be used: {error}.") from None
-        self._grpc = self._grpc_configuration()
+            files = ", ".join(str(file) for file in (cert, key, client_ca) if file is not None)
+            raise StartError(f"TLS: {files} cannot be used: {error}.") from None
 
     @classmethod
     def of(cls, config: Config) -> "Certificates | None":
@@ -49,12 +59,7 @@ class Certificates:
         if version == self._version:
             return
         try:
-            # Tried on a context of its own first: a pair that does not match would spoil the one that serves.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._cert, self._key)
-            self.ssl.load_cert_chain(self._cert, self._key)
-            if self._client_ca is not None:
-                self.ssl.load_verify_locations(self._client_ca)
-            self._grpc = self._grpc_configuration()
+            self._read()
         except (OSError, ssl.SSLError) as error:
             log.warning("TLS files cannot be used, those before stay", error=str(error))
         else:
@@ -67,9 +72,22 @@ class Certificates:
             self._grpc, lambda: self._grpc, require_client_authentication=self._client_ca is not None
         )
 
-    def _grpc_configuration(self) -> grpc.ServerCertificateConfiguration:
+    def _read(self) -> None:
+        """Takes the files as they are now, for HTTP and gRPC alike, or raises, and leaves all as it was."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._cert, self._key, password=self._ask)
+        if self._client_ca is not None:
+            context.load_verify_locations(self._client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
         pair = (self._key.read_bytes(), self._cert.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], self._client_ca.read_bytes() if self._client_ca else None)
+        authorities = self._client_ca.read_bytes() if self._client_ca else None
+        self._grpc = grpc.ssl_server_certificate_configuration([pair], authorities)
+        self.ssl.current = context
+
+    def _ask(self) -> str:
+        """Instead of OpenSSL, which would ask on the terminal, and wait."""
+        raise ssl.SSLError(f"{self._key} has a password; a key without one is needed")
 
     def _modified(self) -> tuple[int, ...]:
         """Changes when a file does, also where a link is turned to another file (as Kubernetes renews secrets)."""
