@@ -1,0 +1,65 @@
+"""OTLP's specification against running `headrace serve`s: every case of the table, over each of its transports."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from conftest import database_directory
+
+from app.local import EmbeddedPostgres
+from conformance.cases import Case
+from conformance.page import CASES, PAGE, rendered, shown_by
+from conformance.requirements import BINDS_CLIENTS, BY_KEY, KEYWORD_LINES
+from conformance.stand import Stand
+from conformance.wire import Transport
+
+
+@pytest.fixture(scope="module")
+def stand(postgres: EmbeddedPostgres, template: str) -> Iterator[Stand]:
+    """The servers, over one database of their own."""
+    maintenance = postgres.url.replace("/mlflow?", "/postgres?")
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE conformance TEMPLATE {template}")
+    with database_directory() as directory:
+        stand = Stand(directory, postgres.url.replace("/mlflow?", "/conformance?"))
+        yield stand
+        stand.stop()
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        connection.execute("DROP DATABASE conformance WITH (FORCE)")
+
+
+def runs() -> list[Any]:
+    """Each case, over each of its transports."""
+    return [
+        pytest.param(
+            case,
+            transport,
+            id=case.id(transport),
+            marks=[pytest.mark.xfail(reason=case.broken, strict=True)] if case.broken else [],
+        )
+        for case in CASES
+        for transport in case.over
+    ]
+
+
+@pytest.mark.parametrize(("case", "transport"), runs())
+def test_case(stand: Stand, case: Case, transport: Transport) -> None:
+    case.run(stand, transport, os.urandom(16))
+
+
+def test_the_page_is_the_table() -> None:
+    assert PAGE.read_text() == rendered(), "run `PYTHONPATH=tests .venv/bin/python -m conformance.page`"
+
+
+def test_every_requirement_has_its_cases() -> None:
+    assert [key for key, requirement in BY_KEY.items() if not shown_by(requirement)] == []
+    assert {rule for case in CASES for transport in case.over for rule in case.rules_of(transport)} == BY_KEY.keys()
+    ids = [case.id(transport) for case in CASES for transport in case.over]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_line_of_the_specification_is_answered_for() -> None:
+    answered = sorted([*BINDS_CLIENTS, *(line for requirement in BY_KEY.values() for line in requirement.lines)])
+    assert answered == sorted(KEYWORD_LINES), "each line once"
