@@ -1,17 +1,18 @@
-// Works off one message of a queue, as a traced program, and prints the id of its trace. `node main.mjs proto|json`
+// Works off one message of a queue, as a traced program, and prints the id of its trace. `node main.mjs proto|json|grpc`
 // chooses the exporter; where it sends the spans, the standard OTEL_* variables say (see README.md).
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { diag, DiagConsoleLogger, DiagLogLevel, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { OTLPTraceExporter as GrpcExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
 import { OTLPTraceExporter as JsonExporter } from "@opentelemetry/exporter-trace-otlp-http";
 import { OTLPTraceExporter as ProtoExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import { defaultResource, detectResources, envDetector } from "@opentelemetry/resources";
 import { BatchSpanProcessor, NodeTracerProvider } from "@opentelemetry/sdk-trace-node";
 
-const exporters = { proto: ProtoExporter, json: JsonExporter };
+const exporters = { proto: ProtoExporter, json: JsonExporter, grpc: GrpcExporter };
 const Exporter = exporters[process.argv[2] ?? "proto"];
 if (!Exporter) {
-  console.error("usage: node main.mjs [proto|json]");
+  console.error("usage: node main.mjs [proto|json|grpc]");
   process.exit(2);
 }
 

@@ -4,13 +4,15 @@ Nothing in here knows Headrace: the standard OTEL_* variables say where the span
 """
 
 import json
+import os
 import time
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 tracer = trace.get_tracer("fraud-scorer", "1.0.0")
@@ -18,10 +20,16 @@ tracer = trace.get_tracer("fraud-scorer", "1.0.0")
 
 def main() -> None:
     provider = TracerProvider()  # reads OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # reads OTEL_EXPORTER_OTLP_*
+    provider.add_span_processor(BatchSpanProcessor(new_exporter()))
     trace.set_tracer_provider(provider)
     print(handle_request({"order": 4711, "items": 3, "total": 129.9, "customer": "c-42"}))
     provider.shutdown()  # sends what is still buffered; a failure is logged to stderr
+
+
+def new_exporter() -> SpanExporter:
+    """What OTEL_EXPORTER_OTLP_PROTOCOL names; the other OTEL_EXPORTER_OTLP_* the exporters read themselves."""
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    return GrpcExporter() if protocol == "grpc" else HttpExporter()
 
 
 def handle_request(order: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""examples/node, run as a user runs it, with OpenTelemetry JS' protobuf and JSON exporters."""
+"""examples/node, run as a user runs it, with OpenTelemetry JS' exporters: protobuf and JSON over HTTP, and gRPC."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from mlflow.entities import SpanStatusCode, Trace, TraceState
 pytestmark = pytest.mark.timeout(400)  # `npm ci` on a slow network
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "node"
+EXPORTERS = ["proto", "json", "grpc"]
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,7 @@ def run_example(
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     environment |= {
         "OTEL_SERVICE_NAME": "order-worker",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{up.url}/v1/traces",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": up.grpc_url if exporter == "grpc" else f"{up.url}/v1/traces",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS": headers,
         **settings,
     }
@@ -54,9 +55,8 @@ def trace_of(up: Running, done: "subprocess.CompletedProcess[str]") -> Trace:
     return trace
 
 
-@pytest.mark.parametrize(
-    ("exporter", "compression"), [("proto", "none"), ("json", "none"), ("proto", "gzip"), ("json", "gzip")]
-)
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("exporter", EXPORTERS)
 def test_the_example_is_one_complete_trace(installed: Path, up: Running, exporter: str, compression: str) -> None:
     experiment = MlflowClient(up.ui_url).create_experiment(f"node {exporter} {compression}")
     headers = f"x-mlflow-experiment-id={experiment}"
@@ -100,7 +100,7 @@ def test_the_example_is_one_complete_trace(installed: Path, up: Running, exporte
     assert exception.attributes["exception.message"] == "card declined"
 
 
-@pytest.mark.parametrize("exporter", ["proto", "json"])
+@pytest.mark.parametrize("exporter", EXPORTERS)
 def test_headers_choose_the_experiment_by_name_and_the_run(installed: Path, up: Running, exporter: str) -> None:
     client = MlflowClient(up.ui_url)
     experiment = client.create_experiment(f"orders {exporter}")
@@ -112,11 +112,11 @@ def test_headers_choose_the_experiment_by_name_and_the_run(installed: Path, up: 
     assert found.info.trace_id == trace.info.trace_id
 
 
-@pytest.mark.parametrize("exporter", ["proto", "json"])
+@pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_refusal_ends_the_program_with_the_reason(installed: Path, up: Running, exporter: str) -> None:
     done = run_example(installed, up, exporter, "x-mlflow-experiment-id=4711")
     assert done.returncode == 1
-    assert "code: 400" in done.stderr
+    assert ("code: 3," if exporter == "grpc" else "code: 400") in done.stderr
     assert "MLflow has no experiment with id 4711" in done.stderr
 
 
