@@ -24,9 +24,8 @@ from app.local import upgrade_mlflow_schema
 from bench.load import Outcome, Plan, generate
 from bench.shapes import SHAPES
 
-SERVERS = ("mlflow", "headrace")
-_PROCESSES = {"mlflow": 2, "headrace": int(os.environ.get("HEADRACE_WORKERS", "1"))}
-"""That receive and write. HEADRACE_WORKERS says how many of Headrace."""
+SERVERS = {"mlflow": 2, "headrace": 1, "headrace-2": 2}
+"""The roads that are servers, and how many processes of each receive and write."""
 _START_SECONDS, _DRAIN_SECONDS, _STOP_SECONDS = 90, 600, 20
 _COMMIT_SPANS = 1000
 _TABLES = ("trace_info", "spans", "trace_tags", "trace_request_metadata", "trace_metrics")  # foreign keys point left
@@ -93,12 +92,12 @@ class Lab:
 
 
 class Server:
-    """`mlflow server --workers 2` or `headrace serve`: inside the block it answers, after it its process tree is gone."""
+    """`mlflow server` or `headrace serve`: inside the block it answers, after it its process tree is gone."""
 
     def __init__(self, road: str, directory: Path, url: str) -> None:
         directory.mkdir()
         self._log = directory / "log"
-        self._headrace = road == "headrace"
+        self._headrace = road.startswith("headrace")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -109,10 +108,11 @@ class Server:
                 "HEADRACE_DATA_DIR": str(directory),
                 "HEADRACE_HTTP_PORT": str(self.port),
                 "HEADRACE_GRPC_PORT": "0",
-                "HEADRACE_WORKERS": str(_PROCESSES[road]),
+                "HEADRACE_WORKERS": str(SERVERS[road]),
             }
         else:
-            arguments = f"mlflow server --host 127.0.0.1 --port {self.port} --workers 2 --artifacts-destination {directory}"
+            arguments = f"mlflow server --host 127.0.0.1 --port {self.port} --workers {SERVERS[road]}"
+            arguments += f" --artifacts-destination {directory}"
             settings = {"MLFLOW_BACKEND_STORE_URI": sqlalchemy_url(url)}
         self._command = [sys.executable, "-m", *arguments.split()]
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HEADRACE_"))}
@@ -180,7 +180,7 @@ def measure(lab: Lab, road: str, url: str, plan: Plan) -> Measurement:
     server = Server(road, lab.directory / f"server-{url.partition('?')[0].rpartition('/')[2]}", url)
     try:
         with server:
-            plan = replace(plan, port=server.port, processes=_PROCESSES[road])
+            plan = replace(plan, port=server.port, processes=SERVERS[road])
             warm, requests = _warm_up(server, plan)
             _load(lab, server, replace(plan, requests=plan.requests or requests), result)
         sent, found = warm * SHAPES[plan.shape].size + result.spans, _count(url)
