@@ -30,7 +30,7 @@ afterwards, read back as OTLP and compared with what was sent. `tests/conformanc
 .venv/bin/python -m pytest tests/conformance -k L518       # of one requirement
 ```
 
-P, J and G are the transports that cases run over: OTLP/HTTP in protobuf and in JSON, OTLP/gRPC. The ids of `gzip` in the row L90
+P, J and G are the transports that cases run over: OTLP/HTTP in protobuf and in JSON, OTLP/gRPC. The ids of `gzip` in row L90
 are `L90-gzip[http/protobuf]`, `L90-gzip[http/json]` and `L90-gzip[grpc]`; a case that shows several requirements has the name
 of one of them.
 

@@ -130,12 +130,9 @@ def texts(resources: Any) -> list[str]:
     found = []
     for resource in resources:
         for scope in resource.scope_spans:
-            for span in scope.spans:
-                single = ResourceSpans.FromString(resource.SerializeToString())
-                del single.scope_spans[:]
-                single.scope_spans.add(scope=scope.scope, schema_url=scope.schema_url, spans=[_normal(span)])
-                single.resource.SetInParent()
-                found.append(str(single))
+            origin = ResourceSpans(resource=resource.resource, schema_url=resource.schema_url)
+            origin.scope_spans.add(scope=scope.scope, schema_url=scope.schema_url)
+            found += [f"{origin}{_normal(span)}" for span in scope.spans]
     return sorted(found)
 
 

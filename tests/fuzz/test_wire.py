@@ -1,4 +1,4 @@
-"""Mutated bodies against a running `headrace serve`, over HTTP and gRPC: no crash, no answer that is not foreseen, no span lost."""
+"""Mutated bodies against a running `headrace serve`, over HTTP and gRPC: no crash, no answer unforeseen, no span lost."""
 
 import re
 from collections import Counter
