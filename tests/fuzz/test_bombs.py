@@ -15,7 +15,8 @@ from backports import zstd
 from conftest import Launcher, Running, database_directory, free_port
 from google.protobuf.message import Message
 
-from app.receiver.grpc import SERVICES, Signal
+from app.otlp.signals import Signal
+from app.receiver.grpc import SERVICES
 
 MIB = 1024 * 1024
 BOMB_BYTES = 200 * MIB
