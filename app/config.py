@@ -174,6 +174,12 @@ class Config(BaseSettings):
             else value
         )
 
+    @field_validator("database_url", "tls_cert", "tls_key", "tls_client_ca", "api_keys", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        """As compose files and shells have it: `HEADRACE_API_KEYS=`. A path of no letters would be the working directory."""
+        return None if value == "" else value
+
     @field_validator("tls_cert", "tls_key", "tls_client_ca", "api_keys", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:

@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -29,7 +28,7 @@ from app.receiver.auth import Keys
 from app.receiver.connections import Connection
 from app.receiver.grpc import GrpcReceiver
 from app.receiver.health import health_router
-from app.receiver.http import not_found_or_not_allowed, routes, unexpected
+from app.receiver.http import not_found_or_not_allowed, origin_pattern, routes, unexpected
 from app.receiver.intake import Intake
 from app.receiver.openapi import describe_otlp
 from app.receiver.tls import Certificates
@@ -100,11 +99,13 @@ def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
     """Around everything, so that a browser may read errors as well."""
     if not config.cors_origins:
         return app
-    patterns = [re.escape(origin).replace(r"\*", "[^/]*") for origin in config.cors_origins]
+    everybody = "*" in config.cors_origins
     return CORSMiddleware(
         app,
-        allow_origins=["*"] if "*" in config.cors_origins else [],
-        allow_origin_regex=None if "*" in config.cors_origins else "|".join(patterns),
+        allow_origins=["*"] if everybody else [],
+        allow_origin_regex=None if everybody else origin_pattern(config),
+        # sendBeacon sends credentials whether there are any or not, and the browser then wants this, and an origin by name.
+        allow_credentials=not everybody,
         allow_methods=["POST"],
         allow_headers=["*"],
         expose_headers=["retry-after"],

@@ -55,7 +55,8 @@ def free_port() -> int:
 def database_directory() -> Iterator[Path]:
     """A directory for a Postgres. Not one of pytest's: their parent is closed to other users whenever pytest starts, and
     the Postgres of root runs as another user."""
-    with tempfile.TemporaryDirectory(prefix="headrace-test-") as directory:
+    run = f"{os.environ['TEST_RUN']}-" if "TEST_RUN" in os.environ else ""
+    with tempfile.TemporaryDirectory(prefix=f"headrace-test-{run}") as directory:
         yield Path(directory)
 
 

@@ -4,6 +4,7 @@ Every answer is in the request's own encoding, every failure is a `google.rpc.St
 (OTLP specification, "OTLP/HTTP Response": https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response).
 """
 
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 
@@ -16,7 +17,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.config import Config
-from app.errors import BodyTimeout, BodyTooLarge, HeadraceError, LengthRequired, Unauthenticated, UnsupportedMediaType
+from app.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    HeadraceError,
+    LengthRequired,
+    PermissionDenied,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 from app.otlp.codec import Encoding, encode, encoding_of
 from app.otlp.compression import SUPPORTED
 from app.otlp.signals import Signal
@@ -53,6 +62,7 @@ class SignalEndpoint:
     def __init__(self, signal: Signal, config: Config, intake: Intake) -> None:
         self._signal = signal
         self._body_seconds = config.body_seconds
+        self._origins = re.compile(origin_pattern(config))
         self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,6 +83,7 @@ class SignalEndpoint:
     async def _answer(self, headers: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
         key = self._intake.admit(headers, (scope.get("client") or ("",))[0])
         encoding = encoding_of(headers.get("content-type", ""))
+        _check_origin(headers, self._origins)
         _check_length(headers, self._intake)
         with self._intake.reading() as reading:
             body = bytearray()
@@ -149,6 +160,23 @@ def unreadable(message: str) -> bytes:
     REQUESTS.labels("http", "none", "400").inc()
     head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {Encoding.PROTOBUF.value}\r\ncontent-length: {len(body)}\r\n"
     return f"{head}connection: close\r\n\r\n".encode() + bytes(body)
+
+
+def origin_pattern(config: Config) -> str:
+    """What the whole of an `Origin` has to match so that its pages may send spans; `(?!)` matches none."""
+    return (
+        "|".join(re.escape(origin).replace(r"\*", "[^/]*" if origin != "*" else ".*") for origin in config.cors_origins)
+        or "(?!)"
+    )
+
+
+def _check_origin(headers: Mapping[str, str], allowed: "re.Pattern[str]") -> None:
+    """Browsers ask before a page sends JSON or protobuf to another origin, but not before it sends text."""
+    origin = headers.get("origin")
+    if origin is None or allowed.fullmatch(origin):
+        return
+    if headers.get("content-type", "").strip().lower().startswith("text/plain"):
+        raise PermissionDenied(f"Pages of {origin[:200]} may not send spans: see HEADRACE_CORS_ORIGINS.")
 
 
 def _protocol(encoding: Encoding) -> str:
