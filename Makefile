@@ -24,6 +24,9 @@ check: install ## Lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fuzz: install ## Mutated OTLP through the pure core, RUNS=200000 bodies an encoding (an hour)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --runs $(or $(RUNS),200000)
+
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
@@ -52,4 +55,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo test check bench proto docs lock clean
+.PHONY: help install up demo test check fuzz bench proto docs lock clean

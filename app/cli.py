@@ -88,12 +88,14 @@ def _up(config: "Config") -> None:
     from app.errors import StartError
     from app.exporter.schema import verify_mlflow_schema
     from app.local import EmbeddedPostgres, MlflowServer, upgrade_mlflow_schema
+    from app.queue.adopt import check_unused
     from app.server import bind, open_database
 
     if config.default_experiment is None:
         config = config.model_copy(update={"default_experiment": "Default"})
+    check_unused(config.data_dir)
     mlflow = MlflowServer(config)
-    mlflow.end_leftover()
+    mlflow.end_leftover()  # no Headrace uses this directory, so nobody does
     first = not (config.data_dir / "postgres").exists()
     receiver = _receiver(config)
     bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()

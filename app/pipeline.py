@@ -55,7 +55,7 @@ class Pipeline:
         verdict = validate(incoming.request)
         if incoming.malformed:
             verdict.received += incoming.malformed
-            verdict.reject("malformed_json", incoming.malformed)
+            verdict.reject("malformed_span", incoming.malformed)
         try:
             if verdict.accepted:
                 destinations = await self._route(incoming, verdict)

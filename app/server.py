@@ -207,6 +207,8 @@ def _owner(port: int) -> str:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 process = psutil.Process(connection.pid)
+                if "--multiprocessing-fork" in process.cmdline():  # a worker: the one to stop is its supervisor
+                    process = process.parent() or process
                 return f"process {process.pid} ({process.name()})"
     except psutil.Error:
         pass

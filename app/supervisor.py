@@ -84,7 +84,6 @@ class Supervisor:
             StartError: a worker cannot start.
         """
         try:
-            self._config.data_dir.mkdir(parents=True, exist_ok=True)
             self._metrics = Path(tempfile.mkdtemp(prefix="metrics-", dir=self._config.data_dir))
         except OSError as error:
             raise StartError(f"HEADRACE_DATA_DIR, {self._config.data_dir}, cannot be written: {error.strerror}.") from None

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.errors import MalformedBody, UnsupportedMediaType
 from app.otlp.json_encoding import decode_json
 from app.otlp.parts import check_parts
+from app.otlp.salvage import salvage
 
 _ALSO = {
     "application/protobuf": "application/x-protobuf",  # RFC 9695's name for the same bytes
@@ -43,7 +44,7 @@ def encoding_of(content_type: str) -> Encoding:
 
 
 def decode(body: bytes, encoding: Encoding) -> tuple[ExportTraceServiceRequest, int]:
-    """Body → request, and the number of spans that had to be left out because their JSON is none of a span's.
+    """Body → request, and the number of spans that had to be left out because they cannot be parsed.
 
     Unknown fields are ignored, as the specification demands. An empty protobuf body is a valid, empty request.
 
@@ -58,6 +59,10 @@ def decode(body: bytes, encoding: Encoding) -> tuple[ExportTraceServiceRequest, 
     try:
         check_parts(body)
         return ExportTraceServiceRequest.FromString(body), 0
+    except DecodeError:
+        pass  # see what can be made of it
+    try:
+        return salvage(body)
     except DecodeError as error:
         raise MalformedBody(f"The body is not a protobuf ExportTraceServiceRequest: {error}.") from None
 

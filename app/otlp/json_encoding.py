@@ -91,13 +91,22 @@ def _forgiven(value: Any) -> Any:
     """What exporters get wrong, put right: a long as `{"low": …, "high": …}` (opentelemetry-js#4202), half surrogate pairs."""
     if isinstance(value, dict):
         if value.keys() - {"unsigned"} == {"low", "high"}:
-            return str((value["high"] << 32 | value["low"] & 0xFFFFFFFF) & 0xFFFFFFFFFFFFFFFF)
+            return _long(value)
         return {_forgiven(key): _forgiven(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_forgiven(item) for item in value]
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
+
+
+def _long(value: dict[str, Any]) -> Any:
+    """`high` is signed, unless `unsigned` is true; what is no long stays, and costs its span."""
+    low, high = value["low"], value["high"]
+    if not (isinstance(low, int) and isinstance(high, int)):
+        return value
+    number = high << 32 | low & 0xFFFFFFFF
+    return str(number & 0xFFFFFFFFFFFFFFFF if value.get("unsigned") else number)
 
 
 def _salvage(data: dict[str, Any]) -> tuple[ExportTraceServiceRequest, int]:

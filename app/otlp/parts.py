@@ -7,7 +7,7 @@ request of which all levels but the last are said to be singular is parsed into 
 Source: https://protobuf.dev/programming-guides/encoding/#last-one-wins
 """
 
-from typing import Any
+from collections.abc import Mapping
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -19,8 +19,37 @@ MAX_PARTS = 1_000_000
 MAX_ATTRIBUTES = 4_000_000
 """The smallest spans and attributes that exporters send fill a body of 64 MiB before they are as many."""
 
+
+class Parts:
+    """Counts what is on the last of some levels. A level is the names and numbers of the fields that lead to the next one."""
+
+    def __init__(self, *levels: Mapping[str, int]) -> None:
+        self._levels = levels
+        file = FileDescriptorProto(name="headrace/parts.proto", package="headrace.parts", syntax="proto3")
+        for depth, level in enumerate(levels, start=1):
+            message = file.message_type.add(name=f"Level{depth}")
+            for name, number in level.items():
+                field = message.field.add(name=name, number=number)
+                if depth == len(levels):
+                    field.label, field.type = FieldDescriptorProto.LABEL_REPEATED, FieldDescriptorProto.TYPE_BYTES
+                else:
+                    field.label, field.type = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.TYPE_MESSAGE
+                    field.type_name = f".headrace.parts.Level{depth + 1}"
+        pool = DescriptorPool()
+        pool.Add(file)
+        self._kind = GetMessageClass(pool.FindMessageTypeByName("headrace.parts.Level1"))
+
+    def count(self, body: bytes) -> dict[str, int]:
+        """The number of each field of the last level. Raises protobuf's DecodeError where the body is none."""
+        holders = [self._kind.FromString(body)]
+        for level in self._levels[:-1]:
+            holders = [getattr(holder, name) for holder in holders for name in level]
+        return {name: sum(len(getattr(holder, name)) for holder in holders) for name in self._levels[-1]}
+
+
 _LEVELS = ({"resource_spans": 1}, {"scope_spans": 2}, {"spans": 2}, {"attributes": 9, "events": 11, "links": 13})
-"""The repeated fields of ExportTraceServiceRequest, ResourceSpans, ScopeSpans and Span, and their numbers."""
+"""The repeated fields of ExportTraceServiceRequest, ResourceSpans, ScopeSpans and Span."""
+_TRACES = [Parts(*_LEVELS[:depth]) for depth in range(1, len(_LEVELS) + 1)]
 
 
 def check_parts(body: bytes) -> None:
@@ -32,35 +61,11 @@ def check_parts(body: bytes) -> None:
     if len(body) <= 2 * MAX_PARTS:  # there is no shorter part
         return
     parts = 0
-    for kind, levels in zip(_KINDS, range(len(_LEVELS)), strict=True):
-        holder = kind.FromString(body)
-        for level in _LEVELS[:levels]:
-            holder = getattr(holder, *level)
-        counts = {name: len(getattr(holder, name)) for name in _LEVELS[levels]}
+    for level in _TRACES:
+        counts = level.count(body)
         attributes = counts.pop("attributes", 0)
         parts += sum(counts.values())
         if parts > MAX_PARTS or attributes > MAX_ATTRIBUTES:
             raise BodyTooLarge(
                 f"The body has over {MAX_PARTS} spans, events and links, or {MAX_ATTRIBUTES} attributes: send smaller batches."
             )
-
-
-def _kind(last: int) -> Any:
-    """A request whose levels are singular, and whose last one is lists of bytes."""
-    package = f"headrace.parts{last}"
-    file = FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
-    for level, names in enumerate(_LEVELS[: last + 1]):
-        message = file.message_type.add(name=f"Level{level}")
-        for name, number in names.items():
-            field = message.field.add(name=name, number=number)
-            if level == last:
-                field.label, field.type = FieldDescriptorProto.LABEL_REPEATED, FieldDescriptorProto.TYPE_BYTES
-            else:
-                field.label, field.type = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.TYPE_MESSAGE
-                field.type_name = f".{package}.Level{level + 1}"
-    pool = DescriptorPool()
-    pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName(f"{package}.Level0"))
-
-
-_KINDS = [_kind(last) for last in range(len(_LEVELS))]

@@ -11,19 +11,21 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
-    ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsPartialSuccess,
-    ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 
 from app.errors import MalformedBody
 from app.otlp.codec import Encoding
 from app.otlp.json_encoding import load_object
+from app.otlp.parts import Parts
 
+_KINDS = {"gauge": 5, "sum": 7, "histogram": 9, "exponential_histogram": 10, "summary": 11}
+_DATA_POINTS = Parts({"resource_metrics": 1}, {"scope_metrics": 2}, {"metrics": 2}, _KINDS, {"data_points": 1})
+_LOG_RECORDS = Parts({"resource_logs": 1}, {"scope_logs": 2}, {"log_records": 2})
 _POINTS_JSON = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 
 
@@ -45,13 +47,7 @@ def refuse_metrics(body: bytes, encoding: Encoding) -> tuple[ExportMetricsServic
         metrics = _walk(load_object(body), "resourceMetrics", "scopeMetrics", "metrics")
         count = sum(len(_list(_dict(metric.get(kind)), "dataPoints")) for metric in metrics for kind in _POINTS_JSON)
     else:
-        count = sum(
-            len(getattr(metric, kind).data_points)
-            for resource in _parse(body, ExportMetricsServiceRequest).resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            if (kind := metric.WhichOneof("data"))
-        )
+        count = _count(body, _DATA_POINTS, "ExportMetricsServiceRequest")
     answer = ExportMetricsServiceResponse()
     if count:
         said = _explain("metrics", count, "data points", "OTEL_METRICS_EXPORTER")
@@ -68,8 +64,7 @@ def refuse_logs(body: bytes, encoding: Encoding) -> tuple[ExportLogsServiceRespo
     if encoding is Encoding.JSON:
         count = len(_walk(load_object(body), "resourceLogs", "scopeLogs", "logRecords"))
     else:
-        request = _parse(body, ExportLogsServiceRequest)
-        count = sum(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs)
+        count = _count(body, _LOG_RECORDS, "ExportLogsServiceRequest")
     answer = ExportLogsServiceResponse()
     if count:
         said = _explain("logs", count, "log records", "OTEL_LOGS_EXPORTER")
@@ -84,11 +79,11 @@ def _explain(signal: str, count: int, what: str, setting: str) -> str:
     )
 
 
-def _parse(body: bytes, kind: Any) -> Any:
+def _count(body: bytes, parts: Parts, name: str) -> int:
     try:
-        return kind.FromString(body)
+        return sum(parts.count(body).values())
     except DecodeError as error:
-        raise MalformedBody(f"The body is not a protobuf {kind.DESCRIPTOR.name}: {error}.") from None
+        raise MalformedBody(f"The body is not a protobuf {name}: {error}.") from None
 
 
 def _walk(data: dict[str, Any], *path: str) -> list[dict[str, Any]]:

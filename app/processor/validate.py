@@ -16,7 +16,7 @@ _NO_SPAN_ID = bytes(8)
 _MAX_INT64 = 2**63 - 1
 
 REASONS = {
-    "malformed_json": "a span's JSON could not be parsed",
+    "malformed_span": "a span could not be parsed",
     "invalid_trace_id": "trace_id must be 16 bytes, not all zero",
     "invalid_span_id": "span_id must be 8 bytes, not all zero",
     "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",

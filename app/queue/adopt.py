@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.errors import QueueError, QueueLocked
-from app.queue.disk import DiskQueue
+from app.queue.disk import DiskQueue, _lock
 from app.queue.shared import queue_directory
 from app.telemetry import log
 
@@ -25,6 +25,7 @@ def adopt_leftovers(data_dir: Path, workers: int) -> None:
     Raises:
         QueueLocked, QueueUnavailable: worker 0's own queue is in use, or cannot be written.
     """
+    check_unused(data_dir)
     found = leftovers(data_dir, workers)
     if not found:
         return
@@ -39,6 +40,15 @@ def adopt_leftovers(data_dir: Path, workers: int) -> None:
                 log.error("queue of a former worker cannot be adopted: left alone", directory=str(directory), error=str(error))
             else:
                 log.info("queue of a former worker adopted", directory=str(directory), requests=items)
+
+
+def check_unused(data_dir: Path) -> None:
+    """Nothing where this data directory is free to be used: before anything is done to what another Headrace needs.
+
+    Raises:
+        QueueLocked, QueueUnavailable: it is in use, or cannot be written.
+    """
+    _lock(queue_directory(data_dir, 0)).close()
 
 
 def leftovers(data_dir: Path, workers: int) -> list[Path]:

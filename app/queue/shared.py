@@ -5,6 +5,7 @@ acknowledged and fall after it is settled, and they outlive a SIGKILL: the sum i
 """
 
 import mmap
+import os
 import sqlite3
 import struct
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ class SharedQueue(DiskQueue):
     def __init__(self, directory: Path, max_bytes: int, directories: Sequence[Path]) -> None:
         self._numbers: mmap.mmap | None = None
         super().__init__(directory, max_bytes)
+        self._lock_file.truncate(0)
+        self._lock_file.write(str(os.getppid()))  # whom to stop: a worker alone would be started again
+        self._lock_file.flush()
         self._oldest = super().size().oldest_unix_nano
         self._others = [path for path in directories if path != directory]
         self._limit = max_bytes * len(directories)

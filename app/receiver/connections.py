@@ -4,15 +4,30 @@ What uvicorn leaves open: a client that sends its headers byte by byte, or for e
 """
 
 import asyncio
+import re
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.config import Config
-from app.receiver.http import unreadable
+from app.errors import MalformedBody
+from app.otlp.codec import Encoding
+from app.receiver.http import failure, unreadable
 from app.telemetry import CONNECTIONS_CLOSED
 
 _MAX_HEAD_BYTES = 64 * 1024
+
+_UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
+"""The offer of HTTP/2 that Java's HttpClient makes with its first request. httptools takes it for accepted, and the body for
+another protocol's: an empty request, a 200, and the spans lost (uvicorn#2722)."""
+
+
+async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
+    """Rather than a 200 to a request of which the body was not read."""
+    answer = failure(MalformedBody("An upgrade is not supported here: send without the header Upgrade."), Encoding.PROTOBUF)
+    answer.headers["connection"] = "close"
+    await answer(scope, receive, send)
 
 
 class Connection(HttpToolsProtocol):
@@ -24,6 +39,7 @@ class Connection(HttpToolsProtocol):
         self._head_seconds = settings.header_seconds
         self._head_bytes: int | None = 0
         """Of the request whose headers are being read; None while no headers are."""
+        self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
@@ -38,6 +54,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if not self._in_body:
+            end = data.find(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"\r\nx-upgrade", data[:end]) + data[end:] if end >= 0 else _UPGRADE.sub(b"\r\nx-upgrade", data)
         super().data_received(data)
         if self._head_bytes is not None:
             self._head_bytes += len(data)
@@ -50,7 +69,16 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_is_here()
+        self._in_body = True
+        app = self.app
+        if self.parser.should_upgrade():  # the header came in two pieces, or behind another request: the body is lost
+            self.app = _refuse_upgrade
         super().on_headers_complete()
+        self.app = app
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """As OTLP has it: a `google.rpc.Status`, whatever went wrong."""

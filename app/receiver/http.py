@@ -19,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 from app.config import Config
 from app.errors import (
     BodyTimeout,
-    BodyTooLarge,
     HeadraceError,
     LengthRequired,
+    MalformedBody,
     PermissionDenied,
     Unauthenticated,
     UnsupportedMediaType,
@@ -68,7 +68,7 @@ class SignalEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         started = time.perf_counter()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope)
         try:
             response = await self._answer(headers, scope, receive)
         except ClientGone:
@@ -84,7 +84,7 @@ class SignalEndpoint:
         key = self._intake.admit(headers, (scope.get("client") or ("",))[0])
         encoding = encoding_of(headers.get("content-type", ""))
         _check_origin(headers, self._origins)
-        _check_length(headers, self._intake)
+        self._intake.check_size(_length(headers))
         with self._intake.reading() as reading:
             body = bytearray()
             try:
@@ -117,8 +117,10 @@ def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Respo
         code = error.http_status
         if error.retry_after is not None:
             headers["retry-after"] = str(error.retry_after)
-        if isinstance(error, BodyTooLarge | BodyTimeout):
-            headers["connection"] = "close"  # the rest of the body is not worth reading
+        if isinstance(error, BodyTimeout):
+            # Only here: closed while its client still sends, a connection is reset, and the answer lost (RFC 9112, section
+            # 9.6). The rest of a body that is too large is read by uvicorn, and thrown away.
+            headers["connection"] = "close"
         elif isinstance(error, Unauthenticated):
             headers["www-authenticate"] = 'Bearer realm="headrace"'
         elif isinstance(error, UnsupportedMediaType):
@@ -156,7 +158,7 @@ def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
 
 def unreadable(message: str) -> bytes:
     """The whole answer to bytes that are no HTTP request, of which nobody knows the encoding."""
-    body = status(code_pb2.INVALID_ARGUMENT, message).SerializeToString()
+    body = status_of(MalformedBody(message)).SerializeToString()
     REQUESTS.labels("http", "none", "400").inc()
     head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {Encoding.PROTOBUF.value}\r\ncontent-length: {len(body)}\r\n"
     return f"{head}connection: close\r\n\r\n".encode() + bytes(body)
@@ -184,13 +186,21 @@ def _protocol(encoding: Encoding) -> str:
     return "http/protobuf" if encoding is Encoding.PROTOBUF else "http/json"
 
 
-def _check_length(headers: Mapping[str, str], intake: Intake) -> None:
-    """Refuses on the header's word, before anything is read."""
+def _headers(scope: Scope) -> dict[str, str]:
+    """A header that comes twice says the same as one with both values (RFC 9110, section 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _length(headers: Mapping[str, str]) -> int:
+    """The body's length on the header's word; 0 where it comes in chunks."""
     length = headers.get("content-length")
-    if length is not None:
-        intake.check_size(int(length))
-    elif "transfer-encoding" not in headers:
+    if length is None and "transfer-encoding" not in headers:
         raise LengthRequired("The request has neither Content-Length nor chunks, so it has no body: send Content-Length.")
+    return int(length or 0)
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:

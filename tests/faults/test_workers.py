@@ -375,10 +375,10 @@ def test_two_of_them_do_not_share_a_port_or_a_directory(headrace: Launcher, data
     port = first.url.rpartition(":")[2]
     same_port = headrace(database_url=database_url, workers=2, http_port=port, data_dir=tmp_path, wait=False)
     assert same_port.process.wait(30) == 1
-    assert f"Port {port} on 127.0.0.1 is taken by process" in same_port.log.read_text()
+    assert f"Port {port} on 127.0.0.1 is taken by process {first.process.pid} " in same_port.log.read_text()
     same_directory = headrace(database_url=database_url, workers=2, wait=False)
     assert same_directory.process.wait(30) == 1
-    assert "HEADRACE_DATA_DIR" in same_directory.log.read_text()
+    assert f"Another Headrace (process {first.process.pid}) uses" in same_directory.log.read_text()
     acknowledged = send(first)
     wait_until(first.drained)
     assert stored(database_url) == {acknowledged}
@@ -399,6 +399,9 @@ def test_up_runs_several_workers(headrace: Launcher) -> None:
     running = headrace("up", workers=2)
     wait_until(running.shows_panel, 90)
     assert len(workers(running)) == 2
+    second = headrace("up", workers=2, wait=False)
+    assert second.process.wait(30) == 1
+    assert "HEADRACE_DATA_DIR" in second.log.read_text()
     processes = tree(running)
     send_many(running, 20)
     wait_until(running.drained)

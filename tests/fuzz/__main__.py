@@ -29,13 +29,13 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="target", help=f"any of {', '.join(TARGETS)}; all of them by default")
     parser.add_argument("--runs", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if unknown := set(options.targets) - set(TARGETS):
         parser.error(f"unknown target: {unknown.pop()}")
     os.environ.update(MLFLOW_DEFAULTS)
-    if options.here:
-        run_here(options.targets[0], options.runs, options.seed)
+    if options.corpus:
+        run_here(options.targets[0], options.runs, options.seed, options.corpus)
         return 0
     return sum(not _run(name, options.runs, options.seed) for name in options.targets or TARGETS)
 
@@ -43,8 +43,10 @@ def main() -> int:
 def _run(name: str, runs: int, seed: int) -> bool:
     """Whether all is well with this target."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "fuzz", "--here", "--runs", str(runs), "--seed", str(seed), name]
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    with tempfile.TemporaryDirectory(prefix="headrace-fuzz-") as corpus:
+        options = ["--corpus", corpus, "--runs", str(runs), "--seed", str(seed)]
+        command = [sys.executable, "-m", "fuzz", *options, name]
+        done = subprocess.run(command, text=True, capture_output=True, check=False)
     tally = next((line for line in reversed(done.stdout.splitlines()) if "bodies" in line), "")
     well = done.returncode == 0
     print(f"{name}: {'ok' if well else 'FAILED'} in {time.monotonic() - started:.0f} s: {tally}", flush=True)
@@ -53,7 +55,7 @@ def _run(name: str, runs: int, seed: int) -> bool:
     return well
 
 
-def run_here(name: str, runs: int, seed: int) -> None:
+def run_here(name: str, runs: int, seed: int, corpus: Path) -> None:
     """One target in this process."""
     if find_spec("atheris") is None:
         _configure()
@@ -70,30 +72,24 @@ def run_here(name: str, runs: int, seed: int) -> None:
     def one(data: bytes) -> None:
         core.drive(*target.split(data), tally)
         if tally.outcomes.total() % 1000 == 0 or tally.outcomes.total() == runs:
-            print(f"{tally}, peak {_peak_mib()} MiB, {dict(tally.permanent)}", flush=True)
+            print(f"{tally}, peak {core.memory_mib('VmHWM')} MiB, {dict(tally.permanent)}", flush=True)
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         random = Random(seed)
         return target.mutate(data, random)[:max_size] if random.random() < 0.8 else bytes(atheris.Mutate(data, max_size))
 
-    with tempfile.TemporaryDirectory(prefix="headrace-fuzz-") as corpus:
-        for number, data in enumerate(target.seeds()):
-            Path(corpus, str(number)).write_bytes(data)
-        limits = [f"-runs={runs}", f"-seed={seed}", f"-max_len={bodies.MAX_BYTES}", "-rss_limit_mb=3072", "-timeout=20"]
-        limits.append(f"-artifact_prefix={tempfile.gettempdir()}/headrace-fuzz-{name}-")
-        atheris.Setup([sys.argv[0], *limits, corpus], one, custom_mutator=mutate)
-        atheris.Fuzz()
+    for number, data in enumerate(target.seeds()):
+        (corpus / str(number)).write_bytes(data)
+    limits = [f"-runs={runs}", f"-seed={seed}", f"-max_len={bodies.MAX_BYTES}", "-rss_limit_mb=3072", "-timeout=60"]
+    limits.append(f"-artifact_prefix={tempfile.gettempdir()}/headrace-fuzz-{name}-")
+    atheris.Setup([sys.argv[0], *limits, str(corpus)], one, custom_mutator=mutate)
+    atheris.Fuzz()
 
 
 def _configure() -> None:
     from app.telemetry import configure_logging
 
     configure_logging("json", "error")
-
-
-def _peak_mib() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 if __name__ == "__main__":

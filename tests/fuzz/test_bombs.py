@@ -32,7 +32,7 @@ def running() -> Iterator[Running]:
     with database_directory() as directory:
         launcher = Launcher(directory)
         nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-        yield launcher(database_url=nowhere, default_experiment="Default")
+        yield launcher(database_url=nowhere, default_experiment="Default", shutdown_seconds=0)
         launcher.stop_all()
 
 
