@@ -35,6 +35,7 @@ proto: install ## Generate app/queue/envelope_pb2.py anew
 
 docs: install ## Write the tables of settings into the documentation
 	$(BIN)/python docs/generate.py
+	PYTHONPATH=tests $(BIN)/python -m conformance.page
 
 lock: install ## Choose the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv

@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+MAX_CACHED_BYTES = 16 * 1024
+"""Of a cached resource: a cache is bounded in number, and so must be what it holds."""
+
 
 class Origin(NamedTuple):
     """A resource and a scope, without spans: `data` is a serialized `ResourceSpans` of one empty `ScopeSpans`."""
@@ -36,7 +39,8 @@ def origin_of(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> Origin:
     message = ResourceSpans(schema_url=resource_spans.schema_url, scope_spans=[scope])
     if resource_spans.HasField("resource"):
         message.resource.CopyFrom(resource_spans.resource)
-    return _origin(message.SerializeToString(deterministic=True))
+    data = message.SerializeToString(deterministic=True)
+    return _origin(data) if len(data) <= MAX_CACHED_BYTES else _origin.__wrapped__(data)
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import psycopg
 from psycopg.adapt import PyFormat, Transformer
 
 TOKEN_COLUMNS = (
@@ -162,4 +163,7 @@ def column_text(value: Any) -> str:
         return "true" if value else "false"  # as the cast that MLflow's statement makes
     if isinstance(value, dict):
         return json.dumps(value, default=str, ensure_ascii=False)
-    return bytes(Transformer().get_dumper(value, PyFormat.TEXT).dump(value) or b"").decode()
+    try:
+        return bytes(Transformer().get_dumper(value, PyFormat.TEXT).dump(value) or b"").decode()
+    except psycopg.Error:  # a list of dicts, on which MLflow fails
+        return json.dumps(value, default=str, ensure_ascii=False)

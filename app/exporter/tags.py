@@ -14,6 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourcePro
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.sdk.resources import Resource
 
+from app.exporter.origin import MAX_CACHED_BYTES
 from app.exporter.rows import Root
 from app.exporter.text import Repairs, cut, storable, unquoted
 from app.otlp.attributes import to_dict
@@ -47,7 +48,8 @@ def resource_tags(resource: ResourceProto, repaired: Repairs) -> dict[str, str] 
     """The trace tags that a resource gives, or None where it has no attributes (then another resource's may serve)."""
     if not resource.attributes:
         return None
-    tags, nul = _tags_of(resource.SerializeToString(deterministic=True))
+    data = resource.SerializeToString(deterministic=True)
+    tags, nul = _tags_of(data) if len(data) <= MAX_CACHED_BYTES else _tags_of.__wrapped__(data)
     if nul:
         repaired["nul_replaced"] += nul
     return tags

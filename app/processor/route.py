@@ -27,6 +27,7 @@ WAYS_TO_ROUTE = (
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _MAX_ID = 2**31 - 1  # experiments.experiment_id is an int4
+_MAX_ID_DIGITS = 100  # with zeros in front; int() refuses thousands
 _MAX_NAME = 256  # experiments.name is a varchar(256)
 
 
@@ -83,7 +84,7 @@ def _fill(template: str, resource: Mapping[str, Any]) -> str:
 
 
 def _experiment_id(value: str, where: str) -> int:
-    if not (value.isascii() and value.isdigit()) or int(value) > _MAX_ID:
+    if not (value.isascii() and value.isdigit()) or len(value) > _MAX_ID_DIGITS or int(value) > _MAX_ID:
         raise Unroutable(f"{where.capitalize()}: {value[:80]!r} is no experiment id (a whole number). {WAYS_TO_ROUTE}")
     return int(value)
 

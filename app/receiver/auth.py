@@ -5,7 +5,6 @@ passwords that people choose). The file is read again when it changes, so `headr
 """
 
 import base64
-import binascii
 import fcntl
 import hashlib
 import hmac
@@ -229,6 +228,6 @@ def _sent(headers: Mapping[str, str]) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # of base64, of UTF-8
             return ""
     return next((headers[name].strip() for name in ("x-api-key", "api_key", "api-key") if headers.get(name)), "")

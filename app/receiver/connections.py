@@ -41,6 +41,8 @@ class Connection(HttpToolsProtocol):
         """Of the request whose headers are being read; None while no headers are."""
         self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
+        self._body_seconds = settings.body_seconds
+        self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
@@ -51,6 +53,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_here()
+        self._body_is_here()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -78,7 +81,14 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
+        self._body_is_here()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer before the body was read: it is read on and forgotten, so that the answer arrives, but not for ever."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self._body_seconds, self._close, "unread_body")
 
     def send_400_response(self, msg: str) -> None:
         """As OTLP has it: a `google.rpc.Status`, whatever went wrong."""
@@ -95,6 +105,11 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _body_is_here(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def _close(self, reason: str) -> None:
         CONNECTIONS_CLOSED.labels(reason).inc()

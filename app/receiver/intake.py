@@ -19,7 +19,8 @@ from app.receiver.limits import Limits
 from app.telemetry import RECORDS_REFUSED
 
 _IN_THREAD_BYTES = 64 * 1024
-"""Bodies from here on are inflated and parsed off the event loop: about 0.5 ms of work, Quickwit's limit for async code."""
+"""Bodies from here on are parsed off the event loop: about 0.5 ms of work, Quickwit's limit for async code. Those that are
+compressed are whatever their size: nobody knows what becomes of them."""
 
 
 class Intake:
@@ -65,7 +66,7 @@ class Intake:
             RequestError, RateLimited, QueueError.
         """
         self._limits.charge("bytes", len(body), *((key.id, key.bytes_per_second) if key else ()))
-        if len(body) < _IN_THREAD_BYTES:
+        if len(body) < _IN_THREAD_BYTES and compression.strip().lower() in ("", "identity"):
             parsed = self._parse(signal, body, headers, key, encoding, compression)
         else:
             parsed = await asyncio.to_thread(self._parse, signal, body, headers, key, encoding, compression)

@@ -28,8 +28,6 @@ from conformance.wire import (
 
 shows = Procedures()
 
-"""Why some cases are broken."""
-
 
 def head(transport: Transport, length: int | None, *more: str, path: str = "/v1/traces", media: str = "") -> bytes:
     """A request's head. `length` None: without Content-Length."""
@@ -237,6 +235,18 @@ def slow_headers(stand: Stand, transport: Transport) -> None:
 def no_headers_at_all(stand: Stand, transport: Transport) -> None:
     with talking(stand[PRESSED]) as (_, file):
         assert file.read() == b""
+
+
+@shows("slow-clients", over=HTTP)
+def rest_of_a_refused_body(stand: Stand, transport: Transport) -> None:
+    server = stand[PRESSED]
+    for refused, code in ((head(transport, 10**15), 413), (head(transport, 100, path="/v1/other"), 404)):
+        with talking(server, refused) as (connection, file):
+            assert next_answer(file, transport).code == code
+            connection.sendall(b"x")
+            closed, _, _ = select.select([connection], [], [], 5)  # bodies have one second here
+            assert closed
+            assert file.read() == b""
 
 
 @shows("L681", "L619", over=HTTP)
