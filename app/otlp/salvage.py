@@ -11,7 +11,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from app.otlp.parts import check_parts
 
 _LEVELS = (("resource_spans", 1), ("scope_spans", 2), ("spans", 2))
 
@@ -20,7 +21,7 @@ def salvage(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
     """Body → what can be parsed of it, and the number of spans left out.
 
     Raises:
-        DecodeError: more than spans is broken.
+        DecodeError: more than spans is broken. BodyTooLarge: what can be parsed has too many parts.
     """
     request = _Request.FromString(body)
     left_out = 0
@@ -30,12 +31,19 @@ def salvage(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
             left_out += len(scope.spans) - len(kept)
             scope.ClearField("spans")
             scope.spans.extend(kept)
-    return ExportTraceServiceRequest.FromString(request.SerializeToString()), left_out
+    rest = request.SerializeToString()
+    check_parts(rest)  # of the body it could not tell what is on the level of what is broken
+    return ExportTraceServiceRequest.FromString(rest), left_out
 
 
 def _is_span(data: bytes) -> bool:
+    """Parsed in a request of its own, as the levels above it count for how deep it may be."""
+    request = _Request()
+    request.resource_spans.add().scope_spans.add().spans.append(data)
+    alone = request.SerializeToString()
     try:
-        Span.FromString(data)
+        check_parts(alone)
+        ExportTraceServiceRequest.FromString(alone)
     except DecodeError:
         return False
     return True
