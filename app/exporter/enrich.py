@@ -66,7 +66,7 @@ def response_preview(span: Span, attributes: Mapping[str, Any]) -> str:
     if span.status.code == 2:
         message = span.status.message or _exception(span) or _first(attributes, ("error.type", *_HTTP_STATUS))
         return _cut(f"ERROR: {message}" if message else "ERROR")
-    return _first(attributes, _HTTP_STATUS) or "OK"
+    return _cut(_first(attributes, _HTTP_STATUS)) or "OK"
 
 
 def _exception(span: Span) -> str:

@@ -20,7 +20,7 @@ from app.config import MLFLOW_DEFAULTS
 
 TARGETS = ("protobuf", "json", "gzip", "deflate", "zstd", "stacked")
 INSTRUMENTED = ["app", "google.protobuf.json_format", "mlflow.tracing.otel.translation"]
-_DONE = re.compile(r"Done (\d+) runs")
+_CHATTER = re.compile(r"#|{|INFO|WARNING|\d+ bodies")
 
 
 def main() -> int:
@@ -51,7 +51,8 @@ def _run(name: str, runs: int, seed: int) -> bool:
     well = done.returncode == 0
     print(f"{name}: {'ok' if well else 'FAILED'} in {time.monotonic() - started:.0f} s: {tally}", flush=True)
     if not well:
-        print(*(line for line in done.stderr.splitlines() if not line.startswith(("#", "{"))), sep="\n", flush=True)
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if not _CHATTER.match(line)]
+        print(*(line[:2000] for line in lines), sep="\n", flush=True)
     return well
 
 

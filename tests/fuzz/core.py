@@ -196,7 +196,7 @@ def _check_text(text: str | None, longest: int | None = None) -> None:
     if text is not None:
         assert "\0" not in text
         text.encode()
-        assert longest is None or len(text) <= longest, text
+        assert longest is None or len(text) <= longest, text[:200]
 
 
 def _check_integers(*values: int | None) -> None:

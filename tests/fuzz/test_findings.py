@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from app.config import load
 from app.errors import BodyTooLarge, HeadraceError, MalformedBody, Unroutable
 from app.exporter import Delivery
+from app.exporter.fold import create
 from app.exporter.translate import to_parts
 from app.otlp.codec import Encoding, decode
 from app.otlp.json_encoding import load_object
@@ -128,6 +129,12 @@ def test_basic_credentials_that_are_not_ascii_are_unauthenticated(tmp_path: Path
 @pytest.mark.parametrize("value", [[{"a": 1}], [[1], {"a": 1}], [{}, "x"]])
 def test_any_span_type_is_translated(value: Any) -> None:
     to_parts(delivery(otlp.request(otlp.span(attrs={"mlflow.spanType": value}))), Counter(), True)
+
+
+def test_a_long_http_status_fits_the_preview() -> None:
+    request = otlp.request(otlp.span(attrs={"http.response.status_code": "2" * 1001}))
+    (part,) = to_parts(delivery(request), Counter(), True)
+    assert len(create(part, True).response_preview or "") <= 1000
 
 
 def test_health_answers_while_a_small_gzip_file_is_parsed(headrace: Launcher) -> None:
