@@ -60,7 +60,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     """
     certificates = Certificates.of(config)
     keys = Keys.open(config.api_keys) if config.api_keys is not None else None
-    queue = open_queue(config.data_dir, number, config.workers, config.queue_max_bytes)
+    queue = open_queue(config, number)
     database = Database(database_url)
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
     intake = Intake(config, Pipeline(config, queue, experiments, database), keys)

@@ -42,6 +42,7 @@ SPANS_DEAD_LETTERED = Counter("headrace_spans_dead_lettered", "Spans that could 
 RUN_LINKS_FAILED = Counter("headrace_run_links_failed", "Traces that could not be linked to the run of x-mlflow-run-id.")
 EXPERIMENTS_CREATED = Counter("headrace_experiments_created", "MLflow experiments created by name.")
 WRITE_RETRIES = Counter("headrace_write_retries", "Writes tried again because Postgres was away or busy.")
+QUEUE_DAMAGED = Counter("headrace_queue_damaged", "Files, and single requests, that the disk has changed.", ["what"])
 ACK_SECONDS = Histogram(
     "headrace_ack_seconds",
     "From the first byte of a request to its durable acknowledgement.",

@@ -17,7 +17,7 @@ LAYERS = [
     {"processor", "exporter"},
     {"pipeline"},
     {"receiver"},
-    {"server", "worker", "local", "demo", "cli_keys"},
+    {"server", "worker", "local", "demo", "cli_keys", "cli_queue"},
     {"supervisor"},
     {"cli"},
     {"__main__"},

@@ -19,12 +19,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How full the queue is. `oldest_unix_nano` is when the oldest item was offered; 0 for an empty queue."""
+    """How full the queue is. `oldest_unix_nano` is when the oldest item was offered; 0 for an empty queue.
+
+    `refusal`: why it takes nothing more now; empty where it does.
+    """
 
     items: int
     bytes: int
     max_bytes: int
     oldest_unix_nano: int
+    refusal: str = ""
 
 
 class Queue(Protocol):

@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 from app.errors import QueueError, QueueLocked
-from app.queue.disk import DiskQueue, _lock
+from app.queue.disk import DiskQueue
+from app.queue.file import lock
 from app.queue.shared import queue_directory
 from app.telemetry import log
 
@@ -48,7 +49,7 @@ def check_unused(data_dir: Path) -> None:
     Raises:
         QueueLocked, QueueUnavailable: it is in use, or cannot be written.
     """
-    _lock(queue_directory(data_dir, 0)).close()
+    lock(queue_directory(data_dir, 0)).close()
 
 
 def leftovers(data_dir: Path, workers: int) -> list[Path]:

@@ -8,54 +8,52 @@ One process owns a queue, by a lock file; within it any thread may call. Deletes
 that is lost in a crash costs a second write of the same rows, which changes nothing.
 """
 
-import fcntl
-import os
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
-from app.errors import QueueFull, QueueLocked, QueueUnavailable
+from app.errors import QueueUnavailable
 from app.queue import Item, Size
+from app.queue.file import INSERT, connect, is_damage, is_intact, lock, open_sound
+from app.queue.room import Room
+from app.telemetry import QUEUE_DAMAGED, log
 
-FORMAT = 1
-"""Kept in SQLite's `user_version`; raised when the table changes."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS item (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, so that a claim cannot meet another item's id
-    offered_unix_nano INTEGER NOT NULL,
-    envelope BLOB NOT NULL
-)
-"""
+_SPARE_BYTES = 16 * 1024 * 1024
+"""So much of the file may be free; of more than that (and more than is used) some is given back to the disk, step by step."""
+_GIVE_BACK = "PRAGMA incremental_vacuum(1024)"
+_PROBE_SECONDS = 1.0
+_PAGES = ("freelist_count", "page_count", "page_size")
 
 
 class DiskQueue:
-    """A `Queue` in `directory`, of at most `max_bytes` bytes of envelopes.
+    """A `Queue` in `directory`, of at most `max_bytes` bytes of envelopes; see `Room` for the other two numbers.
 
     Raises:
         QueueLocked: another process owns this directory's queue.
         QueueUnavailable: the directory cannot be written, or holds a queue of a later format.
     """
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
+    def __init__(self, directory: Path, max_bytes: int, min_free_bytes: int = 0, resume_percent: int = 100) -> None:
         self._max_bytes = max_bytes
-        self._lock_file = _lock(directory)
-        self._path = directory / "queue.db"
+        self._directory = directory
+        self._lock_file = lock(directory)
+        self._room = Room(directory, max_bytes, min_free_bytes, resume_percent)
         self._wakeup = threading.Condition()  # guards everything below
         self._waiting: list[tuple[bytes, Future[None]]] = []
         self._settled: list[Item] = []
         self._closed = False
+        self._broken = self._disk_error = ""
         self._claimed_up_to = 0
         self._committed_up_to = 0
         with ExitStack() as undo, _unavailable("opened"):
             undo.callback(self._lock_file.close)
-            self._writer = undo.enter_context(closing(_connect(self._path)))
-            self._reader = undo.enter_context(closing(_connect(self._path)))
+            self._writer = undo.enter_context(closing(open_sound(directory)))
+            self._reader = undo.enter_context(closing(connect(directory / "queue.db")))
             self._reader_lock = threading.Lock()
             row = self._writer.execute("SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(max(id), 0) FROM item")
             self._items, self._bytes, self._committed_up_to = row.fetchone()
@@ -69,11 +67,9 @@ class DiskQueue:
         with self._wakeup:
             if self._closed:
                 raise QueueUnavailable("Headrace is stopping: send the batch again.")
-            if self._bytes + len(envelope) > self._max_bytes:
-                raise QueueFull(
-                    f"The queue holds {self._bytes} of {self._max_bytes} bytes (HEADRACE_QUEUE_MAX_BYTES) "
-                    "and Postgres does not keep up: send the batch again later."
-                )
+            if self._broken:
+                raise QueueUnavailable(self._broken)
+            self._room.take(self._bytes, len(envelope))
             self._bytes += len(envelope)
             self._items += 1
             self._waiting.append((envelope, future))
@@ -87,17 +83,44 @@ class DiskQueue:
             if self._committed_up_to <= self._claimed_up_to:
                 return []
         items: list[Item] = []
-        total = 0
-        with self._reader_lock, _unavailable("read"):
-            rows = self._reader.execute("SELECT id, envelope FROM item WHERE id > ? ORDER BY id", (self._claimed_up_to,))
-            for id_, envelope in rows:
+        damaged: list[Item] = []
+        total, last = 0, self._committed_up_to
+        with self._reader_lock, self._broken_if_damaged(), _unavailable("read"):
+            rows = self._reader.execute("SELECT id, envelope, crc32 FROM item WHERE id > ? ORDER BY id", (self._claimed_up_to,))
+            for id_, envelope, crc in rows:
                 if items and total + len(envelope) > max_bytes:
                     break
-                items.append(Item(id_, envelope))
-                total += len(envelope)
+                (items if is_intact(envelope, crc) else damaged).append(Item(id_, envelope))
+                total, last = total + len(envelope), id_
             rows.close()  # ends the read transaction, so that the log can be checkpointed
-        self._claimed_up_to = items[-1].id if items else self._committed_up_to
+        self._claimed_up_to = last
+        if damaged:
+            self._set_aside(damaged)
         return items
+
+    def _set_aside(self, damaged: list[Item]) -> None:
+        """Items whose bytes the disk has changed: into files of their own, for whoever can make something of them."""
+        for item in damaged:
+            path = self._directory / f"damaged-item-{item.id}-{time.time_ns()}"
+            try:
+                path.write_bytes(item.envelope)
+            except OSError as error:  # as long as it is not kept elsewhere, it stays here
+                log.error("damaged request stays in the queue", item=item.id, error=str(error))
+            else:
+                QUEUE_DAMAGED.labels("request").inc()
+                log.error("request in the queue is damaged: moved aside", item=item.id, moved_to=str(path))
+                self.settle([item])
+
+    @contextmanager
+    def _broken_if_damaged(self) -> Iterator[None]:
+        """Once the file is found to be damaged, nothing more is put into it."""
+        try:
+            yield
+        except QueueUnavailable as error:
+            if isinstance(error.__cause__, sqlite3.Error) and is_damage(error.__cause__):
+                with self._wakeup:
+                    self._broken = f"The queue's file is damaged ({error.__cause__}): start Headrace again, which mends it."
+            raise
 
     def settle(self, items: Sequence[Item]) -> None:
         """See `Queue.settle`."""
@@ -110,7 +133,13 @@ class DiskQueue:
         with self._reader_lock, _unavailable("read"):
             oldest = self._reader.execute("SELECT offered_unix_nano FROM item ORDER BY id LIMIT 1").fetchone()
         with self._wakeup:
-            return Size(self._items, self._bytes, self._max_bytes, oldest[0] if oldest and self._items else 0)
+            self._room.look(self._bytes)
+            since = oldest[0] if oldest and self._items else 0
+            return Size(self._items, self._bytes, self._max_bytes, since, self._refusal())
+
+    def _refusal(self) -> str:
+        """See `Size.refusal`. A disk that refused is tried all the same, by each offer and every `_PROBE_SECONDS`."""
+        return self._broken or self._room.refusal or self._disk_error
 
     def wait_empty(self, timeout: float) -> bool:
         """Waits until every item is settled, at most `timeout` seconds; tells whether it is so."""
@@ -128,12 +157,21 @@ class DiskQueue:
     def _write_forever(self) -> None:
         while True:
             with self._wakeup:
-                self._wakeup.wait_for(lambda: self._waiting or self._settled or self._closed)
+                wait = _PROBE_SECONDS if self._disk_error else None
+                asked = self._wakeup.wait_for(lambda: self._waiting or self._settled or self._closed, wait)
                 offers, self._waiting = self._waiting, []
                 settled, self._settled = self._settled, []
-                if not offers and not settled:
+                if asked and not offers and not settled:
                     return
             self._commit(offers, settled)
+            with suppress(sqlite3.Error):
+                while not (offers or self._waiting or self._settled or self._closed) and self._has_spare_pages():
+                    self._writer.executescript(_GIVE_BACK)  # execute() would end after one page
+
+    def _has_spare_pages(self) -> bool:
+        """Whether a backlog, now drained, has left pages in the file that the disk could have back."""
+        free, pages, size = (self._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in _PAGES)
+        return bool(free * size > _SPARE_BYTES and 2 * free > pages)
 
     def _commit(self, offers: "list[tuple[bytes, Future[None]]]", settled: list[Item]) -> None:
         """One transaction for everything that waits: concurrent requests share one fsync."""
@@ -141,16 +179,16 @@ class DiskQueue:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("DELETE FROM item WHERE id = ?", [(item.id,) for item in settled])
-            self._writer.executemany(
-                "INSERT INTO item (offered_unix_nano, envelope) VALUES (?, ?)",
-                [(now, envelope) for envelope, _ in offers],
-            )
+            self._writer.executemany(INSERT, [(now, envelope, zlib.crc32(envelope)) for envelope, _ in offers])
+            if not offers:  # else a disk that took nothing would look well
+                self._writer.execute("UPDATE sqlite_sequence SET seq = seq")
             last = self._writer.execute("SELECT coalesce(max(id), 0) FROM item").fetchone()[0]
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             self._abandon(offers, settled, error)
             return
         with self._wakeup:
+            self._disk_error = ""
             self._committed_up_to = max(self._committed_up_to, last)
             self._items -= len(settled)
             self._bytes -= sum(len(item.envelope) for item in settled)
@@ -168,9 +206,11 @@ class DiskQueue:
             stopping = self._closed
             if not stopping:
                 self._settled = settled + self._settled
-        refusal = QueueUnavailable(f"The queue cannot write to its disk ({error}): free some space, then send again.")
+            if not self._disk_error:
+                log.error("queue cannot write to its disk", error=str(error))
+            self._disk_error = f"The queue cannot write to its disk ({error}): free some space, then send again."
         for _, future in offers:
-            _finish(future, refusal)
+            _finish(future, QueueUnavailable(self._disk_error))
         if settled and not stopping:
             time.sleep(0.1)  # nobody waits for a delete; do not spin on a full disk
 
@@ -182,45 +222,6 @@ def _finish(future: "Future[None]", error: Exception | None = None) -> None:
             future.set_result(None)
         else:
             future.set_exception(error)
-
-
-def _lock(directory: Path) -> TextIO:
-    """Makes this process the queue's owner, until the file is closed or the process dies."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = open(directory / "queue.lock", "a+", encoding="utf-8")  # noqa: SIM115 - held open for the queue's life
-    except OSError as error:
-        raise QueueUnavailable(f"The queue's directory {directory} cannot be written: {error.strerror}.") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        owner = file.read().strip() or "unknown"
-        file.close()
-        raise QueueLocked(
-            f"Another Headrace (process {owner}) uses {directory}: stop it, or set HEADRACE_DATA_DIR to another directory."
-        ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode; transactions are begun by hand. The locks above make it safe across threads."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found > FORMAT:
-        connection.close()
-        raise QueueUnavailable(
-            f"{path} was written by a later Headrace (format {found}; this one knows {FORMAT}): run that version."
-        )
-    connection.execute(_SCHEMA)
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
-    return connection
 
 
 @contextmanager

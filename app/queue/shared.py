@@ -1,6 +1,6 @@
 """The queue of one of several workers: each tells the others how full its own is, so that any of them can answer for all.
 
-A worker keeps its numbers in a file of 24 bytes beside its queue, mapped into memory. They rise before an item is
+A worker keeps its numbers in a file of 32 bytes beside its queue, mapped into memory. They rise before an item is
 acknowledged and fall after it is settled, and they outlive a SIGKILL: the sum is never below what waits.
 """
 
@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+from app.config import Config
 from app.errors import QueueUnavailable
 from app.queue import Item, Size
 from app.queue.disk import DiskQueue
 
-_NUMBERS = struct.Struct("=qqq")  # items, bytes, oldest_unix_nano
+_NUMBERS = struct.Struct("=qqqq")  # items, bytes, oldest_unix_nano, whether it refuses requests
 _FILE = "size"
+_ANOTHER_REFUSES = "The queue of another worker is full, or its disk."
 
 
 def queue_directory(data_dir: Path, worker: int) -> Path:
@@ -25,12 +27,13 @@ def queue_directory(data_dir: Path, worker: int) -> Path:
     return data_dir / (f"queue-{worker}" if worker else "queue")
 
 
-def open_queue(data_dir: Path, worker: int, workers: int, max_bytes: int) -> DiskQueue:
-    """The queue of one of so many workers. Raises as `DiskQueue`."""
-    directories = [queue_directory(data_dir, number) for number in range(workers)]
-    if workers == 1:
-        return DiskQueue(directories[0], max_bytes)
-    return SharedQueue(directories[worker], max_bytes, directories)
+def open_queue(config: Config, worker: int) -> DiskQueue:
+    """The queue of one of the workers. Raises as `DiskQueue`."""
+    max_bytes, water = config.queue_max_bytes, (config.min_free_bytes, config.queue_resume_percent)
+    directories = [queue_directory(config.data_dir, number) for number in range(config.workers)]
+    if config.workers == 1:
+        return DiskQueue(directories[0], max_bytes, *water)
+    return SharedQueue(directories[worker], max_bytes, directories, *water)
 
 
 class SharedQueue(DiskQueue):
@@ -40,9 +43,9 @@ class SharedQueue(DiskQueue):
         QueueLocked, QueueUnavailable: as `DiskQueue`.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, directories: Sequence[Path]) -> None:
+    def __init__(self, directory: Path, max_bytes: int, directories: Sequence[Path], *water: int) -> None:
         self._numbers: mmap.mmap | None = None
-        super().__init__(directory, max_bytes)
+        super().__init__(directory, max_bytes, *water)
         self._lock_file.truncate(0)
         self._lock_file.write(str(os.getppid()))  # whom to stop: a worker alone would be started again
         self._lock_file.flush()
@@ -60,18 +63,22 @@ class SharedQueue(DiskQueue):
 
     def offer(self, envelope: bytes) -> "Future[None]":
         """See `Queue.offer`. The others know of the item before its future is done."""
-        future = super().offer(envelope)
-        self._tell()
-        return future
+        try:
+            return super().offer(envelope)
+        finally:
+            self._tell()
 
     def size(self) -> Size:
         """All workers' together; a worker that has not started yet counts with what its predecessor left."""
-        sizes = [super().size(), *map(_read, self._others)]
+        own = super().size()
+        self._tell()
+        sizes = [own, *map(_read, self._others)]
         return Size(
             items=sum(size.items for size in sizes),
             bytes=sum(size.bytes for size in sizes),
             max_bytes=self._limit,
             oldest_unix_nano=min((size.oldest_unix_nano for size in sizes if size.oldest_unix_nano), default=0),
+            refusal=next((size.refusal for size in sizes if size.refusal), ""),
         )
 
     def _commit(self, offers: "list[tuple[bytes, Future[None]]]", settled: list[Item]) -> None:
@@ -86,12 +93,13 @@ class SharedQueue(DiskQueue):
     def _tell(self) -> None:
         with self._wakeup:  # so that the last one to write tells the last state
             if self._numbers is not None:
-                self._numbers[:] = _NUMBERS.pack(self._items, self._bytes, self._oldest if self._items else 0)
+                oldest = self._oldest if self._items else 0
+                self._numbers[:] = _NUMBERS.pack(self._items, self._bytes, oldest, bool(self._refusal()))
 
 
 def _read(directory: Path) -> Size:
     try:
-        items, bytes_, oldest = _NUMBERS.unpack((directory / _FILE).read_bytes())
+        items, bytes_, oldest, refuses = _NUMBERS.unpack((directory / _FILE).read_bytes())
     except (OSError, struct.error):
         return Size(0, 0, 0, 0)  # this worker has never started yet
-    return Size(items, bytes_, 0, oldest)
+    return Size(items, bytes_, 0, oldest, _ANOTHER_REFUSES if refuses else "")

@@ -90,8 +90,7 @@ class GrpcReceiver:
         """Health tells what /readyz tells: whether requests can be taken."""
         while True:
             try:
-                size = self._queue.size()
-                ready = size.bytes < size.max_bytes
+                ready = not self._queue.size().refusal
             except QueueError:
                 ready = False
             now = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING

@@ -32,11 +32,10 @@ def health_router(queue: Queue, database: Database) -> APIRouter:
         except QueueError as error:
             response.status_code = 503
             return {"status": "not ready", "reason": str(error), "database": _database(reach)}
-        full = size.bytes >= size.max_bytes
-        response.status_code = 503 if full else 200
+        response.status_code = 503 if size.refusal else 200
         return {
-            "status": "not ready" if full else "ready",
-            **({"reason": "The queue is full (HEADRACE_QUEUE_MAX_BYTES)."} if full else {}),
+            "status": "not ready" if size.refusal else "ready",
+            **({"reason": size.refusal} if size.refusal else {}),
             "queue": {
                 "requests": size.items,
                 "bytes": size.bytes,

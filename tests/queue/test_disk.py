@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import QueueFull, QueueLocked, QueueUnavailable
-from app.queue.disk import FORMAT, DiskQueue
+from app.queue.disk import DiskQueue
+from app.queue.file import FORMAT
 
 MIB = 1024 * 1024
 

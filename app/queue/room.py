@@ -1,0 +1,66 @@
+"""How much may still come into a queue: two high-water marks, and one low-water mark for both, so that nothing flaps."""
+
+import os
+from pathlib import Path
+
+from app.errors import QueueFull
+from app.telemetry import log
+
+
+class Room:
+    """Of a queue in `directory`. Not thread-safe: the queue's lock guards it.
+
+    High water: `max_bytes` bytes of envelopes, or fewer than `min_free_bytes` free on the disk. From then on everything is
+    refused until the low water: `resume_percent` of `max_bytes`, and as much more free on the disk.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int, min_free_bytes: int, resume_percent: int) -> None:
+        self._directory = directory
+        self._max_bytes, self._low_bytes = max_bytes, max_bytes * resume_percent // 100
+        self._min_free, self._high_free = min_free_bytes, min_free_bytes * 100 // resume_percent
+        self.refusal = ""
+        """Why nothing is taken now; empty: it is."""
+
+    def take(self, held: int, more: int) -> None:
+        """Nothing where `more` bytes may be added to the `held` ones.
+
+        Raises:
+            QueueFull: they may not.
+        """
+        self.look(held)
+        if not self.refusal:
+            self._refuse(self._too_full(held, more) or self._too_little_free(more))
+        if self.refusal:
+            raise QueueFull(f"{self.refusal} Send the batch again later.")
+
+    def look(self, held: int) -> None:
+        """Ends a refusal where the low water is reached, whatever began it."""
+        if self.refusal and held <= self._low_bytes and (not self._min_free or self._free() >= self._high_free):
+            self.refusal = ""
+            log.info("requests are taken again", queued_bytes=held)
+
+    def _refuse(self, reason: str) -> None:
+        if reason:
+            log.warning("requests are refused", reason=reason)
+            self.refusal = reason
+
+    def _too_full(self, held: int, more: int) -> str:
+        if held + more <= self._max_bytes:
+            return ""
+        return (
+            f"The queue holds {held} of {self._max_bytes} bytes (HEADRACE_QUEUE_MAX_BYTES) and Postgres does not keep up: "
+            f"it takes requests again from {self._low_bytes} bytes on."
+        )
+
+    def _too_little_free(self, more: int) -> str:
+        if not self._min_free or (free := self._free()) - more >= self._min_free:
+            return ""
+        return (
+            f"The disk of {self._directory} has {free} bytes free (HEADRACE_MIN_FREE_BYTES: {self._min_free}): requests are "
+            f"taken again from {self._high_free} bytes on."
+        )
+
+    def _free(self) -> int:
+        """Bytes on the queue's disk that this process may still use; about 1 µs."""
+        disk = os.statvfs(self._directory)
+        return disk.f_bavail * disk.f_frsize

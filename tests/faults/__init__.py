@@ -1,0 +1,1 @@
+"""Nothing acknowledged is lost, proven by breaking things."""
