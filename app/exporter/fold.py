@@ -28,6 +28,7 @@ TRACKING_STORE = "TRACKING_STORE"
 _UNFINISHED = ("IN_PROGRESS", "STATE_UNSPECIFIED")
 _TOKEN_KEYS = tuple(TOKEN_COLUMN_BY_KEY)
 _COST_KEYS = tuple(COST_COLUMN_BY_KEY)
+_MAX_PREVIEW = 1000
 
 
 def create(part: TracePart, enrich: bool = False) -> Trace:
@@ -161,7 +162,7 @@ def _preview_or(value: Any, role: str, otherwise: str) -> str:
 
 def _preview(value: Any, role: str) -> str | None:
     text = _get_truncated_preview(value, role=role)
-    return None if text is None else storable(column_text(text), Counter())
+    return None if text is None else storable(column_text(text), Counter())[:_MAX_PREVIEW]  # MLflow cuts strings only
 
 
 def _usage(nodes: Collection[Node]) -> dict[str, Any]:

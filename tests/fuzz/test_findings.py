@@ -1,6 +1,7 @@
 """The smallest body of each bug that fuzzing found, mended or not."""
 
 import gzip
+import json
 import threading
 import time
 from collections import Counter
@@ -135,6 +136,13 @@ def test_a_long_http_status_fits_the_preview() -> None:
     request = otlp.request(otlp.span(attrs={"http.response.status_code": "2" * 1001}))
     (part,) = to_parts(delivery(request), Counter(), True)
     assert len(create(part, True).response_preview or "") <= 1000
+
+
+def test_a_preview_that_is_a_long_list_fits_its_column() -> None:
+    request = otlp.request(otlp.span(attrs={"mlflow.spanInputs": json.dumps(["Hello"] * 500)}))
+    for enrich in (True, False):
+        (part,) = to_parts(delivery(request), Counter(), enrich)
+        assert len(create(part, enrich).request_preview or "") <= 1000
 
 
 def test_health_answers_while_a_small_gzip_file_is_parsed(headrace: Launcher) -> None:
