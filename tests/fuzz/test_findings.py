@@ -139,7 +139,8 @@ def test_a_long_http_status_fits_the_preview() -> None:
 
 
 def test_a_preview_that_is_a_long_list_fits_its_column() -> None:
-    request = otlp.request(otlp.span(attrs={"mlflow.spanInputs": json.dumps(["Hello"] * 500)}))
+    messages = [{"role": "user", "content": [{"type": "text", "text": ["Hello"] * 500}]}]
+    request = otlp.request(otlp.span(attrs={"mlflow.spanInputs": json.dumps({"messages": messages})}))
     for enrich in (True, False):
         (part,) = to_parts(delivery(request), Counter(), enrich)
         assert len(create(part, enrich).request_preview or "") <= 1000
