@@ -69,10 +69,11 @@ class Pair:
     serial: int
 
 
-def secured(headrace: Launcher, database_url: str, pair: Pair, clients: Authority | None = None) -> Running:
+def secured(headrace: Launcher, database_url: str, pair: Pair, clients: Authority | None = None, **settings: object) -> Running:
     """A Headrace with TLS; mutual TLS where there is an authority of clients."""
     mutual = {"tls_client_ca": clients.path} if clients else {}
-    running = headrace("serve", wait=False, database_url=database_url, tls_cert=pair.cert, tls_key=pair.key, **mutual)
+    settings |= mutual | {"database_url": database_url, "tls_cert": pair.cert, "tls_key": pair.key}
+    running = headrace("serve", wait=False, **settings)
     wait_until(lambda: '"event": "ready"' in running.log.read_text(), 60, f"not ready: {running.log.read_text()}")
     url, grpc_url = (url.replace("http://", "https://") for url in (running.url, running.grpc_url))
     return replace(running, url=url, grpc_url=grpc_url)
@@ -198,6 +199,17 @@ def test_clients_of_an_authority_that_was_taken_out_are_not_served_any_more(
     (tmp_path / "others.pem").replace(clients.path)
     wait_until(lambda: accepts(running, protocol, authority, new), 10, "the new authority's clients are refused")
     assert not accepts(running, protocol, authority, old)
+
+
+def test_each_of_several_workers_speaks_tls_and_hears_of_a_renewal(
+    headrace: Launcher, database_url: str, authority: Authority
+) -> None:
+    running = secured(headrace, database_url, authority.issue("server"), workers=2)
+    for protocol in PROTOCOLS:
+        assert run(running, protocol, HEADERS, **trust(authority)).stderr == ""
+    after = authority.issue("server").serial
+    shown = [running.url, running.grpc_url] * 10  # twenty connections: each worker gets some
+    wait_until(lambda: {serial(url, authority) for url in shown} == {after}, 10)
 
 
 def test_files_that_cannot_be_used_leave_those_before_and_are_said(
