@@ -8,6 +8,8 @@ import otlp
 import psycopg
 from conftest import Launcher, Running, rows, wait_until
 
+from app.config import sqlalchemy_url
+from app.local import EmbeddedPostgres, upgrade_mlflow_schema
 from faults.cluster import Cluster
 from faults.load import send, stored
 
@@ -96,6 +98,34 @@ def test_an_unknown_experiment_accepted_while_postgres_was_away_is_a_dead_letter
     assert {lost.span_id.hex(), found.span_id.hex()} & stored(cluster.url) == {found.span_id.hex()}
     (letter,) = rows(cluster.url, "SELECT span_id, reason FROM headrace.dead_letter")
     assert letter["span_id"] == lost.span_id.hex()
+
+
+def downgrade(url: str) -> None:
+    """MLflow's schema, one revision back."""
+    from alembic import command
+    from mlflow.store.db.utils import _get_alembic_config
+
+    command.downgrade(_get_alembic_config(sqlalchemy_url(url)), "-1")
+
+
+def test_a_schema_that_is_upgraded_while_headrace_waits(
+    headrace: Launcher, database_url: str, postgres: EmbeddedPostgres
+) -> None:
+    """Postgres is away at the start, comes back with the schema of an older MLflow, and then `mlflow db upgrade` runs."""
+    downgrade(database_url)
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        allow = f"ALTER DATABASE {database_url.partition('?')[0].rpartition('/')[2]} ALLOW_CONNECTIONS"
+        connection.execute(f"{allow} false".encode())
+        running = headrace(database_url=database_url)
+        acknowledged = {send(running) for _ in range(5)}
+        connection.execute(f"{allow} true".encode())
+    wait_until(lambda: "MLflow's schema is at revision" in running.log.read_text(), what="the log to say what is wrong now")
+    acknowledged |= {send(running) for _ in range(5)}
+    assert stored(database_url) == set()
+    upgrade_mlflow_schema(database_url)
+    acknowledged.add(send(running))
+    wait_until(running.drained)
+    assert stored(database_url) == acknowledged
 
 
 def test_a_clean_stop_drains_the_queue(headrace: Launcher, database_url: str) -> None:
