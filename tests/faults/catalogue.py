@@ -23,16 +23,17 @@ Break = Callable[[Stage], None]
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`ours`: it kills processes of Headrace, so that connections are cut and clients send again. Nobody may be refused else.
-    `bites`: writes fail meanwhile, and are tried again."""
+    `bites`: writes fail meanwhile, and are tried again. `hang_ups`: see `Load`."""
 
     name: str
     once: Break
     ours: bool = False
     bites: bool = True
+    hang_ups: int = 20
 
 
 def _worker_killed(stage: Stage) -> None:
-    workers = stage.workers()
+    workers = _two_workers(stage)
     time.sleep(stage.rng.uniform(0, 0.5))  # a moment of no meaning
     victim = stage.rng.choice(workers)
     victim.kill()
@@ -40,17 +41,24 @@ def _worker_killed(stage: Stage) -> None:
 
 
 def _all_workers_killed(stage: Stage) -> None:
-    workers = stage.workers()
+    workers = _two_workers(stage)
     time.sleep(stage.rng.uniform(0, 0.5))
     for worker in workers:
         worker.kill()
     _workers_again(stage, workers)
 
 
+def _two_workers(stage: Stage) -> list[psutil.Process]:
+    if not stage.workers():
+        stage.kill()
+        stage.start(2)
+    return wait_until(lambda: len(found := stage.workers()) == 2 and found, 60, "two workers")  # type: ignore[no-any-return]
+
+
 def _workers_again(stage: Stage, killed: list[psutil.Process]) -> None:
     """Waits until each one killed has a successor, and somebody answers."""
-    wait_until(lambda: len(set(stage.workers()) - set(killed)) >= len(killed), 30, "new workers")
-    wait_until(stage.queue, 30, "an answer")
+    wait_until(lambda: len(set(stage.workers()) - set(killed)) >= len(killed), 60, "new workers")
+    wait_until(stage.queue, 60, "an answer")
 
 
 def _everything_killed(stage: Stage) -> None:
@@ -204,6 +212,7 @@ def cannot_mount(directory: Path) -> str:
 
 
 DISK_FULL = "the database's disk is full"
+POSTGRES_AWAY = "Postgres is away"
 
 KILLS = [
     Fault("SIGKILL of a worker", _worker_killed, ours=True, bites=False),
@@ -216,7 +225,7 @@ KILLS = [
 FAULTS = [
     Fault("SIGKILL of Postgres", _postgres_killed),
     Fault("SIGKILL of one backend of Postgres", _backend_killed),
-    Fault("Postgres is away", _postgres_away),
+    Fault(POSTGRES_AWAY, _postgres_away),
     Fault("Postgres hangs", _postgres_hangs, bites=False),
     Fault("connections are cut at random bytes", _connections_cut),
     Fault("too many connections", _too_many_connections),
@@ -231,5 +240,6 @@ FAULTS = [
     Fault("the role has no rights", _rights_withdrawn),
     Fault("mlflow db upgrade", _upgraded, bites=False),
     Fault(DISK_FULL, _disk_full),
+    Fault("clients hang up and send again", Stage.wait, bites=False, hang_ups=1),
 ]
-"""Of the database."""
+"""Of the database, and of clients."""

@@ -155,14 +155,15 @@ def _verify_batch(connection: "psycopg.Connection[tuple[object, ...]]", batch: l
 class Load:
     """Inside the block, clients send without end, each a request at a time; what was refused is sent again until it is taken.
 
-    Odd clients hang up now and then before they have read the answer, and send again: the same ids. The last is gRPC's.
-    `pause`: seconds between two requests of a client.
+    The last of them speaks gRPC. `pause`: seconds between two requests of a client. `hang_ups`: before every so-manieth
+    request the client sends it and hangs up without reading the answer, then sends it again; 0: never.
     """
 
-    def __init__(self, running: Running, seed: str, clients: int = 5, pause: float = 0.01) -> None:
+    def __init__(self, running: Running, seed: str, clients: int = 5, pause: float = 0.01, hang_ups: int = 0) -> None:
         self.ledger = Ledger(seed, [bytearray() for _ in range(clients)])
         self._running = running
         self._pause = pause
+        self._hang_ups = hang_ups
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(client,)) for client in range(clients)]
 
@@ -185,7 +186,7 @@ class Load:
             number = len(states) - 1
             body = otlp.request(*spans_of(self.ledger.seed, client, number)).SerializeToString()
             headers = _experiment(client, number)
-            if client % 2 and number % 10 == 0:
+            if self._hang_ups and number % self._hang_ups == 0:
                 hang_up(self._running.url, body, headers)
             states[number] = self._insist(exporter, body, headers)
             self._stop.wait(self._pause)

@@ -17,7 +17,18 @@ from faults.load import Load
 from faults.proxy import Proxy
 from faults.table import Row
 
-_RECOVERY_SECONDS = 60
+_RECOVERY_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of all processes of one Headrace: resident memory in bytes, and open file descriptors."""
+
+    rss: int
+    descriptors: int
+
+    def __str__(self) -> str:
+        return f"{self.rss / 2**20:,.0f} MiB, {self.descriptors} descriptors"
 
 
 @dataclass
@@ -32,9 +43,12 @@ class Stage:
     pause: float = 0.03
     _ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
 
-    def start(self, workers: int) -> Running:
-        """`headrace serve` on the same data directory and ports as ever. Looks experiments up each second: more to go wrong."""
-        url = self.cluster.url.replace(str(self.cluster.port), str(self.proxy.port))
+    def start(self, workers: int, direct: bool = False) -> Running:
+        """`headrace serve` on the same data directory and ports as ever. Looks experiments up each second: more to go wrong.
+
+        `direct`: past the proxy.
+        """
+        url = self.cluster.url if direct else self.cluster.url.replace(str(self.cluster.port), str(self.proxy.port))
         http, grpc = self._ports
         self.running = self.launcher(
             "serve", database_url=url, workers=workers, experiment_cache_seconds=1, http_port=http, grpc_port=grpc
@@ -87,12 +101,21 @@ class Stage:
         """How often Headrace has tried a write again, since it was started."""
         return _metric(self.running, "headrace_write_retries_total")
 
+    def usage(self) -> Usage:
+        """Of what lives now."""
+        rss, descriptors = 0, 0
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                rss += process.memory_info().rss
+                descriptors += process.num_fds()
+        return Usage(rss, descriptors)
+
     @contextmanager
-    def load(self, row: Row) -> Iterator[Load]:
+    def load(self, row: Row, hang_ups: int = 0) -> Iterator[Load]:
         """Clients that send from before the block until after it; what they were promised is noted in the row."""
-        with Load(self.running, f"{self.rng.random()}", pause=self.pause) as load:
+        with Load(self.running, f"{self.rng.random()}", pause=self.pause, hang_ups=hang_ups) as load:
             before = load.ledger.requests
-            wait_until(lambda: load.ledger.requests > before + 10, what="requests")
+            wait_until(lambda: load.ledger.requests > before + 10, _RECOVERY_SECONDS, "requests")
             yield load
         row.ledgers.append(load.ledger)
 

@@ -31,7 +31,7 @@ def test_fault(stage: Stage, report: list[Row], fault: Fault) -> None:
         pytest.skip(reason)
     row = Row(fault.name)
     before = stage.retries()
-    with stage.load(row) as load:
+    with stage.load(row, fault.hang_ups) as load:
         for _ in range(2 if fault.ours else 1):
             fault.once(stage)
             row.times += 1
