@@ -105,7 +105,7 @@ def downgrade(url: str) -> None:
     from alembic import command
     from mlflow.store.db.utils import _get_alembic_config
 
-    command.downgrade(_get_alembic_config(sqlalchemy_url(url)), "-1")
+    command.downgrade(_get_alembic_config(sqlalchemy_url(url)), "-1")  # type: ignore[no-untyped-call]
 
 
 def test_a_schema_that_is_upgraded_while_headrace_waits(
