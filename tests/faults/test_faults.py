@@ -4,11 +4,13 @@ Postgres' sake, and writing goes on by itself. `make chaos` does the same for lo
 from collections.abc import Iterator
 from random import Random
 
+import psycopg
 import pytest
-from conftest import Launcher, database_directory
+from conftest import Launcher, database_directory, wait_until
 
 from faults.catalogue import DISK_FULL, FAULTS, KILLS, Fault, cannot_mount
 from faults.cluster import Cluster
+from faults.load import Load, Tally, spans_of, verify
 from faults.proxy import Proxy
 from faults.stage import Stage
 from faults.table import Row
@@ -45,3 +47,21 @@ def test_fault(stage: Stage, report: list[Row], fault: Fault) -> None:
     assert (tally.lost, tally.doubled) == (0, 0)
     if not fault.ours:
         assert load.ledger.refusals == {}
+
+
+def test_the_verifier_finds_what_is_missing_changed_or_doubled(headrace: Launcher, database_url: str) -> None:
+    running = headrace(database_url=database_url)
+    with Load(running, "verified", clients=2) as load:
+        wait_until(lambda: load.ledger.requests > 10)
+    wait_until(running.drained)
+    assert verify(database_url, load.ledger) == Tally(load.ledger.requests * 4, load.ledger.requests * 4)
+    missing, changed, doubled, _ = spans_of("verified", 0, 0)
+    columns = "trace_id, span_id, name, start_time_unix_nano, end_time_unix_nano, content"
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE spans RENAME TO real")
+        connection.execute(f"CREATE TABLE spans AS SELECT {columns} FROM real".encode())  # without a primary key
+        connection.execute("DELETE FROM spans WHERE span_id = %s", [missing.span_id.hex()])
+        connection.execute("UPDATE spans SET name = 'another' WHERE span_id = %s", [changed.span_id.hex()])
+        connection.execute("INSERT INTO spans SELECT * FROM spans WHERE span_id = %s", [doubled.span_id.hex()])
+    tally = verify(database_url, load.ledger)
+    assert (tally.lost, tally.doubled) == (2, 1)
