@@ -27,6 +27,12 @@ check: install ## Lint, formatting and types
 fuzz: install ## Mutated OTLP through the pure core, RUNS=200000 bodies an encoding (an hour)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --runs $(or $(RUNS),200000)
 
+chaos: install ## Faults of all kinds under load, MINUTES=30: nothing that was acknowledged may be lost
+	PYTHONPATH=tests $(BIN)/python -m faults.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+
+outage: install ## MINUTES=10 without Postgres at half of the saturated rate: memory, and how fast the backlog is written
+	PYTHONPATH=tests $(BIN)/python -m faults.chaos --outage --minutes $(or $(MINUTES),10)
+
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
@@ -56,4 +62,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo test check fuzz bench proto docs lock clean
+.PHONY: help install up demo test check fuzz chaos outage bench proto docs lock clean

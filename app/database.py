@@ -20,10 +20,18 @@ from app.telemetry import DATABASE_UP
 _CONNECT_SECONDS = 3
 _PROBE_SECONDS = 2.0
 
+_KEEPALIVE = {"tcp_user_timeout": 15_000, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+"""A host that vanishes without a word, as in a failover, is noticed within half a minute; by the kernel's own rules, within a
+quarter of an hour while we write, and within two hours while we wait."""
+
 _PERMANENT = ("22", "23", "54")
 """Data exception, integrity violation, limit exceeded: the rows are at fault, so trying them again is of no use.
 Every other class (connection, resources, shutdown, deadlock, read-only, even a missing table while somebody runs
 `mlflow db upgrade`) is Postgres' own state, which changes."""
+
+_PERMANENT_KINDS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+"""The same where there is no SQLSTATE. libpq gives none to a connection that broke, which psycopg may then raise as a plain
+DatabaseError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +59,10 @@ class Database:
             max_overflow=2,
             pool_timeout=5,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "headrace"},
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "headrace", **_KEEPALIVE},
         )
         self._lock = threading.Lock()
+        self._probing = threading.Lock()
         self._checked = 0.0
         self._state = Reachability(up=None, since=time.time())
 
@@ -81,13 +90,12 @@ class Database:
                 return self._judge_postgres(cause)
             if isinstance(cause, sqlalchemy.exc.TimeoutError):
                 return DatabaseUnavailable(f"No database connection is free: {_one_line(cause)}")
+            if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
+                return DatabaseUnavailable(f"The connection broke amid the transaction: {_one_line(cause)}")
         return PermanentExportError(f"{type(error).__name__}: {_one_line(error)}")
 
     def _judge_postgres(self, error: psycopg.Error) -> ExportError:
-        if error.sqlstate is None:
-            permanent = not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        else:
-            permanent = error.sqlstate[:2] in _PERMANENT
+        permanent = error.sqlstate[:2] in _PERMANENT if error.sqlstate else isinstance(error, _PERMANENT_KINDS)
         message = f"{error.sqlstate or type(error).__name__}: {_one_line(error)}"
         if permanent:
             return PermanentExportError(f"Postgres refuses the rows ({message})")
@@ -109,13 +117,15 @@ class Database:
         return self._state
 
     def probe(self) -> Reachability:
-        """Asks Postgres, unless somebody did within the last two seconds. Blocks for some seconds at most."""
-        if time.monotonic() - self._checked > _PROBE_SECONDS:
+        """Asks Postgres, unless somebody did within the last two seconds, or asks still: one may hang with it, not all."""
+        if time.monotonic() - self._checked > _PROBE_SECONDS and self._probing.acquire(blocking=False):
             try:
                 with self.begin() as connection:
                     connection.execute(text("SELECT 1"))
             except ExportError:
                 pass  # noted by begin()
+            finally:
+                self._probing.release()
         return self._state
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
@@ -18,6 +20,11 @@ from app.processor.validate import Verdict, validate
 from app.queue import Queue
 from app.queue import envelope_pb2 as pb
 from app.telemetry import SPANS_ACCEPTED, SPANS_RECEIVED, SPANS_REJECTED, SPANS_REPAIRED
+
+_ANSWER_SECONDS = 2.0
+"""So long may Postgres think about an experiment while a client waits: one that hangs is away."""
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class Pipeline:
         self._queue = queue
         self._experiments = experiments
         self._database = database
+        # Threads of their own: those that hang with Postgres must not be missing where large bodies are read.
+        self._askers = ThreadPoolExecutor(2, "headrace-experiments")
 
     async def consume(self, incoming: Incoming) -> Verdict:
         """Returns once the acceptable spans of the request are durable; the verdict tells of the others.
@@ -112,20 +121,33 @@ class Pipeline:
     async def _find(self, name: str) -> int | None:
         route = Route(None, name, pb.ROUTED_BY_UNSPECIFIED)
         id_ = self._experiments.cached(route)
-        return await asyncio.to_thread(self._experiments.find, route) if id_ is None else id_
+        return await self._ask(self._experiments.find, route) if id_ is None else id_
 
     async def _resolve(self, route: Route) -> pb.Destination:
         """A route → a destination: by id wherever that can be told now, else as it was named, for the worker to tell."""
         id_ = self._experiments.cached(route)
         if id_ is None and not self._database.state.away:
             try:
-                id_ = await asyncio.to_thread(self._experiments.look_up, route)
+                id_ = await self._ask(self._experiments.look_up, route)
             except DatabaseUnavailable:
                 pass  # not the client's fault: accepted, and looked up once Postgres is back
         id_ = route.id if id_ is None else id_
         return pb.Destination(
             experiment_id="" if id_ is None else str(id_), experiment_name=route.name, routed_by=route.routed_by
         )
+
+    async def _ask(self, question: Callable[[Route], _Answer], route: Route) -> _Answer:
+        """Asks Postgres, and waits for the answer no longer than a client may.
+
+        Raises:
+            DatabaseUnavailable: there is none in time. Besides, what `question` raises.
+        """
+        asked = asyncio.get_running_loop().run_in_executor(self._askers, question, route)
+        try:
+            return await asyncio.wait_for(asked, _ANSWER_SECONDS)
+        except asyncio.TimeoutError:
+            self._database.note(f"no answer within {_ANSWER_SECONDS:g} s")
+            raise DatabaseUnavailable("Postgres does not answer in time.") from None
 
 
 def _reason(error: Unroutable | PermissionDenied) -> str:

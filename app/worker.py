@@ -113,6 +113,7 @@ class Worker:
 
     def _finish(self, batch: "_Batch | None") -> int:
         """Writes a batch, however long Postgres is away, and settles it. 0: there was none, or we were stopped before that."""
+        said = ""
         for attempt in attempts(self._stop):
             try:
                 self._open()
@@ -120,7 +121,8 @@ class Worker:
                     self._write_or_bury(batch)
             except Exception as error:  # whatever it is, the batch was acknowledged: keep it, and keep the worker alive
                 WRITE_RETRIES.inc()
-                if attempt == 0:
+                if (reason := str(error)[:80]) != said:  # Postgres may be back, and its schema be what is wrong now
+                    said = reason
                     foreseen = isinstance(error, DatabaseUnavailable | StartError)
                     log.warning("write waits", error=str(error), exc_info=None if foreseen else error)
                 continue

@@ -83,8 +83,9 @@ def _run(plan: Plan) -> Outcome:
             break
         if idle and not over and due <= now:
             body = next(bodies).fill()
-            began[idle[-1]] = due
-            idle.pop().sendall(b"%b%d\r\n\r\n%b" % (start, len(body), body))
+            connection = idle.pop(0)  # in turn: the server closes one that is idle for long
+            began[connection] = due
+            connection.sendall(b"%b%d\r\n\r\n%b" % (start, len(body), body))
             sent += 1
             continue
         for key, _ in selector.select(due - now if idle and not over else None):

@@ -5,7 +5,7 @@ Run by `app.exporter.schema.migrate` at start, inside its transaction. By hand: 
 
 from alembic import context
 
-VERSION_TABLE = "alembic_version"
+VERSION_TABLE = "schema_version"  # not alembic_version, which is MLflow's and must be found by every search_path
 SCHEMA = "headrace"
 
 if context.is_offline_mode():

@@ -14,6 +14,16 @@ from app.exporter import Writer
 from app.telemetry import log
 
 _UPGRADE = 'mlflow db upgrade "postgresql+psycopg://USER:PASSWORD@HOST:5432/DATABASE"'
+_RENAME = """
+DO $$ BEGIN
+    IF to_regclass('headrace.alembic_version') IS NOT NULL THEN
+        IF EXISTS (SELECT FROM headrace.alembic_version WHERE version_num IN ('0001', '0002', '0003')) THEN
+            ALTER TABLE headrace.alembic_version RENAME TO schema_version;
+        END IF;
+    END IF;
+END $$"""
+"""What older versions called their table of versions, as MLflow calls its own: to a role named `headrace`, whose search_path
+begins with the schema of its name, it stood before MLflow's."""
 _LOCK = 0x68656164  # "head": the advisory lock under which only one process migrates at a time
 
 
@@ -98,6 +108,7 @@ def migrate(connection: Connection) -> None:
 
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     connection.execute(text("CREATE SCHEMA IF NOT EXISTS headrace"))
+    connection.execute(text(_RENAME))
     config = AlembicConfig()
     config.set_main_option("script_location", str(migrations_directory()))
     config.attributes["connection"] = connection

@@ -13,6 +13,9 @@ from app.errors import QueueError
 from app.queue import Queue, Size
 from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, exposition
 
+_PROBE_SECONDS = 2.0
+"""A load balancer that gets no answer takes us for dead, although requests are accepted while Postgres hangs."""
+
 
 def health_router(queue: Queue, database: Database) -> APIRouter:
     """The three routes, over this queue and this database."""
@@ -26,7 +29,11 @@ def health_router(queue: Queue, database: Database) -> APIRouter:
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:
         """200 while requests can be accepted, 503 otherwise. Postgres may be away: requests are accepted all the same."""
-        reach = await asyncio.to_thread(database.probe)
+        try:
+            reach = await asyncio.wait_for(asyncio.to_thread(database.probe), _PROBE_SECONDS)
+        except asyncio.TimeoutError:
+            database.note(f"no answer within {_PROBE_SECONDS:g} s")
+            reach = database.state
         try:
             size = queue.size()
         except QueueError as error:

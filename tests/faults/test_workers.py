@@ -14,14 +14,12 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
 import otlp
 import psutil
 import psycopg
 import pytest
 from conftest import Launcher, Running, rows, wait_until
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from app.errors import QueueLocked
@@ -29,30 +27,10 @@ from app.queue import Size
 from app.queue.adopt import adopt, adopt_leftovers
 from app.queue.disk import DiskQueue
 from app.queue.shared import SharedQueue
+from faults.load import send, send_grpc, stored
+from faults.stage import workers
 
 MIB = 1024 * 1024
-
-
-def stored(url: str) -> set[str]:
-    return {row["span_id"] for row in rows(url, "SELECT span_id FROM spans")}
-
-
-def send(running: Running) -> str:
-    """Sends one span on a connection of its own, so that any worker may get it; returns its id once it was acknowledged."""
-    span = otlp.span()
-    running.post(otlp.request(span).SerializeToString(), x_mlflow_experiment_id="0").raise_for_status()
-    return span.span_id.hex()
-
-
-def send_grpc(running: Running) -> str:
-    """The same over gRPC."""
-    span = otlp.span()
-    path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-    target, alone = running.grpc_url.rpartition("/")[2], [("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(target, alone) as channel:
-        export = channel.unary_unary(path, ExportTraceServiceRequest.SerializeToString, ExportTraceServiceResponse.FromString)
-        export(otlp.request(span), metadata=(("x-mlflow-experiment-id", "0"),), timeout=30)
-    return span.span_id.hex()
 
 
 def send_many(running: Running, number: int, one: Callable[[Running], str] = send) -> set[str]:
@@ -67,12 +45,6 @@ def nothing_is_written(url: str) -> Iterator[None]:
         blocker.execute("LOCK TABLE trace_info IN ACCESS EXCLUSIVE MODE")
         yield
         blocker.rollback()
-
-
-def workers(running: Running) -> list[psutil.Process]:
-    """Its worker processes, and no other child."""
-    children = psutil.Process(running.process.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def tree(running: Running) -> list[psutil.Process]:
