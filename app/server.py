@@ -32,7 +32,7 @@ from app.receiver.http import not_found_or_not_allowed, origin_pattern, routes, 
 from app.receiver.intake import Intake
 from app.receiver.openapi import describe_otlp
 from app.receiver.tls import Certificates
-from app.telemetry import log
+from app.telemetry import log, start_gauges
 from app.worker import Worker
 
 _GRACE_SECONDS = 5
@@ -59,6 +59,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         StartError: the keys or certificates cannot be read.
     """
     certificates = Certificates.of(config)
+    start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None else None
     queue = open_queue(config.data_dir, number, config.workers, config.queue_max_bytes)
     database = Database(database_url)

@@ -19,12 +19,24 @@ from app.database import Database
 from app.errors import DatabaseUnavailable, HeadraceError, PermanentExportError, StartError, Unroutable
 from app.exporter import Delivery, Writer
 from app.exporter.dead_letters import DeadLetter, store
-from app.exporter.retry import attempts, halves, spans_of
+from app.exporter.retry import attempts, count_spans, halves
 from app.processor.experiments import Experiments
 from app.processor.route import Route
 from app.queue import Item, Queue
 from app.queue import envelope_pb2 as pb
-from app.telemetry import SPANS_WRITTEN, VISIBLE_SECONDS, WRITE_RETRIES, WRITE_SECONDS, log
+from app.telemetry import (
+    BATCH_REQUESTS,
+    BATCH_SPANS,
+    BATCHES_SPLIT,
+    EXPORT_LOOP_SECONDS,
+    EXPORT_RETRYING,
+    SPANS_WRITTEN,
+    TRANSLATE_SECONDS,
+    VISIBLE_SECONDS,
+    WRITE_RETRIES,
+    WRITE_SECONDS,
+    log,
+)
 
 _IDLE_SECONDS = 1.0
 
@@ -107,13 +119,18 @@ class Worker:
             return None
         try:
             deliveries = [self._resolve(Delivery.from_envelope(item.envelope)) for item in items]
-            return _Translated(deliveries, self._writer.translate(deliveries))
+            return _Translated(deliveries, self._rows(self._writer, deliveries))
         except Exception:
             return None
+
+    def _rows(self, writer: Writer, deliveries: Sequence[Delivery]) -> Any:
+        with TRANSLATE_SECONDS.time():
+            return writer.translate(deliveries)
 
     def _finish(self, batch: "_Batch | None") -> int:
         """Writes a batch, however long Postgres is away, and settles it. 0: there was none, or we were stopped before that."""
         for attempt in attempts(self._stop):
+            EXPORT_LOOP_SECONDS.set_to_current_time()
             try:
                 self._open()
                 if batch is not None:
@@ -121,10 +138,12 @@ class Worker:
             except Exception as error:  # whatever it is, the batch was acknowledged: keep it, and keep the worker alive
                 WRITE_RETRIES.inc()
                 if attempt == 0:
+                    EXPORT_RETRYING.set(1)
                     foreseen = isinstance(error, DatabaseUnavailable | StartError)
                     log.warning("write waits", error=str(error), exc_info=None if foreseen else error)
                 continue
             if attempt:
+                EXPORT_RETRYING.set(0)
                 log.info("write succeeded again", attempts=attempt + 1)
             if batch is None:
                 return 0
@@ -160,9 +179,11 @@ class Worker:
             self._write_all(deliveries)
         except PermanentExportError as error:
             if len(deliveries) > 1:
+                BATCHES_SPLIT.inc()
                 middle = len(deliveries) // 2
                 parts: tuple[Sequence[Delivery], ...] = (deliveries[:middle], deliveries[middle:])
             elif split := halves(deliveries[0]):
+                BATCHES_SPLIT.inc()
                 parts = ((split[0],), (split[1],))
             else:
                 log.error("span cannot be written", error=str(error), exc_info=error.__cause__)
@@ -174,7 +195,7 @@ class Worker:
     def _write_all(self, deliveries: Sequence[Delivery]) -> None:
         try:
             resolved = [self._resolve(delivery) for delivery in deliveries]
-            translated = _Translated(resolved, self._open().translate(resolved))
+            translated = _Translated(resolved, self._rows(self._open(), resolved))
         except HeadraceError:
             raise
         except Exception as error:  # a fault of ours, or of MLflow's translators: it must cost one span, not the worker
@@ -191,8 +212,11 @@ class Worker:
             raise PermanentExportError(f"{type(error).__name__}: {error}") from error
         WRITE_SECONDS.observe(time.perf_counter() - started)
         now = time.time_ns()
+        spans = sum(count_spans(delivery.request) for delivery in batch.deliveries)
+        SPANS_WRITTEN.inc(spans)
+        BATCH_SPANS.observe(spans)
+        BATCH_REQUESTS.observe(len(batch.deliveries))
         for delivery in batch.deliveries:
-            SPANS_WRITTEN.inc(len(spans_of(delivery.request)))
             VISIBLE_SECONDS.observe(max(0, now - delivery.received_unix_nano) / 1e9)
 
     def _resolve(self, delivery: Delivery) -> Delivery:

@@ -21,6 +21,7 @@ from typing import TextIO
 
 from app.errors import QueueFull, QueueLocked, QueueUnavailable
 from app.queue import Item, Size
+from app.telemetry import QUEUE_COMMIT_SECONDS
 
 FORMAT = 1
 """Kept in SQLite's `user_version`; raised when the table changes."""
@@ -137,7 +138,7 @@ class DiskQueue:
 
     def _commit(self, offers: "list[tuple[bytes, Future[None]]]", settled: list[Item]) -> None:
         """One transaction for everything that waits: concurrent requests share one fsync."""
-        now = time.time_ns()
+        now, started = time.time_ns(), time.perf_counter()
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("DELETE FROM item WHERE id = ?", [(item.id,) for item in settled])
@@ -147,6 +148,7 @@ class DiskQueue:
             )
             last = self._writer.execute("SELECT coalesce(max(id), 0) FROM item").fetchone()[0]
             self._writer.execute("COMMIT")
+            QUEUE_COMMIT_SECONDS.observe(time.perf_counter() - started)
         except sqlite3.Error as error:
             self._abandon(offers, settled, error)
             return

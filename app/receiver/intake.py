@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from app.config import Config
-from app.errors import BodyTooLarge, QueueUnavailable
+from app.errors import BodyTooLarge, InFlightFull
 from app.otlp.codec import Encoding, decode
 from app.otlp.compression import inflate
 from app.otlp.signals import Signal, refuse_logs, refuse_metrics
@@ -16,7 +16,7 @@ from app.pipeline import Incoming, Pipeline
 from app.processor.validate import Verdict
 from app.receiver.auth import Key, Keys
 from app.receiver.limits import Limits
-from app.telemetry import RECORDS_REFUSED
+from app.telemetry import IN_FLIGHT_BYTES, RECORDS_REFUSED, REQUEST_BYTES
 
 _IN_THREAD_BYTES = 64 * 1024
 """Bodies from here on are parsed off the event loop: about 0.5 ms of work, Quickwit's limit for async code. Those that are
@@ -50,6 +50,7 @@ class Intake:
             yield reading
         finally:
             self._in_flight -= reading.size
+            IN_FLIGHT_BYTES.set(self._in_flight)
 
     async def export(
         self,
@@ -65,6 +66,7 @@ class Intake:
         Raises:
             RequestError, RateLimited, QueueError.
         """
+        REQUEST_BYTES.observe(len(body))
         self._limits.charge("bytes", len(body), *((key.id, key.bytes_per_second) if key else ()))
         if len(body) < _IN_THREAD_BYTES and compression.strip().lower() in ("", "identity"):
             parsed = self._parse(signal, body, headers, key, encoding, compression)
@@ -92,9 +94,10 @@ class Intake:
     def _add(self, reading: "Reading", size: int) -> None:
         reading.size += size
         self._in_flight += size
+        IN_FLIGHT_BYTES.set(self._in_flight)
         self.check_size(reading.size)
         if self._in_flight > self._max_in_flight:
-            raise QueueUnavailable(
+            raise InFlightFull(
                 f"Requests of over {self._max_in_flight} bytes are being read already (HEADRACE_MAX_IN_FLIGHT_BYTES): "
                 "send the batch again later."
             )
@@ -118,7 +121,7 @@ class Reading:
         """`size` more bytes of it are here.
 
         Raises:
-            BodyTooLarge, QueueUnavailable.
+            BodyTooLarge, InFlightFull.
         """
         self._intake._add(self, size)
 
