@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import __version__
+from app import __version__, tracing
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
@@ -74,6 +74,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         # 40 % of the writer's time (28 against 48 µs a span).
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
+        tracing.start(config)
         worker.start()
         await grpc.start()
         yield
@@ -82,6 +83,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
         worker.stop()
+        tracing.stop()
         queue.close()
         database.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from app import tracing
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, HeadraceError, PermanentExportError, StartError, Unroutable
@@ -55,6 +56,7 @@ class _Batch:
 
     items: Sequence[Item]
     translated: _Translated | None
+    stages: tuple[tracing.Stage, ...]
 
 
 class Worker:
@@ -105,13 +107,18 @@ class Worker:
 
     def _claim(self, timeout: float) -> "_Batch | None":
         """The next batch, translated if that can be done now."""
+        began = time.time_ns()
         try:
             items = self._queue.claim(self._batch_max_bytes, timeout)
         except HeadraceError as error:
             log.error("worker cannot read the queue", error=str(error))
             self._stop.wait(_IDLE_SECONDS)
             return None
-        return _Batch(items, self._translate(items)) if items else None
+        if not items:
+            return None
+        claimed = time.time_ns()
+        translated = self._translate(items)
+        return _Batch(items, translated, (("claim", began, claimed), ("translate", claimed, time.time_ns())))
 
     def _translate(self, items: Sequence[Item]) -> "_Translated | None":
         """None where anything at all stands in the way: `_write_or_bury` goes through it item by item then."""
@@ -129,6 +136,7 @@ class Worker:
 
     def _finish(self, batch: "_Batch | None") -> int:
         """Writes a batch, however long Postgres is away, and settles it. 0: there was none, or we were stopped before that."""
+        began = time.time_ns()
         for attempt in attempts(self._stop):
             EXPORT_LOOP_SECONDS.set_to_current_time()
             try:
@@ -147,6 +155,8 @@ class Worker:
                 log.info("write succeeded again", attempts=attempt + 1)
             if batch is None:
                 return 0
+            stages = (*batch.stages, ("write", began, time.time_ns()))
+            tracing.written((item.envelope for item in batch.items), stages, attempt + 1)
             self._queue.settle(batch.items)
             return len(batch.items)
         return 0

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from app import tracing
 from app.config import Config
 from app.errors import BodyTooLarge, InFlightFull
 from app.otlp.codec import Encoding, decode
@@ -73,8 +74,10 @@ class Intake:
         else:
             parsed = await asyncio.to_thread(self._parse, signal, body, headers, key, encoding, compression)
         if isinstance(parsed, Message):
+            tracing.received(len(body))
             return parsed
         spans = sum(len(scope.spans) for resource in parsed.request.resource_spans for scope in resource.scope_spans)
+        tracing.received(len(body), parsed.request, spans)
         self._limits.charge("spans", spans, *((key.id, key.spans_per_second) if key else ()))
         return _answer(await self._pipeline.consume(parsed))
 
