@@ -16,7 +16,7 @@ import psycopg
 from conftest import Launcher, Running, wait_until
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from scrape import Scrape
+from scrape import DASHBOARD, RULES, Scrape, grouping, queries, selectors
 
 import app
 from app.telemetry import LABELS
@@ -54,6 +54,20 @@ def assert_says_what_process_it_is(now: Scrape, workers: set[str | None]) -> Non
     assert all(-1 <= time.time() - started < 120 for started in starts.values())
     for name in ("process_open_fds", "process_max_fds", "process_resident_memory_bytes", "process_cpu_seconds_total"):
         assert now(name) > 0
+
+
+def assert_rules_and_dashboard_ask_for_what_there_is(now: Scrape) -> None:
+    labels: dict[str, set[str]] = {}
+    for sample in now.samples:
+        labels.setdefault(sample.name, {"job", "instance"}).update(sample.labels)  # these two are Prometheus' own
+    for query in [*queries(RULES), *queries(DASHBOARD)]:
+        asked = dict(selectors(query))
+        assert asked or "up{" in query, query
+        for name, selected in asked.items():
+            assert name in labels, query
+            assert selected <= labels[name], query
+        known = set[str]().union(*(labels[name] for name in asked), {"worker"} if "process_" in query else ())
+        assert grouping(query) <= known, query
 
 
 def assert_prometheus_has_nothing_to_blame(running: Running) -> None:
@@ -97,6 +111,7 @@ def test_after_a_known_load_every_counter_says_the_number(headrace: Launcher, da
 
     now = Scrape(running)
     assert_says_what_process_it_is(now, {None})
+    assert_rules_and_dashboard_ask_for_what_there_is(now)
     assert_prometheus_has_nothing_to_blame(running)
     assert now.counted("headrace_requests_total", "code") == {"200": 3, "400": 3, "413": 1, "415": 1, "OK": 1}
     assert now.counted("headrace_requests_total", "protocol") == {"http/protobuf": 7, "http/json": 1, "grpc": 1}
@@ -201,6 +216,7 @@ def test_the_numbers_of_several_workers_add_up(headrace: Launcher, database_url:
     now = Scrape(running)
     assert_all_stands_at_zero(now)
     assert_says_what_process_it_is(now, {"0", "1"})
+    assert_rules_and_dashboard_ask_for_what_there_is(now)
     body = otlp.request(otlp.span(), otlp.span()).SerializeToString()
     for _ in range(20):
         assert running.post(body).status_code == 200
