@@ -39,7 +39,7 @@ bench: install ## Compare with MLflow's own /v1/traces, side by side
 proto: install ## Generate app/queue/envelope_pb2.py anew
 	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/queue --pyi_out=app/queue envelope.proto
 
-docs: install ## Write the tables of settings into the documentation
+docs: install ## Write the tables of settings, metrics and events into the documentation
 	$(BIN)/python docs/generate.py
 	PYTHONPATH=tests $(BIN)/python -m conformance.page
 

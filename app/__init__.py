@@ -15,7 +15,7 @@
       MLflow UI                reads its own tables, unaware of us
 
 `pipeline.consume()` and `worker.export_once()` are the heart. Imports point down, and `tests/test_architecture.py`
-holds them to it: errors → config, telemetry → otlp, queue → processor, exporter → pipeline → receiver → server,
+holds them to it: errors → config, telemetry → tracing → otlp, queue → processor, exporter → pipeline → receiver → server,
 worker, local → cli.
 """
 

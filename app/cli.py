@@ -181,12 +181,14 @@ class _OneProcess:
 
 def _receiver(config: "Config") -> "_OneProcess | Supervisor":
     """Takes the ports. What it returns opens the queue, and then runs until a signal."""
-    _warn_if_open(config)
-    if config.workers == 1:
-        return _OneProcess(config)
     from app.supervisor import Supervisor
+    from app.tracing.loop import refuse_loop
 
-    return Supervisor(config, _work)
+    _warn_if_open(config)
+    receiver = _OneProcess(config) if config.workers == 1 else Supervisor(config, _work)
+    if config.traces_endpoint is not None:
+        refuse_loop(config.traces_endpoint, config.host, (receiver.port, receiver.grpc_port))
+    return receiver
 
 
 def _work(config: "Config", database_url: str, number: int, on_ready: Callable[[], None]) -> None:

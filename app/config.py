@@ -4,8 +4,10 @@ Every key stands in docs/configuration.md and in the README's table; `tests/test
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -159,6 +161,18 @@ class Config(BaseSettings):
     shutdown_seconds: float = Field(
         10, ge=0, description="How long a stop waits for the queue to drain; the rest stays on disk for the next start."
     )
+    traces_endpoint: str | None = Field(
+        None,
+        description="OTLP/HTTP URL to which Headrace sends traces of its own work, `http://collector:4318/v1/traces`. "
+        "Never itself. Unset: none.",
+    )
+    traces_headers: SecretStr | None = Field(
+        None,
+        description="Headers for it, as in `OTEL_EXPORTER_OTLP_HEADERS`: `x-mlflow-experiment-id=0,authorization=Bearer%20…`.",
+    )
+    traces_sample_ratio: float = Field(
+        0.01, ge=0, le=1, description="Which part of the requests is traced, by chance: 1 is all of them."
+    )
     log_format: str = Field(
         "auto",
         pattern="^(auto|console|json)$",
@@ -186,7 +200,9 @@ class Config(BaseSettings):
             else value
         )
 
-    @field_validator("database_url", "tls_cert", "tls_key", "tls_client_ca", "api_keys", mode="before")
+    @field_validator(
+        "database_url", "tls_cert", "tls_key", "tls_client_ca", "api_keys", "traces_endpoint", "traces_headers", mode="before"
+    )
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         """As compose files and shells have it: `HEADRACE_API_KEYS=`. A path of no letters would be the working directory."""
@@ -218,6 +234,30 @@ class Config(BaseSettings):
             raise ValueError("must start with `postgresql://`: Headrace writes to Postgres only")
         return value
 
+    @field_validator("traces_endpoint", mode="after")
+    @classmethod
+    def _check_traces_endpoint(cls, value: str | None) -> str | None:
+        """The URL, with OTLP's path where it has none."""
+        if value is None:
+            return None
+        try:
+            url = urlsplit(value)
+            good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:  # it would repeat the text
+            good = False
+        if not good:
+            raise ValueError("must be an OTLP/HTTP URL such as `http://collector:4318/v1/traces`") from None
+        if "@" in url.netloc:
+            raise ValueError("must not hold a password: set HEADRACE_TRACES_HEADERS instead")
+        return value if url.path.strip("/") else url._replace(path="/v1/traces").geturl()
+
+    @field_validator("traces_headers", mode="after")
+    @classmethod
+    def _check_traces_headers(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            header_pairs(value.get_secret_value())
+        return value
+
     @field_validator("default_experiment", mode="after")
     @classmethod
     def _empty_is_unset(cls, value: str | None) -> str | None:
@@ -236,6 +276,21 @@ def load(**overrides: Any) -> Config:
     except ValidationError as error:
         problems = [f"`HEADRACE_{str(e['loc'][0]).upper()}`: {e['msg']}" if e["loc"] else e["msg"] for e in error.errors()]
         raise StartError("Wrong settings:\n  " + "\n  ".join(problems)) from None
+
+
+def header_pairs(text: str) -> dict[str, str]:
+    """`a=1,b=x%20y` → headers, percent-decoded, as OpenTelemetry's SDKs read theirs.
+
+    Raises:
+        ValueError: it is none such; never repeats the text, which may hold a key.
+    """
+    headers = {}
+    for part in filter(str.strip, text.split(",")):
+        name, equals, value = (unquote(each).strip() for each in part.partition("="))
+        if not (equals and re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII) and value.isascii() and value.isprintable()):
+            raise ValueError("must be `name=value` pairs, separated by commas, with values percent-encoded")
+        headers[name.lower()] = value
+    return headers
 
 
 def unknown_variables(environ: dict[str, str]) -> list[str]:

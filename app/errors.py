@@ -14,6 +14,7 @@
      ├─ QueueError
      │   ├─ QueueFull              503   UNAVAILABLE          yes, after `retry_after` seconds
      │   ├─ QueueUnavailable       503   UNAVAILABLE          yes, after `retry_after` seconds
+     │   ├─ InFlightFull           503   UNAVAILABLE          yes, after `retry_after` seconds
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
      ├─ ExportError                                           (the worker's; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
@@ -118,6 +119,10 @@ class QueueFull(QueueError):
 
 class QueueUnavailable(QueueError):
     """The queue's disk refuses the write, or the process is stopping."""
+
+
+class InFlightFull(QueueError):
+    """As many bytes of bodies are in memory as may be."""
 
 
 class QueueLocked(QueueError):

@@ -10,6 +10,7 @@ from typing import TypeVar
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
+from app import tracing
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, PermissionDenied, RequestError, Unroutable
@@ -68,7 +69,9 @@ class Pipeline:
         try:
             if verdict.accepted:
                 destinations = await self._route(incoming, verdict)
-                await asyncio.wrap_future(self._queue.offer(_envelope(incoming, verdict, destinations)))
+                envelope = _envelope(incoming, verdict, destinations)
+                tracing.offered(envelope)
+                await asyncio.wrap_future(self._queue.offer(envelope))
             elif verdict.received:
                 raise RequestError(verdict.explain())
         except (Unroutable, PermissionDenied) as error:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import __version__
+from app import __version__, tracing
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
@@ -32,7 +32,7 @@ from app.receiver.http import not_found_or_not_allowed, origin_pattern, routes, 
 from app.receiver.intake import Intake
 from app.receiver.openapi import describe_otlp
 from app.receiver.tls import Certificates
-from app.telemetry import log
+from app.telemetry import log, start_gauges
 from app.worker import Worker
 
 _GRACE_SECONDS = 5
@@ -59,6 +59,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         StartError: the keys or certificates cannot be read.
     """
     certificates = Certificates.of(config)
+    start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None else None
     queue = open_queue(config, number)
     database = Database(database_url)
@@ -73,6 +74,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         # 40 % of the writer's time (28 against 48 µs a span).
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
+        tracing.start(config)
         worker.start()
         await grpc.start()
         yield
@@ -81,6 +83,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
         worker.stop()
+        tracing.stop()
         queue.close()
         database.close()
 

@@ -216,6 +216,8 @@ def _run(work: Work, config: Config, database_url: str, number: int, metrics: Pa
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 
+    (metrics / f"{number}.pid").write_text(str(os.getpid()))  # whose memory and files /metrics shows
+
     from app.telemetry import configure_logging
 
     configure_logging(config.log_format, config.log_level, number)

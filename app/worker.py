@@ -14,17 +14,30 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from app import tracing
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, HeadraceError, PermanentExportError, StartError, Unroutable
 from app.exporter import Delivery, Writer
 from app.exporter.dead_letters import DeadLetter, store
-from app.exporter.retry import attempts, halves, spans_of
+from app.exporter.retry import attempts, count_spans, halves
 from app.processor.experiments import Experiments
 from app.processor.route import Route
 from app.queue import Item, Queue
 from app.queue import envelope_pb2 as pb
-from app.telemetry import SPANS_WRITTEN, VISIBLE_SECONDS, WRITE_RETRIES, WRITE_SECONDS, log
+from app.telemetry import (
+    BATCH_REQUESTS,
+    BATCH_SPANS,
+    BATCHES_SPLIT,
+    EXPORT_LOOP_SECONDS,
+    EXPORT_RETRYING,
+    SPANS_WRITTEN,
+    TRANSLATE_SECONDS,
+    VISIBLE_SECONDS,
+    WRITE_RETRIES,
+    WRITE_SECONDS,
+    log,
+)
 
 _IDLE_SECONDS = 1.0
 
@@ -43,6 +56,7 @@ class _Batch:
 
     items: Sequence[Item]
     translated: _Translated | None
+    stages: tuple[tracing.Stage, ...]
 
 
 class Worker:
@@ -93,13 +107,18 @@ class Worker:
 
     def _claim(self, timeout: float) -> "_Batch | None":
         """The next batch, translated if that can be done now."""
+        began = time.time_ns()
         try:
             items = self._queue.claim(self._batch_max_bytes, timeout)
         except HeadraceError as error:
             log.error("worker cannot read the queue", error=str(error))
             self._stop.wait(_IDLE_SECONDS)
             return None
-        return _Batch(items, self._translate(items)) if items else None
+        if not items:
+            return None
+        claimed = time.time_ns()
+        translated = self._translate(items)
+        return _Batch(items, translated, (("claim", began, claimed), ("translate", claimed, time.time_ns())))
 
     def _translate(self, items: Sequence[Item]) -> "_Translated | None":
         """None where anything at all stands in the way: `_write_or_bury` goes through it item by item then."""
@@ -107,29 +126,39 @@ class Worker:
             return None
         try:
             deliveries = [self._resolve(Delivery.from_envelope(item.envelope)) for item in items]
-            return _Translated(deliveries, self._writer.translate(deliveries))
+            return _Translated(deliveries, self._rows(self._writer, deliveries))
         except Exception:
             return None
+
+    def _rows(self, writer: Writer, deliveries: Sequence[Delivery]) -> Any:
+        with TRANSLATE_SECONDS.time():
+            return writer.translate(deliveries)
 
     def _finish(self, batch: "_Batch | None") -> int:
         """Writes a batch, however long Postgres is away, and settles it. 0: there was none, or we were stopped before that."""
         said = ""
+        began = time.time_ns()
         for attempt in attempts(self._stop):
+            EXPORT_LOOP_SECONDS.set_to_current_time()
             try:
                 self._open()
                 if batch is not None:
                     self._write_or_bury(batch)
             except Exception as error:  # whatever it is, the batch was acknowledged: keep it, and keep the worker alive
                 WRITE_RETRIES.inc()
+                EXPORT_RETRYING.set(1)
                 if (reason := str(error)[:80]) != said:  # Postgres may be back, and its schema be what is wrong now
                     said = reason
                     foreseen = isinstance(error, DatabaseUnavailable | StartError)
                     log.warning("write waits", error=str(error), exc_info=None if foreseen else error)
                 continue
             if attempt:
+                EXPORT_RETRYING.set(0)
                 log.info("write succeeded again", attempts=attempt + 1)
             if batch is None:
                 return 0
+            stages = (*batch.stages, ("write", began, time.time_ns()))
+            tracing.written((item.envelope for item in batch.items), stages, attempt + 1)
             self._queue.settle(batch.items)
             return len(batch.items)
         return 0
@@ -162,9 +191,11 @@ class Worker:
             self._write_all(deliveries)
         except PermanentExportError as error:
             if len(deliveries) > 1:
+                BATCHES_SPLIT.inc()
                 middle = len(deliveries) // 2
                 parts: tuple[Sequence[Delivery], ...] = (deliveries[:middle], deliveries[middle:])
             elif split := halves(deliveries[0]):
+                BATCHES_SPLIT.inc()
                 parts = ((split[0],), (split[1],))
             else:
                 log.error("span cannot be written", error=str(error), exc_info=error.__cause__)
@@ -176,7 +207,7 @@ class Worker:
     def _write_all(self, deliveries: Sequence[Delivery]) -> None:
         try:
             resolved = [self._resolve(delivery) for delivery in deliveries]
-            translated = _Translated(resolved, self._open().translate(resolved))
+            translated = _Translated(resolved, self._rows(self._open(), resolved))
         except HeadraceError:
             raise
         except Exception as error:  # a fault of ours, or of MLflow's translators: it must cost one span, not the worker
@@ -193,8 +224,11 @@ class Worker:
             raise PermanentExportError(f"{type(error).__name__}: {error}") from error
         WRITE_SECONDS.observe(time.perf_counter() - started)
         now = time.time_ns()
+        spans = sum(count_spans(delivery.request) for delivery in batch.deliveries)
+        SPANS_WRITTEN.inc(spans)
+        BATCH_SPANS.observe(spans)
+        BATCH_REQUESTS.observe(len(batch.deliveries))
         for delivery in batch.deliveries:
-            SPANS_WRITTEN.inc(len(spans_of(delivery.request)))
             VISIBLE_SECONDS.observe(max(0, now - delivery.received_unix_nano) / 1e9)
 
     def _resolve(self, delivery: Delivery) -> Delivery:

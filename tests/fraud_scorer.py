@@ -69,4 +69,5 @@ def answers(running: Running, protocol: str, signal: str = "traces", verify: ssl
     """HTTP status or gRPC code → how many requests were answered with it."""
     metrics = httpx.get(f"{running.url}/metrics", verify=verify).text
     labels = f'protocol="{protocol}",signal="{signal}"'
-    return {code: int(float(n)) for code, n in re.findall(rf'requests_total{{code="(\w+)",{labels}}} (\S+)', metrics)}
+    counts = re.findall(rf'requests_total{{code="(\w+)",{labels}}} (\S+)', metrics)
+    return {code: int(float(n)) for code, n in counts if float(n)}

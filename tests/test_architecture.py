@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "app"
 LAYERS = [
     {"errors"},
     {"config", "telemetry"},
+    {"tracing"},
     {"otlp", "queue", "database"},
     {"processor", "exporter"},
     {"pipeline"},

@@ -26,9 +26,13 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
-def test_the_table_of_settings_is_the_code_s(page: str) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md", "docs/operations.md"])
+def test_the_tables_are_the_code_s(page: str) -> None:
     assert (ROOT / page).read_text() == generator().rendered(page), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
+def test_every_setting_is_documented(page: str) -> None:
     for name in Config.model_fields:
         assert f"`HEADRACE_{name.upper()}`" in (ROOT / page).read_text()
 
@@ -45,10 +49,19 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert set(re.findall(r"`(headrace_[a-z_]+)`", text)) == metrics
 
 
-def test_every_reason_is_documented() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
-    for name in REASONS:
-        assert f"`{name}`" in text
+def test_every_event_has_a_name_that_stands_in_the_code() -> None:
+    for path in (ROOT / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and re.fullmatch(r"log\.\w+|log_rarely", called):
+                assert called == "log_rarely" or called.removeprefix("log.") in generator().LEVELS, called
+                event = node.args[0]
+                handed_on = path.name == "telemetry.py" and ast.unparse(event) == "event"
+                assert handed_on or isinstance(event, ast.Constant), ast.unparse(node)
+
+
+def test_the_reasons_that_are_counted_are_those_that_validation_knows() -> None:
+    assert telemetry.LABELS["headrace_spans_rejected"] == {"reason": tuple(REASONS)}
 
 
 def rules_of(source: str) -> Iterator[str]:
@@ -74,6 +87,7 @@ def test_the_table_of_repairs_has_every_rule_and_no_other() -> None:
     counted = {rule for path in (ROOT / "app").rglob("*.py") for rule in rules_of(path.read_text())}
     assert len(counted) >= 5
     assert sorted(documented) == sorted(counted | set(REPAIRS))
+    assert sorted(documented) == sorted(telemetry.LABELS["headrace_spans_repaired"]["rule"])
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from app.errors import QueueUnavailable
 from app.queue import Item, Size
 from app.queue.file import INSERT, connect, is_damage, is_intact, lock, open_sound
 from app.queue.room import Room
-from app.telemetry import QUEUE_DAMAGED, log
+from app.telemetry import QUEUE_COMMIT_SECONDS, QUEUE_DAMAGED, log
 
 _SPARE_BYTES = 16 * 1024 * 1024
 """So much of the file may be free; of more than that (and more than is used) some is given back to the disk, step by step."""
@@ -175,7 +175,7 @@ class DiskQueue:
 
     def _commit(self, offers: "list[tuple[bytes, Future[None]]]", settled: list[Item]) -> None:
         """One transaction for everything that waits: concurrent requests share one fsync."""
-        now = time.time_ns()
+        now, started = time.time_ns(), time.perf_counter()
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("DELETE FROM item WHERE id = ?", [(item.id,) for item in settled])
@@ -184,6 +184,7 @@ class DiskQueue:
                 self._writer.execute("UPDATE sqlite_sequence SET seq = seq")
             last = self._writer.execute("SELECT coalesce(max(id), 0) FROM item").fetchone()[0]
             self._writer.execute("COMMIT")
+            QUEUE_COMMIT_SECONDS.observe(time.perf_counter() - started)
         except sqlite3.Error as error:
             self._abandon(offers, settled, error)
             return

@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
 
 from app.errors import HeadraceError
-from app.telemetry import log, log_rarely
+from app.telemetry import REFUSALS, REQUESTS_REFUSED, log, log_rarely
 
 _MAX_MESSAGE = 2000
 
@@ -21,6 +21,7 @@ def status_of(error: Exception) -> Status:
 
     An error that nobody foresaw is logged, and tells the client no more than its kind.
     """
+    REQUESTS_REFUSED.labels(REFUSALS.get(type(error), "unexpected")).inc()  # type: ignore[arg-type]
     if not isinstance(error, HeadraceError):
         log.error("request failed unexpectedly", exc_info=error)
         return status(code_pb2.INTERNAL, f"Headrace failed on this request: {type(error).__name__}.")

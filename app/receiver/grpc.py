@@ -16,6 +16,7 @@ from grpc_health.v1 import _async as health
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from app import tracing
 from app.config import Config
 from app.errors import HeadraceError, QueueError, StartError
 from app.otlp.codec import Encoding
@@ -24,7 +25,7 @@ from app.queue import Queue
 from app.receiver.answers import retry_info, status_of
 from app.receiver.intake import Intake
 from app.receiver.tls import Certificates
-from app.telemetry import ACK_SECONDS, REQUESTS
+from app.telemetry import ACK_SECONDS
 
 SERVICES = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -107,6 +108,10 @@ class _Exporter:
         self._intake = intake
 
     async def export(self, body: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
+        with tracing.request(self._signal.value):
+            return await self._export(body, context)
+
+    async def _export(self, body: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
         started = time.perf_counter()
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         try:
@@ -118,7 +123,7 @@ class _Exporter:
             await self._abort(context, error)
         if self._signal is Signal.TRACES:
             ACK_SECONDS.observe(time.perf_counter() - started)
-        REQUESTS.labels("grpc", self._signal.value, "OK").inc()
+        tracing.answered("grpc", self._signal.value, "OK")
         return answer.SerializeToString()
 
     async def _abort(self, context: "grpc.aio.ServicerContext[Any, Any]", error: Exception) -> NoReturn:
@@ -128,7 +133,7 @@ class _Exporter:
             # The Python exporter looks here rather than into the details.
             details.append(("google.rpc.retryinfo-bin", retry_info(error.retry_after).SerializeToString()))
         code = _CODES[status.code]
-        REQUESTS.labels("grpc", self._signal.value, code.name).inc()
+        tracing.answered("grpc", self._signal.value, code.name)
         await context.abort(code, status.message, tuple(details))
         raise AssertionError("abort() does not return")
 

@@ -5,13 +5,17 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import APIRouter, Request, Response
 
 from app.database import Database, Reachability
 from app.errors import QueueError
 from app.queue import Queue, Size
-from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, exposition
+from app.receiver.exposition import exposition
+from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, READY
+
+_PROBE_SECONDS = 1.0
+"""So long may Postgres hold up the metrics, which are wanted most when it hangs: it is asked once at a time, and the answer
+counts whenever it comes."""
 
 _PROBE_SECONDS = 2.0
 """A load balancer that gets no answer takes us for dead, although requests are accepted while Postgres hangs."""
@@ -52,17 +56,33 @@ def health_router(queue: Queue, database: Database) -> APIRouter:
             "database": _database(reach),
         }
 
+    asking: asyncio.Future[Reachability] | None = None
+
     @router.get("/metrics")
-    def metrics() -> Response:
-        """Prometheus' text format; of several workers the sums, whichever of them answers."""
+    async def metrics(request: Request) -> Response:
+        """OpenMetrics or Prometheus' text format; of several workers the sums, whichever of them answers."""
+        nonlocal asking
+        if asking is None or asking.done():
+            asking = asyncio.ensure_future(asyncio.to_thread(database.probe))
+        await asyncio.wait([asking], timeout=_PROBE_SECONDS)
+        body, content_type = await asyncio.to_thread(_metrics, queue, request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    return router
+
+
+def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
+    try:
         size = queue.size()
+    except QueueError:
+        READY.set(0)  # how full it is stays as it was last known
+    else:
+        READY.set(size.bytes < size.max_bytes)
         QUEUE_BYTES.set(size.bytes)
         QUEUE_MAX_BYTES.set(size.max_bytes)
         QUEUE_ITEMS.set(size.items)
         QUEUE_AGE_SECONDS.set(_age(size))
-        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
-
-    return router
+    return exposition(accept)
 
 
 def _age(size: Size) -> float:

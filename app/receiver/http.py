@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from app import tracing
 from app.config import Config
 from app.errors import (
     BodyTimeout,
@@ -31,7 +32,7 @@ from app.otlp.compression import SUPPORTED
 from app.otlp.signals import Signal
 from app.receiver.answers import status, status_of
 from app.receiver.intake import Intake
-from app.telemetry import ACK_SECONDS, REQUESTS
+from app.telemetry import ACK_SECONDS
 
 TRACES_PATH = "/v1/traces"
 
@@ -67,12 +68,16 @@ class SignalEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
+        with tracing.request(self._signal.value):
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = _headers(scope)
         try:
             response = await self._answer(headers, scope, receive)
         except ClientGone:
-            REQUESTS.labels("http", self._signal.value, "client_gone").inc()
+            tracing.answered("http", self._signal.value, "client_gone")
             return
         except Exception as error:
             response = failure(error, answer_encoding("POST", headers), self._signal.value)
@@ -99,7 +104,7 @@ class SignalEndpoint:
                 ) from None
             compression = headers.get("content-encoding", "")
             answer = await self._intake.export(self._signal, bytes(body), headers, key, encoding, compression)
-        REQUESTS.labels(_protocol(encoding), self._signal.value, "200").inc()
+        tracing.answered(_protocol(encoding), self._signal.value, "200")
         return Response(encode(answer, encoding), 200, media_type=encoding.value)
 
 
@@ -125,7 +130,7 @@ def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Respo
             headers["www-authenticate"] = 'Bearer realm="headrace"'
         elif isinstance(error, UnsupportedMediaType):
             headers["accept-encoding"] = SUPPORTED
-    REQUESTS.labels(_protocol(encoding), signal, str(code)).inc()
+    tracing.answered(_protocol(encoding), signal, str(code))
     return Response(encode(body, encoding), code, headers, encoding.value)
 
 
@@ -159,7 +164,7 @@ def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
 def unreadable(message: str) -> bytes:
     """The whole answer to bytes that are no HTTP request, of which nobody knows the encoding."""
     body = status_of(MalformedBody(message)).SerializeToString()
-    REQUESTS.labels("http", "none", "400").inc()
+    tracing.answered("http", "none", "400")
     head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {Encoding.PROTOBUF.value}\r\ncontent-length: {len(body)}\r\n"
     return f"{head}connection: close\r\n\r\n".encode() + bytes(body)
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from app import tracing
 from app.config import Config
-from app.errors import BodyTooLarge, QueueUnavailable
+from app.errors import BodyTooLarge, InFlightFull
 from app.otlp.codec import Encoding, decode
 from app.otlp.compression import inflate
 from app.otlp.signals import Signal, refuse_logs, refuse_metrics
@@ -16,7 +17,7 @@ from app.pipeline import Incoming, Pipeline
 from app.processor.validate import Verdict
 from app.receiver.auth import Key, Keys
 from app.receiver.limits import Limits
-from app.telemetry import RECORDS_REFUSED
+from app.telemetry import IN_FLIGHT_BYTES, RECORDS_REFUSED, REQUEST_BYTES
 
 _IN_THREAD_BYTES = 64 * 1024
 """Bodies from here on are parsed off the event loop: about 0.5 ms of work, Quickwit's limit for async code. Those that are
@@ -50,6 +51,7 @@ class Intake:
             yield reading
         finally:
             self._in_flight -= reading.size
+            IN_FLIGHT_BYTES.set(self._in_flight)
 
     async def export(
         self,
@@ -65,14 +67,17 @@ class Intake:
         Raises:
             RequestError, RateLimited, QueueError.
         """
+        REQUEST_BYTES.observe(len(body))
         self._limits.charge("bytes", len(body), *((key.id, key.bytes_per_second) if key else ()))
         if len(body) < _IN_THREAD_BYTES and compression.strip().lower() in ("", "identity"):
             parsed = self._parse(signal, body, headers, key, encoding, compression)
         else:
             parsed = await asyncio.to_thread(self._parse, signal, body, headers, key, encoding, compression)
         if isinstance(parsed, Message):
+            tracing.received(len(body))
             return parsed
         spans = sum(len(scope.spans) for resource in parsed.request.resource_spans for scope in resource.scope_spans)
+        tracing.received(len(body), parsed.request, spans)
         self._limits.charge("spans", spans, *((key.id, key.spans_per_second) if key else ()))
         return _answer(await self._pipeline.consume(parsed))
 
@@ -92,9 +97,10 @@ class Intake:
     def _add(self, reading: "Reading", size: int) -> None:
         reading.size += size
         self._in_flight += size
+        IN_FLIGHT_BYTES.set(self._in_flight)
         self.check_size(reading.size)
         if self._in_flight > self._max_in_flight:
-            raise QueueUnavailable(
+            raise InFlightFull(
                 f"Requests of over {self._max_in_flight} bytes are being read already (HEADRACE_MAX_IN_FLIGHT_BYTES): "
                 "send the batch again later."
             )
@@ -118,7 +124,7 @@ class Reading:
         """`size` more bytes of it are here.
 
         Raises:
-            BodyTooLarge, QueueUnavailable.
+            BodyTooLarge, InFlightFull.
         """
         self._intake._add(self, size)
 
