@@ -20,8 +20,9 @@ from app.telemetry import DATABASE_UP
 _CONNECT_SECONDS = 3
 _PROBE_SECONDS = 2.0
 
-_PERMANENT = ("22", "23", "54")
-"""Data exception, integrity violation, limit exceeded: the rows are at fault, so trying them again is of no use.
+_PERMANENT = ("21", "22", "23", "44", "54", "P0")
+"""Cardinality violation, data exception, integrity violation, a view's check option, limit exceeded, and what a trigger's own
+RAISE refuses: the rows are at fault, so trying them again is of no use.
 Every other class (connection, resources, shutdown, deadlock, read-only, even a missing table while somebody runs
 `mlflow db upgrade`) is Postgres' own state, which changes."""
 

@@ -15,7 +15,7 @@ LAYERS = [
     {"config", "telemetry"},
     {"otlp", "queue", "database"},
     {"processor", "exporter"},
-    {"pipeline"},
+    {"pipeline", "export"},
     {"receiver"},
     {"server", "worker", "local", "demo", "cli_keys"},
     {"supervisor"},
