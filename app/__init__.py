@@ -17,7 +17,7 @@
 
 `pipeline.consume()` and `worker.export_once()` are the heart. Imports point down, and `tests/test_architecture.py`
 holds them to it: errors → config, telemetry → otlp, queue → processor, exporter → pipeline, export → receiver →
-server, worker, local → cli.
+server, worker, replay, local → cli.
 """
 
 __version__ = "0.1.0"

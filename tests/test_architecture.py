@@ -17,8 +17,8 @@ LAYERS = [
     {"processor", "exporter"},
     {"pipeline", "export"},
     {"receiver"},
-    {"server", "worker", "local", "demo", "cli_keys"},
-    {"supervisor"},
+    {"server", "worker", "replay", "local", "demo", "letter_text", "cli_keys"},
+    {"supervisor", "cli_dead_letters"},
     {"cli"},
     {"__main__"},
 ]
