@@ -4,7 +4,7 @@ The worker brings what the queue holds, `headrace dead-letters replay` what had 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ from app.database import Database
 from app.errors import HeadraceError, PermanentExportError, Unroutable
 from app.exporter import Delivery, Writer
 from app.exporter.dead_letters import DeadLetter
-from app.exporter.retry import halves, spans_of
+from app.exporter.retry import halves, set_apart, spans_of
 from app.processor.experiments import Experiments
 from app.processor.route import Route
 from app.queue import envelope_pb2 as pb
@@ -39,6 +39,7 @@ class Exporter:
         self._experiments = experiments
         self._open_writer = open_writer
         self._writer: Writer | None = None
+        self._unroutable: dict[str, str] = {}  # of the batch in hand, so that each name is asked for once
 
     def open(self) -> Writer:
         """The writer, opened if it is not yet.
@@ -66,6 +67,7 @@ class Exporter:
         Raises:
             DatabaseUnavailable, StartError: not all is written; try all of it again, later.
         """
+        self._unroutable.clear()
         if translated is not None:
             try:
                 self._commit(translated)
@@ -79,7 +81,7 @@ class Exporter:
                 deliveries.append((index, Delivery.from_envelope(envelope)))
             except (DecodeError, ValueError) as error:
                 letters.append(DeadLetter(index, envelope, None, f"unreadable envelope: {error}"))
-        return letters + self._write(deliveries)
+        return sorted(letters + self._write(deliveries), key=lambda letter: letter.index)
 
     def _write(self, deliveries: Sequence[tuple[int, Delivery]]) -> list[DeadLetter]:
         """Writes all, or halves until the culprit stands alone. With each delivery comes its index among the envelopes."""
@@ -89,6 +91,9 @@ class Exporter:
             self._write_all([delivery for _, delivery in deliveries])
             return []
         except PermanentExportError as error:
+            letters, others = self._set_apart(deliveries, error.reasons)
+            if letters:
+                return letters + self._write(others)
             index, delivery = deliveries[0]
             if len(deliveries) > 1:
                 middle = len(deliveries) // 2
@@ -98,6 +103,20 @@ class Exporter:
             else:
                 return [DeadLetter(index, delivery.to_envelope(), delivery, str(error))]
         return self._write(first) + self._write(second)
+
+    def _set_apart(
+        self, deliveries: Sequence[tuple[int, Delivery]], reasons: Mapping[tuple[str, str], str]
+    ) -> tuple[list[DeadLetter], list[tuple[int, Delivery]]]:
+        """The spans of which the writer knows why they cannot be written, and the deliveries without them."""
+        letters: list[DeadLetter] = []
+        rest: list[tuple[int, Delivery]] = []
+        for index, delivery in deliveries if reasons else ():
+            experiment_ids = [destination.experiment_id for destination in self._resolve(delivery).destinations]
+            alone, others = set_apart(delivery, experiment_ids, reasons)
+            letters += [DeadLetter(index, single.to_envelope(), single, reason) for single, reason in alone]
+            if others.request.resource_spans:
+                rest.append((index, others if alone else delivery))
+        return letters, rest
 
     def _write_all(self, deliveries: Sequence[Delivery]) -> None:
         with _faults_are_permanent():
@@ -131,10 +150,19 @@ class Exporter:
         route = Route(None, destination.experiment_name, destination.routed_by)
         id_ = self._experiments.cached(route)
         if id_ is None:
-            id_ = self._experiments.look_up(route)
+            id_ = self._look_up(route)
         return pb.Destination(
             experiment_id=str(id_), experiment_name=destination.experiment_name, routed_by=destination.routed_by
         )
+
+    def _look_up(self, route: Route) -> int:
+        if reason := self._unroutable.get(route.name):
+            raise Unroutable(reason)
+        try:
+            return self._experiments.look_up(route)
+        except Unroutable as error:
+            self._unroutable[route.name] = str(error)
+            raise
 
 
 @contextmanager

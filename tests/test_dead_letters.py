@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -135,12 +136,23 @@ def many_traces(experiments: Sequence[str]) -> list[Delivery]:
     return found
 
 
+def together(deliveries: Sequence[Delivery]) -> Delivery:
+    """The same spans in one request, as a Collector sends them."""
+    request = ExportTraceServiceRequest()
+    for one in deliveries:
+        request.MergeFrom(one.request)
+    return replace(deliveries[0], request=request, destinations=tuple(d for one in deliveries for d in one.destinations))
+
+
+@pytest.mark.parametrize("requests", ["many", "one"])
 def test_replay_after_the_fault_makes_the_rows_of_a_first_success(
-    config: Config, new_database: Callable[[], str], tmp_path: Path
+    config: Config, new_database: Callable[[], str], tmp_path: Path, requests: str
 ) -> None:
     good, bad = new_database(), new_database()
     experiments = [make_experiments(url, "checkout", "agent") for url in (good, bad)]
     deliveries = many_traces(experiments[0])
+    if requests == "one":
+        deliveries = [together(deliveries)]
     work(config, good, tmp_path / "good", deliveries)
     refuse(bad, "name NOT LIKE '%!'")
     work(config, bad, tmp_path / "bad", deliveries)
