@@ -114,10 +114,11 @@ def replay_(  # noqa: PLR0913 - a command's options
 ) -> None:
     """Write dead letters once more, the oldest first. Those that succeed are deleted, the others stay; then the status is 1."""
     from app.exporter.dead_letters import count
+    from app.replay import destination
 
     with _database() as (config, database):
         selection = _chosen(database, _selection(ids, experiment, trace, reason, since, client), all_)
-        into = _experiment(database, to) if to else None
+        into = destination(database, to) if to else None
         places = count(database, selection, "experiment")
         if not dry_run:
             sys.exit(0 if _replay(config, database, selection, into, places.total()) else 1)
@@ -214,21 +215,6 @@ def _time(text: str) -> datetime:
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
-def _experiment(database: "Database", name: str) -> "pb.Destination":
-    """What `--to` names, an id first."""
-    from app.errors import StartError
-    from app.processor.experiments import Experiments
-    from app.processor.route import Route
-    from app.queue import envelope_pb2 as pb
-
-    experiments = Experiments(database, create=False, cache_seconds=1)
-    by_id = [Route(int(name), "", pb.ROUTED_BY_HEADER)] if re.fullmatch(r"[0-9]{1,9}", name) else []
-    for route in (*by_id, Route(None, name, pb.ROUTED_BY_HEADER)):
-        if (id_ := experiments.find(route)) is not None:
-            return pb.Destination(experiment_id=str(id_), experiment_name=route.name, routed_by=route.routed_by)
-    raise StartError(f"--to: MLflow has no experiment with the id or name {name!r}: create it in MLflow first.")
-
-
 def _replay(config: "Config", database: "Database", selection: "Selection", to: "pb.Destination | None", total: int) -> bool:
     """Whether all went well."""
     from functools import partial
@@ -257,7 +243,7 @@ def _replay(config: "Config", database: "Database", selection: "Selection", to: 
         _console.print(f"Replayed {written} of {_letters(total)}.")
     if failed:
         kinds = count(database, Selection(ids=tuple(failed)), "reason")
-        _say(f"{_letters(len(failed))} failed again, and kept:", kinds)
+        _say(f"{_letters(len(failed))} failed again:", kinds)
     return not failed
 
 

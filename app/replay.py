@@ -1,13 +1,17 @@
 """Dead letters, once more by the road of a first success (`export.py`)."""
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from app.database import Database
+from app.errors import StartError
 from app.export import Exporter
 from app.exporter.dead_letters import Selection, batch, settle
+from app.processor.experiments import Experiments
+from app.processor.route import Route
 from app.queue import envelope_pb2 as pb
 
 
@@ -37,6 +41,20 @@ def replay(
         settle(database, [id_ for id_, _ in letters if id_ not in failed], failed)
         yield Progress(len(letters) - len(failed), list(failed))
         last = letters[-1][0]
+
+
+def destination(database: Database, experiment: str) -> pb.Destination:
+    """An experiment that is there already, by its id or its name. An id comes first where it is both.
+
+    Raises:
+        StartError: there is none. DatabaseUnavailable: it cannot be told now.
+    """
+    experiments = Experiments(database, create=False, cache_seconds=1)
+    by_id = [Route(int(experiment), "", pb.ROUTED_BY_HEADER)] if re.fullmatch(r"[0-9]{1,9}", experiment) else []
+    for route in (*by_id, Route(None, experiment, pb.ROUTED_BY_HEADER)):
+        if (id_ := experiments.find(route)) is not None:
+            return pb.Destination(experiment_id=str(id_), experiment_name=route.name, routed_by=route.routed_by)
+    raise StartError(f"MLflow has no experiment with the id or name {experiment!r}: create it in MLflow first.")
 
 
 def redirect(envelope: bytes, to: pb.Destination) -> bytes:

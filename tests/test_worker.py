@@ -230,6 +230,27 @@ def test_a_run_that_cannot_be_linked_costs_no_span(queue: DiskQueue, make_worker
     assert rows(database_url, "SELECT 1 FROM headrace.dead_letter") == []
 
 
+def test_an_experiment_that_is_gone_does_not_hold_up_the_queue(
+    queue: DiskQueue, make_worker: MakeWorker, database_url: str
+) -> None:
+    """Its spans are set apart at once: looking for each of them by halving takes two writes a span."""
+    offer(queue, *[otlp.span(f"lost{n}", bytes([n]) * 16) for n in range(100)], experiment="4711")
+    offer(queue, otlp.span("good", bytes([7]) * 16), otlp.span("good"))
+    offer(queue, *[otlp.span("lost") for n in range(100)], experiment="4712")
+    writers: list[Interrupted] = []
+
+    def opener(database: Database) -> Writer:
+        writers.append(Interrupted(database, fails=0))
+        return writers[0]
+
+    assert make_worker(opener).export_once() == 3
+    assert writers[0].calls <= 3
+    assert [row["name"] for row in rows(database_url, "SELECT name FROM spans")] == ["good", "good"]
+    found = rows(database_url, "SELECT reason, count(*) FROM headrace.dead_letter GROUP BY 1 ORDER BY 1")
+    assert [row["count"] for row in found] == [100, 100]
+    assert [row["reason"][-6:] for row in found] == [" 4711.", " 4712."]
+
+
 class Interrupted:
     """The real writer, before whose n-th write Postgres goes away for a moment."""
 
