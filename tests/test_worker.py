@@ -115,10 +115,12 @@ def test_poison_costs_one_span_and_keeps_its_bytes(queue: DiskQueue, make_worker
 def test_the_same_failure_twice_is_one_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
     poison = otlp.span("poison")
     refuse(database_url, "poison")
+    counted = SPANS_DEAD_LETTERED._value.get()
     for _ in range(2):
         offer(queue, poison)
         make_worker().export_once()
     assert len(rows(database_url, "SELECT 1 FROM headrace.dead_letter")) == 1
+    assert SPANS_DEAD_LETTERED._value.get() - counted == 1
 
 
 @pytest.mark.parametrize("name", ["poison", "bug"])
