@@ -299,7 +299,6 @@ def test_an_unreadable_letter_is_shown_and_given_as_it_is(mixed: list[Span], let
 
 def test_drop_asks_and_drops_what_was_chosen(mixed: list[Span], database: Database, letters: Shell) -> None:
     assert "Say which" in letters("drop", status=1)
-    assert "Say which" in letters("drop", "--all", "--reason", "x", status=1)
     assert "Would drop 2 dead letters:" in letters("drop", "--reason", "no_poison", "--dry-run")
     assert "Aborted" in letters("drop", "--reason", "no_poison", status=1)  # nobody is there to say yes
     assert count(database, Selection(), "reason").total() == 4
