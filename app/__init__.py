@@ -10,13 +10,14 @@
       receiver/http.py         200, ExportTraceServiceResponse in the request's own encoding
     ---------------- what was acknowledged survives kill -9 and a database outage ----------------
       worker.py                claims a batch from the queue
+      export.py                resolve → translate → write; permanent failure → bisect → the one span
       exporter/                OTLP → MLflow's rows, one transaction, idempotent
-      worker.py                settles the batch; permanent failure → bisect → dead letter
+      worker.py                settles the batch; what can never be written is a dead letter
       MLflow UI                reads its own tables, unaware of us
 
 `pipeline.consume()` and `worker.export_once()` are the heart. Imports point down, and `tests/test_architecture.py`
-holds them to it: errors → config, telemetry → tracing → otlp, queue → processor, exporter → pipeline → receiver → server,
-worker, local → cli.
+holds them to it: errors → config, telemetry → tracing → otlp, queue → processor, exporter → pipeline, export → receiver →
+server, worker, replay, local → cli.
 """
 
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from app import __version__
+from app.cli_dead_letters import dead_letters
 from app.cli_keys import keys
 from app.cli_queue import queue
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 console = Console(stderr=True, highlight=False)
 
 app.add_typer(keys, name="keys")
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
 
 DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: queue, and for `up` the database.")]

@@ -24,8 +24,9 @@ _KEEPALIVE = {"tcp_user_timeout": 15_000, "keepalives_idle": 15, "keepalives_int
 """A host that vanishes without a word, as in a failover, is noticed within half a minute; by the kernel's own rules, within a
 quarter of an hour while we write, and within two hours while we wait."""
 
-_PERMANENT = ("22", "23", "54")
-"""Data exception, integrity violation, limit exceeded: the rows are at fault, so trying them again is of no use.
+_PERMANENT = ("21", "22", "23", "44", "54", "P0")
+"""Cardinality violation, data exception, integrity violation, a view's check option, limit exceeded, and what a trigger's own
+RAISE refuses: the rows are at fault, so trying them again is of no use.
 Every other class (connection, resources, shutdown, deadlock, read-only, even a missing table while somebody runs
 `mlflow db upgrade`) is Postgres' own state, which changes."""
 

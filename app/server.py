@@ -19,6 +19,7 @@ from app import __version__, tracing
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
+from app.export import Exporter
 from app.exporter.schema import check, open_writer
 from app.pipeline import Pipeline
 from app.processor.experiments import Experiments
@@ -66,7 +67,8 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
     intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
-    worker = Worker(config, queue, database, experiments, partial(open_writer, enrich=config.enrich))
+    exporter = Exporter(database, experiments, partial(open_writer, enrich=config.enrich))
+    worker = Worker(config, queue, database, exporter)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -16,10 +16,10 @@ LAYERS = [
     {"tracing"},
     {"otlp", "queue", "database"},
     {"processor", "exporter"},
-    {"pipeline"},
+    {"pipeline", "export"},
     {"receiver"},
-    {"server", "worker", "local", "demo", "cli_keys", "cli_queue"},
-    {"supervisor"},
+    {"server", "worker", "replay", "local", "demo", "letter_text", "cli_keys", "cli_queue"},
+    {"supervisor", "cli_dead_letters"},
     {"cli"},
     {"__main__"},
 ]

@@ -24,7 +24,7 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
 def test_help_and_version() -> None:
     assert run("--version").stdout.strip() == __version__
     said = run("--help").stdout
-    assert all(command in said for command in ("up", "serve", "demo"))
+    assert all(command in said for command in ("up", "serve", "demo", "keys", "dead-letters"))
 
 
 def test_serve_without_a_database_says_what_to_set() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import otlp
 import psycopg
@@ -12,12 +13,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, PermanentExportError
+from app.export import Exporter
 from app.exporter import Delivery, Writer
 from app.exporter.retry import halves, spans_of
 from app.exporter.schema import open_writer
 from app.processor.experiments import Experiments
 from app.queue import envelope_pb2 as pb
 from app.queue.disk import DiskQueue
+from app.telemetry import SPANS_DEAD_LETTERED
 from app.worker import Worker
 
 
@@ -34,7 +37,8 @@ MakeWorker = Callable[..., Worker]
 @pytest.fixture
 def make_worker(config: Config, queue: DiskQueue, database: Database) -> MakeWorker:
     def make(opener: Callable[[Database], Writer] = open_writer) -> Worker:
-        return Worker(config, queue, database, Experiments(database, create=False, cache_seconds=60), opener)
+        experiments = Experiments(database, create=False, cache_seconds=60)
+        return Worker(config, queue, database, Exporter(database, experiments, opener))
 
     return make
 
@@ -111,10 +115,12 @@ def test_poison_costs_one_span_and_keeps_its_bytes(queue: DiskQueue, make_worker
 def test_the_same_failure_twice_is_one_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
     poison = otlp.span("poison")
     refuse(database_url, "poison")
+    counted = SPANS_DEAD_LETTERED._value.get()
     for _ in range(2):
         offer(queue, poison)
         make_worker().export_once()
     assert len(rows(database_url, "SELECT 1 FROM headrace.dead_letter")) == 1
+    assert SPANS_DEAD_LETTERED._value.get() - counted == 1
 
 
 @pytest.mark.parametrize("name", ["poison", "bug"])
@@ -135,6 +141,160 @@ def test_an_experiment_that_is_gone_is_a_dead_letter(queue: DiskQueue, make_work
     assert [(letter["experiment_id"], letter["experiment_name"]) for letter in letters] == [("4711", ""), ("", "never made")]
     assert "4711" in letters[0]["reason"]
     assert "never made" in letters[1]["reason"]
+
+
+def test_what_a_trigger_refuses_costs_one_span(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN IF NEW.name = 'poison' THEN RAISE EXCEPTION 'not here'; END IF; RETURN NEW; END $$"
+        )
+        connection.execute("CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON spans FOR EACH ROW EXECUTE FUNCTION refuse()")
+    trace_id = b"t" * 16
+    offer(queue, otlp.span("a", trace_id), otlp.span("poison", trace_id), otlp.span("b", trace_id))
+    make_worker().export_once()
+    assert queue.wait_empty(5)
+    assert {row["name"] for row in rows(database_url, "SELECT name FROM spans")} == {"a", "b"}
+    (letter,) = rows(database_url, "SELECT reason FROM headrace.dead_letter")
+    assert "not here" in letter["reason"]
+
+
+def test_a_trace_whose_spans_were_archived_costs_its_own_spans_only(
+    queue: DiskQueue, make_worker: MakeWorker, database_url: str
+) -> None:
+    archived, live = b"a" * 16, b"l" * 16
+    worker = make_worker()
+    offer(queue, otlp.span("first", archived), otlp.span("first", live))
+    worker.export_once()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "UPDATE trace_tags SET value = 'ARTIFACT_REPO' WHERE key = 'mlflow.trace.spansLocation' AND request_id = %s",
+            (f"tr-{archived.hex()}",),
+        )
+    offer(queue, otlp.span("late", archived), otlp.span("late", live), otlp.span("later", archived), otlp.span("new"))
+    worker.export_once()
+    assert queue.wait_empty(5)
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 4
+    letters = rows(database_url, "SELECT trace_id, reason FROM headrace.dead_letter")
+    assert [letter["trace_id"] for letter in letters] == [archived.hex()] * 2
+    assert "not in the tracking store any more" in letters[0]["reason"]
+
+
+def test_an_experiment_deleted_while_the_writer_knows_it(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    """As `mlflow gc` leaves it: the caches still have it, Postgres refuses its rows."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        made = connection.execute(
+            "INSERT INTO experiments (name, artifact_location, lifecycle_stage) VALUES ('gone', 'x:/1', 'active')"
+            " RETURNING experiment_id"
+        ).fetchone()
+        assert made is not None
+        worker = make_worker()
+        offer(queue, otlp.span("before"), experiment="", name="gone")
+        worker.export_once()
+        for statement in ("DELETE FROM spans", "DELETE FROM trace_tags", "DELETE FROM trace_info"):
+            connection.execute(statement)
+        connection.execute("DELETE FROM experiments WHERE name = 'gone'")
+    offer(queue, otlp.span("good"))
+    for _ in range(3):
+        offer(queue, otlp.span("lost"), experiment="", name="gone")
+    offer(queue, otlp.span("lost"), experiment=str(made[0]))
+    assert worker.export_once() == 5
+    assert [row["name"] for row in rows(database_url, "SELECT name FROM spans")] == ["good"]
+    assert len(rows(database_url, "SELECT 1 FROM headrace.dead_letter")) == 4
+
+
+def test_a_resource_without_spans_costs_nothing(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    """It may be meant for an experiment that does not exist; nothing of it would be stored there."""
+    request = otlp.request()
+    request.resource_spans.append(otlp.resource_spans(otlp.span("good")))
+    envelope = pb.Envelope(
+        destinations=[pb.Destination(experiment_name="never made"), pb.Destination(experiment_id="0")],
+        request=request.SerializeToString(),
+    )
+    queue.offer(envelope.SerializeToString()).result(5)
+    queue.offer(b"").result(5)  # an envelope of nothing
+    assert make_worker().export_once() == 2
+    assert rows(database_url, "SELECT name FROM spans") == [{"name": "good"}]
+    assert rows(database_url, "SELECT 1 FROM headrace.dead_letter") == []
+
+
+def test_a_run_that_cannot_be_linked_costs_no_span(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    for run_id in ("r" * 32, "too long for its column" * 3):
+        envelope = pb.Envelope(
+            destinations=[pb.Destination(experiment_id="0")],
+            run_id=run_id,
+            request=otlp.request(otlp.span()).SerializeToString(),
+        )
+        queue.offer(envelope.SerializeToString()).result(5)
+    assert make_worker().export_once() == 2
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 2
+    assert rows(database_url, "SELECT destination_id FROM entity_associations") == [{"destination_id": "r" * 32}]
+    assert rows(database_url, "SELECT 1 FROM headrace.dead_letter") == []
+
+
+def test_an_experiment_that_is_gone_does_not_hold_up_the_queue(
+    queue: DiskQueue, make_worker: MakeWorker, database_url: str
+) -> None:
+    """Its spans are set apart at once: looking for each of them by halving takes two writes a span."""
+    offer(queue, *[otlp.span(f"lost{n}", bytes([n]) * 16) for n in range(100)], experiment="4711")
+    offer(queue, otlp.span("good", bytes([7]) * 16), otlp.span("good"))
+    offer(queue, *[otlp.span("lost") for n in range(100)], experiment="4712")
+    writers: list[Interrupted] = []
+
+    def opener(database: Database) -> Writer:
+        writers.append(Interrupted(database, fails=0))
+        return writers[0]
+
+    assert make_worker(opener).export_once() == 3
+    assert writers[0].calls <= 3
+    assert [row["name"] for row in rows(database_url, "SELECT name FROM spans")] == ["good", "good"]
+    found = rows(database_url, "SELECT reason, count(*) FROM headrace.dead_letter GROUP BY 1 ORDER BY 1")
+    assert [row["count"] for row in found] == [100, 100]
+    assert [row["reason"][-6:] for row in found] == [" 4711.", " 4712."]
+
+
+class Interrupted:
+    """The real writer, before whose n-th write Postgres goes away for a moment."""
+
+    def __init__(self, database: Database, fails: int) -> None:
+        self._writer = open_writer(database)
+        self._fails = fails
+        self.calls = 0
+
+    def translate(self, deliveries: Sequence[Delivery]) -> Any:
+        return self._writer.translate(deliveries)
+
+    def write(self, translated: Any) -> None:
+        self.calls += 1
+        if self.calls == self._fails:
+            raise DatabaseUnavailable("away")
+        self._writer.write(translated)
+
+
+def test_postgres_away_in_the_middle_of_a_bisection(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    """At each of its steps once: nothing is lost, nothing is there twice, and no letter is counted twice."""
+    refuse(database_url, "poison")
+    counted = SPANS_DEAD_LETTERED._value.get()
+    fails, letters, spans = 1, 0, 0
+    while True:
+        good = [otlp.span(f"good{n}", trace_id=bytes([fails, n // 3]) * 8) for n in range(9)]
+        offer(queue, *good[:4], otlp.span("poison"))
+        offer(queue, *good[4:], otlp.span("poison"))
+        writers: list[Interrupted] = []
+
+        def opener(database: Database, writers: list[Interrupted] = writers, fails: int = fails) -> Writer:
+            writers.append(Interrupted(database, fails))
+            return writers[0]
+
+        assert make_worker(opener).export_once() == 2
+        letters, spans = letters + 2, spans + 9
+        assert len(rows(database_url, "SELECT 1 FROM headrace.dead_letter")) == letters
+        assert len(rows(database_url, "SELECT 1 FROM spans")) == spans
+        if writers[0].calls < fails:  # it never came to that step
+            break
+        fails += 1
+    assert fails > 8
+    assert SPANS_DEAD_LETTERED._value.get() - counted == letters
 
 
 def test_an_unreadable_envelope_is_a_dead_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:

@@ -22,6 +22,7 @@ class Delivery:
     run_id: str
     received_unix_nano: int
     user_agent: str
+    key_name: str = ""
 
     @classmethod
     def from_envelope(cls, data: bytes) -> "Delivery":
@@ -30,7 +31,14 @@ class Delivery:
         request = ExportTraceServiceRequest.FromString(envelope.request)
         if len(envelope.destinations) != len(request.resource_spans):
             raise ValueError("the envelope has not one destination for each resource")
-        return cls(request, tuple(envelope.destinations), envelope.run_id, envelope.received_unix_nano, envelope.user_agent)
+        return cls(
+            request,
+            tuple(envelope.destinations),
+            envelope.run_id,
+            envelope.received_unix_nano,
+            envelope.user_agent,
+            envelope.key_name,
+        )
 
     def to_envelope(self) -> bytes:
         """The inverse of `from_envelope`."""
@@ -39,6 +47,7 @@ class Delivery:
             destinations=self.destinations,
             run_id=self.run_id,
             user_agent=self.user_agent,
+            key_name=self.key_name,
             request=self.request.SerializeToString(),
         ).SerializeToString()
 

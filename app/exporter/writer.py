@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -84,6 +84,9 @@ class BulkWriter:
                 return
             except _Race:
                 continue
+            except PermanentExportError:
+                self._artifact_roots.clear()  # one of the experiments may be gone: the next look tells which
+                raise
         raise PermanentExportError("Its traces are created again and again by somebody else.")
 
     def _write_parts(self, parts: Sequence[TracePart]) -> None:
@@ -116,6 +119,7 @@ class BulkWriter:
     def _fold(self, cursor: Rows, parts: Sequence[TracePart]) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
         traces = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
+        _check_locations(traces, parts)
         if self._enrich and traces:
             _read_roots(cursor, traces)
         stored = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
@@ -128,14 +132,19 @@ class BulkWriter:
                 traces[part.trace_id] = create(part, self._enrich)
         return [traces[trace_id] for trace_id in sorted(traces)]
 
-    def _add_artifact_locations(self, cursor: Rows, traces: Iterable[Trace]) -> None:
+    def _add_artifact_locations(self, cursor: Rows, traces: Sequence[Trace]) -> None:
         """The tag that MLflow gives each new trace: `<experiment's artifact location>/traces/<id>/artifacts`."""
         if unknown := sorted({trace.experiment_id for trace in traces} - set(self._artifact_roots)):
             cursor.execute(_SQL["read_artifact_roots"], {"ids": unknown})
             self._artifact_roots |= {id_: location or "" for id_, location in cursor}
+        _refuse(
+            {
+                (trace.trace_id, str(trace.experiment_id)): f"MLflow has no experiment with id {trace.experiment_id}."
+                for trace in traces
+                if trace.experiment_id not in self._artifact_roots
+            }
+        )
         for trace in traces:
-            if trace.experiment_id not in self._artifact_roots:
-                raise PermanentExportError(f"MLflow has no experiment with id {trace.experiment_id}.")
             root, mark, query = self._artifact_roots[trace.experiment_id].partition("?")
             location = f"{root.rstrip('/')}/traces/{trace.trace_id}/artifacts{mark}{query}"
             if "mlflow.artifactLocation" not in trace.tags:
@@ -182,14 +191,28 @@ def _mark(trace: Trace, kind: str, key: str, value: str) -> None:
     """One row of `read_marks`."""
     if kind == "tag":
         trace.stored_tags[key] = value
-        if key == SPANS_LOCATION and value != TRACKING_STORE:
-            raise PermanentExportError(f"The spans of trace {trace.trace_id} are not in the tracking store any more ({value}).")
     elif kind == "movable":
         trace.movable = trace.was_movable = True
     elif key == "mlflow.trace.infoFinalized":
         trace.finalized = True
     else:
         trace.user_id = trace.user_stored = value
+
+
+def _check_locations(traces: Mapping[str, Trace], parts: Sequence[TracePart]) -> None:
+    """Traces whose spans MLflow has moved to an archive take no more of them."""
+    places = {id_: trace.stored_tags.get(SPANS_LOCATION, TRACKING_STORE) for id_, trace in traces.items()}
+    moved = {
+        id_: f"The spans of trace {id_} are not in the tracking store any more ({place})."
+        for id_, place in places.items()
+        if place != TRACKING_STORE
+    }
+    _refuse({(part.trace_id, str(part.experiment_id)): moved[part.trace_id] for part in parts if part.trace_id in moved})
+
+
+def _refuse(reasons: Mapping[tuple[str, str], str]) -> None:
+    if reasons:
+        raise PermanentExportError(next(iter(reasons.values())), reasons)
 
 
 def _read_roots(cursor: Rows, traces: dict[str, Trace]) -> None:

@@ -1,4 +1,4 @@
-"""OTLP/JSON → `ExportTraceServiceRequest`: the specification's form, and the forms that are seen in the wild. Pure; no I/O.
+"""OTLP/JSON ↔ `ExportTraceServiceRequest`: the specification's form, and the forms that are seen in the wild. Pure; no I/O.
 
 Source: OTLP specification, "JSON Protobuf Encoding"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#json-protobuf-encoding).
@@ -49,6 +49,15 @@ def decode_json(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
     except _BAD_JSON as error:
         raise MalformedBody(f"The body is not an OTLP/JSON ExportTraceServiceRequest: {_first_line(error)}") from None
     return _salvage(data)
+
+
+def encode_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
+    """The inverse of `decode_json`, as a JSON object: ids in hex, enums as numbers."""
+    data: dict[str, Any] = json_format.MessageToDict(request, use_integers_for_enums=True)
+    for span in _each_span(data):
+        for holder in (span, *span.get("links", ())):
+            holder |= {key: base64.b64decode(holder[key]).hex() for key in _ID_KEYS if key in holder}
+    return data
 
 
 def load_object(body: bytes) -> dict[str, Any]:

@@ -92,7 +92,8 @@ class Intake:
             return answer
         request, malformed = decode(plain, encoding)
         allowed = frozenset(key.experiments) if key is not None and key.experiments else None
-        return Incoming(request, headers, plain if encoding is Encoding.PROTOBUF else None, malformed, allowed)
+        protobuf = plain if encoding is Encoding.PROTOBUF else None
+        return Incoming(request, headers, protobuf, malformed, allowed, "" if key is None else key.name)
 
     def _add(self, reading: "Reading", size: int) -> None:
         reading.size += size

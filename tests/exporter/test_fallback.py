@@ -18,6 +18,7 @@ from parity.scenario import EXPERIMENT_HEADER, RUN_HEADER
 from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, PermanentExportError
+from app.export import Exporter
 from app.exporter import Delivery, Writer
 from app.exporter.mlflow_store import MlflowStoreWriter
 from app.exporter.schema import open_writer
@@ -234,7 +235,8 @@ def test_such_a_span_is_a_dead_letter_and_the_others_are_written(
     good, bad = [otlp.span(f"good {n}") for n in range(5)], otlp.span("a\x00b")
     queue = DiskQueue(tmp_path / "queue", 1 << 24)
     queue.offer(deliver(otlp.request(*good[:2], bad, *good[2:])).to_envelope()).result(5)
-    worker = Worker(config, queue, database, Experiments(database, create=False, cache_seconds=60), open_writer)
+    exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), open_writer)
+    worker = Worker(config, queue, database, exporter)
     assert worker.export_once() == 1
     assert queue.wait_empty(5)
     queue.close()
