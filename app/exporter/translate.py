@@ -78,8 +78,8 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
     )
     if part.resource_tags is None:
         part.resource_tags = context.tags
-    if row.parent_span_id is None and not plain:
-        _read_root(part, attributes, context.repaired)
+    if row.parent_span_id is None:  # as in MLflow the last root of a request, even where it has no inputs
+        _read_root(part, {} if plain else attributes, context.repaired)
     session = user = None
     if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
         session, user = session_and_user(attributes, context.repaired)
