@@ -195,3 +195,15 @@ def exchanges(draw: st.DrawFn) -> list[Exchange]:
             headers[RUN_HEADER] = RUN
         found.append(Exchange(draw(requests(keys)), headers))
     return found
+
+
+@st.composite
+def shared_out(draw: st.DrawFn) -> list[ExportTraceServiceRequest]:
+    """A few requests in which each span comes once."""
+    keys = draw(st.lists(KEYS, min_size=2, max_size=8, unique=True))
+    found = []
+    while keys:
+        size = draw(st.sampled_from([1, 1, 2, 4]))
+        found.append(draw(requests(keys[:size])))
+        keys = keys[size:]
+    return found

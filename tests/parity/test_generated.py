@@ -1,4 +1,5 @@
-"""Over requests that Hypothesis makes up: what MLflow would have written, Headrace writes.
+"""Properties, over requests that Hypothesis makes up: what MLflow would have written, Headrace writes; and with enrichment
+nothing is lost, and no order matters.
 
 The examples are the same in every run. HEADRACE_EXAMPLES=2000 tries as many new ones; `--hypothesis-show-statistics` tells
 of what kind they were.
@@ -18,14 +19,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from app.database import Database
 from app.exporter import Delivery
+from app.exporter.readback import digests, to_traces_data
+from app.exporter.retry import spans_of
 from app.exporter.writer import BulkWriter
 from app.processor.validate import validate
 from app.queue import envelope_pb2 as pb
 from parity.compare import Difference, diff, explain, snapshot
 from parity.databases import MLFLOW_SETTINGS, seed
-from parity.generated import exchanges
+from parity.generated import exchanges, shared_out
 from parity.in_process import Send, mlflow_in_process
-from parity.scenario import EXPERIMENT_HEADER, RUN_HEADER, Exchange
+from parity.scenario import DEFAULT_EXPERIMENT, EXPERIMENT_HEADER, RUN, RUN_HEADER, SECOND_EXPERIMENT, Exchange
+from parity.sent import Sent, by_span
 
 EXAMPLES = int(os.environ.get("HEADRACE_EXAMPLES", "0"))
 SEEDED = ("experiments", "runs")
@@ -62,10 +66,18 @@ class Side:
         """Deletes all traces."""
         with psycopg.connect(self.url) as connection:
             connection.execute("TRUNCATE trace_info, entity_associations, sql_trace_rollup_rebuild_queue CASCADE")
+            connection.execute("TRUNCATE headrace.movable_trace")
 
     def spans(self) -> set[tuple[str, str]]:
         """The ids of all spans."""
         return {(row["trace_id"], row["span_id"]) for row in rows(self.url, "SELECT trace_id, span_id FROM spans")}
+
+    def read_back(self) -> Sent:
+        """The OTLP that `readback` makes of the rows."""
+        contents = [row["content"] for row in rows(self.url, "SELECT content FROM spans")]
+        query = "SELECT digest, origin FROM headrace.origin WHERE digest = ANY (%s)"
+        origins = {row["digest"]: row["origin"] for row in rows(self.url, query, list(digests(contents)))}
+        return by_span(to_traces_data(contents, origins))
 
 
 @pytest.fixture
@@ -118,7 +130,7 @@ def delivery_of(exchange: Exchange) -> Delivery:
 
 
 @pytest.mark.parametrize("sides", [False], indirect=True, ids=["without enrichment"])
-@examples(40)
+@examples(30)
 @given(sent=exchanges(), at_once=st.booleans())
 def test_headrace_leaves_the_rows_that_mlflow_leaves(
     sides: tuple[Side, Side], send: Send, sent: list[Exchange], at_once: bool
@@ -136,3 +148,52 @@ def test_headrace_leaves_the_rows_that_mlflow_leaves(
     assert not differences, explain(differences, {})
     ours.write([delivery_of(exchange) for exchange in refused])
     assert ours.spans() == ids_of([span for exchange in sent for span in exchange.spans])
+
+
+@st.composite
+def routed(draw: st.DrawFn) -> list[Delivery]:
+    """Requests whose resources a rule sends to two experiments by turns, but for some whose client named a third."""
+    found = []
+    for request in map(checked, draw(shared_out())):
+        named = draw(st.sampled_from([False, False, False, True]))
+        destinations = tuple(
+            pb.Destination(experiment_id=NAMED, routed_by=pb.ROUTED_BY_HEADER)
+            if named
+            else pb.Destination(experiment_id=draw(st.sampled_from(RULES)), routed_by=pb.ROUTED_BY_RULE)
+            for _ in request.resource_spans
+        )
+        found.append(Delivery(request, destinations, draw(st.sampled_from(["", RUN])), 0, ""))
+    return found
+
+
+RULES = (DEFAULT_EXPERIMENT, SECOND_EXPERIMENT)
+NAMED = "2"
+
+
+@pytest.mark.parametrize("sides", [True], indirect=True, ids=["with enrichment"])
+@examples(30)
+@given(data=st.data(), sent=routed())
+def test_with_enrichment_nothing_is_lost_and_no_order_matters(
+    sides: tuple[Side, Side], data: st.DataObject, sent: list[Delivery]
+) -> None:
+    for side in sides:
+        side.empty()
+    sent = sent + data.draw(st.lists(st.sampled_from(sent), max_size=2))  # some come again
+    for delivery in sent:
+        sides[0].write([delivery])
+    mixed, batch = data.draw(st.permutations(sent)), list[Delivery]()
+    for delivery in mixed:
+        batch.append(delivery)
+        if data.draw(st.booleans()):
+            sides[1].write(batch)
+            batch = []
+    sides[1].write(batch)
+    roots = sum(not span.parent_span_id for delivery in sent for span in spans_of(delivery.request))
+    event(f"{len(sent)} requests, {roots} roots")
+    # A trace that is moved marks the days of its sums in both experiments, one that need not be moved in one.
+    differences = compare(*sides, "sql_trace_rollup_rebuild_queue")
+    assert not differences, explain(differences, {})
+    expected: Sent = {}
+    for delivery in sent:
+        expected |= by_span(delivery.request)
+    assert sides[0].read_back() == expected
