@@ -19,7 +19,7 @@ from mlflow.store.tracking.utils.trace_analytics import (
 from mlflow.tracing.utils import SpanAggregationNode, aggregate_cost_from_span_nodes, aggregate_usage_from_span_nodes
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 
-from app.exporter.rows import Node, Root, Trace, TracePart, column_text
+from app.exporter.rows import NOBODY, Node, Root, Trace, TracePart, column_text
 from app.exporter.tags import SPANS_LOCATION
 from app.exporter.text import smaller, storable
 
@@ -34,13 +34,13 @@ _MAX_PREVIEW = 1000
 def create(part: TracePart, enrich: bool = False) -> Trace:
     """A trace that nobody knew before, from the first of its parts."""
     trace = Trace(part.trace_id, part.experiment_id, part.start_ms, None, part.root_status or "IN_PROGRESS", created=True)
-    trace.movable = enrich and part.implicit
+    trace.claim = NOBODY
     apply(trace, part, enrich)
     return trace
 
 
 def apply(trace: Trace, part: TracePart, enrich: bool = False) -> None:
-    """Adds one request's part to the trace. With `enrich` the result does not depend on the order of the parts."""
+    """Adds one request's part to the trace. With `enrich` the parts only say what they know: `decide` comes after the last."""
     first = trace.created and trace.generation == 0
     trace.generation += 1
     usage, cost = _usage(part.nodes.values()), _cost(part.nodes.values())
@@ -51,14 +51,14 @@ def apply(trace: Trace, part: TracePart, enrich: bool = False) -> None:
     if part.run_id and part.root_status is not None:
         trace.run_ids.add(part.run_id)
     trace.tags[SPANS_LOCATION] = TRACKING_STORE
-    if enrich:
-        decide(trace, part)
-    else:
+    if not enrich:
         _apply_in_order(trace, part)
     others = [] if first else [node for node in trace.nodes.values() if node.span_id not in part.nodes]
     _add_totals(trace, usage, cost, [*part.nodes.values(), *others], finalized, enrich)
     trace.spans |= part.spans
     trace.nodes |= part.nodes
+    if enrich:
+        _listen(trace, part)
 
 
 def needs_stored_nodes(trace: Trace, part: TracePart, enrich: bool) -> bool:
@@ -68,33 +68,54 @@ def needs_stored_nodes(trace: Trace, part: TracePart, enrich: bool) -> bool:
     return any(node.usage is not None or node.cost is not None for node in part.nodes.values())
 
 
-def decide(trace: Trace, part: TracePart) -> None:
+def is_reopened(trace: Trace) -> bool:
+    """Whether its root decides less than the one that has decided before: what all others say, ever, counts again then."""
+    before, now = trace.decided_by, trace.root
+    if before is None or now is None or now is before:
+        return False
+    lost_id = (before.session_id and not now.session_id) or (before.user_id and not now.user_id)
+    return bool(lost_id) or not before.tags.keys() <= now.tags.keys()
+
+
+def _listen(trace: Trace, part: TracePart) -> None:
+    """Takes the best claim and the roots as they are now, and gathers what the other spans say."""
+    if (claim := part.claim) < trace.claim:
+        trace.experiment_id, trace.claim = part.experiment_id, claim
+    trace.others.add(part.other_tags, part.other_session, part.other_user)
+    if trace.roots:
+        for span_id in trace.roots.keys() & part.spans.keys():  # it comes again
+            _add_to_others(trace, trace.roots.pop(span_id))
+    trace.roots |= part.roots
+
+
+def _add_to_others(trace: Trace, root: Root) -> None:
+    trace.others.add(root.tags, root.session_id, root.user_id)
+
+
+def decide(trace: Trace) -> None:
     """Where spans say different things of their trace, its root decides; of the others the smallest value stands.
 
     MLflow takes what comes first, or last, so that the same spans give other traces in another order.
     """
-    root = part.root
-    if root is not None and (trace.root is None or root[:2] <= trace.root[:2]):
+    root = trace.root
+    if len(trace.roots) > 1:
+        for other in trace.roots.values():
+            if other is not root:
+                _add_to_others(trace, other)
+    if root is not None and root is not trace.decided_by:
         _take_root(trace, root)
-        if trace.movable:
-            trace.moved = trace.experiment_id != part.experiment_id
-            trace.experiment_id = part.experiment_id
-            trace.movable = False
-    decided = trace.root.tags if trace.root else {}
-    others = part.other_tags if part.root is trace.root or part.root is None else part.other_tags | part.root.tags
-    for key, value in others.items():
+    decided = root.tags if root else {}
+    for key, value in trace.others.tags.items():
         if key not in decided:
-            known = trace.tags.get(key, trace.stored_tags.get(key))
-            trace.tags[key] = value if known is None else min(known, value)
-    if not (trace.root and trace.root.session_id) and not (trace.finalized and trace.session_id):
-        trace.session_id = smaller(trace.session_id, part.other_session)
-    if not (trace.root and trace.root.user_id) and not (trace.finalized and trace.user_id):
-        trace.user_id = smaller(trace.user_id, part.other_user)
+            trace.tags[key] = min(value, trace.stored_tags.get(key, value))
+    if not (root and root.session_id) and not (trace.finalized and trace.session_id):
+        trace.session_id = smaller(trace.session_id, trace.others.session_id)
+    if not (root and root.user_id) and not (trace.finalized and trace.user_id):
+        trace.user_id = smaller(trace.user_id, trace.others.user_id)
 
 
 def _take_root(trace: Trace, root: Root) -> None:
     """What MLflow's own client has reported of a finished trace stands; all else is the root's to say."""
-    trace.root = root
     trace.tags |= root.tags
     if not (trace.finalized and trace.status not in _UNFINISHED):
         trace.status = root.status
@@ -124,16 +145,23 @@ def _apply_in_order(trace: Trace, part: TracePart) -> None:
 def _add_totals(
     trace: Trace, usage: dict[str, Any], cost: dict[str, Any], nodes: list[Node], finalized: bool, enrich: bool
 ) -> None:
-    """`usage` and `cost` are the part's own totals; where they count, those over all `nodes` are written."""
+    """`usage` and `cost` are the part's own totals; where they count, those over all `nodes` are written.
+
+    With enrichment those are the whole truth: also where the last span of a parent cycle came, of which nothing is counted.
+    """
     known_tokens, known_costs = (any(v is not None for v in values) for values in (trace.tokens, trace.costs))
     if enrich and (usage or cost or known_tokens or known_costs):
         nodes.sort()  # sums of floats depend on their order
     if (usage or (enrich and known_tokens)) and not (finalized and known_tokens):
         usage = _usage(nodes)
-        trace.tokens = _merged(trace.tokens, [token_count_or_none(usage.get(key)) for key in _TOKEN_KEYS])
+        tokens = [token_count_or_none(usage.get(key)) for key in _TOKEN_KEYS]
+        whole = enrich and any(node.usage is not None for node in nodes)
+        trace.tokens = tokens if whole else _merged(trace.tokens, tokens)
     if (cost or (enrich and known_costs)) and not (finalized and known_costs):
         cost = _cost(nodes)
-        trace.costs = _merged(trace.costs, [finite_float_or_none(cost.get(key)) for key in _COST_KEYS])
+        costs = [finite_float_or_none(cost.get(key)) for key in _COST_KEYS]
+        whole = enrich and any(node.cost is not None for node in nodes)
+        trace.costs = costs if whole else _merged(trace.costs, costs)
 
 
 def _extend(trace: Trace, start_ms: int, end_ms: int) -> None:

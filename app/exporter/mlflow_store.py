@@ -14,13 +14,14 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.exporter import Delivery
-from app.exporter.tags import known_service
-from app.telemetry import RUN_LINKS_FAILED, log
+from app.exporter.tags import SPANS_LOCATION, known_service
+from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED, log
 
 # It logs the whole stack of each database error before it raises it; the worker says the same in one line.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
+_LOCATION = f"mlflow.traceTag.{SPANS_LOCATION}"
 
 
 class MlflowStoreWriter:
@@ -77,7 +78,18 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str) -> list[Any]:
             for scope in resource_spans.scope_spans:
                 for proto in scope.spans:
                     span: Any = Span.from_otel_proto(proto, resource=resource_spans.resource)
-                    if service and span.parent_id is None:
-                        span._span._attributes["service.name"] = dump_span_attribute_value(service)
+                    if span.parent_id is None:
+                        _finish_root(span._span._attributes, service)
                     spans[proto.trace_id, proto.span_id] = span
     return list(spans.values())
+
+
+def _finish_root(attributes: dict[str, Any], service: str | None) -> None:
+    """Gives a root the name of a known service, as MLflow's endpoint, and takes off it what would hide the trace's spans.
+
+    (The bulk writer keeps that attribute and drops the tag alone; MLflow's store makes the tag of the attribute.)
+    """
+    if service:
+        attributes["service.name"] = dump_span_attribute_value(service)
+    if attributes.pop(_LOCATION, None) is not None:
+        SPANS_REPAIRED.labels("reserved_tag_dropped").inc()

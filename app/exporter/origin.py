@@ -4,6 +4,7 @@
 
     origin   which resource and scope the span came with: the digest of a row of `headrace.origin`
     kind, flags     of the span, where they are not 0
+    implicit true on a root that a rule or the default sent to its experiment: see `Claim` of `rows.py`
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
     added    attributes that were not sent: MLflow's translation and our enrichment made them
     sent     attributes whose value MLflow replaced, as they were sent
@@ -48,13 +49,14 @@ def _origin(data: bytes) -> Origin:
     return Origin(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
 
 
-def otlp_note(span: Span, origin: Origin, note: str, exact: bool) -> str:
+def otlp_note(span: Span, origin: Origin, note: str, exact: bool, implicit: bool) -> str:
     """The JSON of `"otlp"`. `exact`: whether the content holds the span's attributes, given `note`, the further keys."""
+    mark = ', "implicit": true' if implicit else ""
     if not (exact and _rest_is_exact(span)):
-        return f'{{"origin": "{origin.digest}", "span": "{b64encode(span.SerializeToString()).decode()}"}}'
+        return f'{{"origin": "{origin.digest}"{mark}, "span": "{b64encode(span.SerializeToString()).decode()}"}}'
     kind = f', "kind": {span.kind}' if span.kind else ""
     flags = f', "flags": {span.flags}' if span.flags else ""
-    return f'{{"origin": "{origin.digest}"{kind}{flags}{note}}}'
+    return f'{{"origin": "{origin.digest}"{mark}{kind}{flags}{note}}}'
 
 
 def is_exact(value: AnyValue) -> bool:

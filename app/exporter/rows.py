@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 
+from app.exporter.text import smaller
+
 TOKEN_COLUMNS = (
     "input_tokens",
     "output_tokens",
@@ -49,6 +51,22 @@ class Node(NamedTuple):
     cost: dict[str, Any] | None
 
 
+class Claim(NamedTuple):
+    """A right to choose the experiment of a trace, where enrichment is on: of all that its spans make, the smallest counts."""
+
+    rank: int
+    start: int = 0
+    span_id: str = ""
+
+
+NAMED = Claim(0)
+"""A header, a resource attribute or MLflow's own client named the experiment. As in MLflow, the first that came counts."""
+OF_A_ROOT, OF_ANOTHER = 1, 2
+"""Ranks of spans that a rule or the default sent to an experiment."""
+NOBODY = Claim(3)
+"""Before the first span has come."""
+
+
 class Root(NamedTuple):
     """What a trace's root span decides, where enrichment is on. Of several the earliest counts, by start and id."""
 
@@ -64,6 +82,40 @@ class Root(NamedTuple):
     session_id: str | None
     user_id: str | None
     tags: dict[str, str]
+    implicit: bool
+    """Whether a rule or the default chose the experiment."""
+
+    @property
+    def claim(self) -> Claim:
+        """Its own, as its row tells it."""
+        return Claim(OF_A_ROOT, self.start, self.span_id) if self.implicit else NAMED
+
+
+def earliest(roots: dict[str, Root]) -> Root | None:
+    """The root that decides, if there is one: the earliest by start, then by span id."""
+    if len(roots) > 1:
+        return min(roots.values(), key=lambda root: root[:2])
+    return next(iter(roots.values()), None)
+
+
+@dataclass(slots=True)
+class Said:
+    """What spans that do not decide say of their trace: of values that differ the smallest, so that no order matters."""
+
+    tags: dict[str, str] = field(default_factory=dict)
+    session_id: str | None = None
+    user_id: str | None = None
+
+    def add(self, tags: dict[str, str], session_id: str | None, user_id: str | None) -> None:
+        """What one more span says, or several."""
+        if not self.tags:
+            self.tags = tags.copy()
+        elif tags != self.tags:
+            for key, value in tags.items():
+                self.tags[key] = min(value, self.tags.get(key, value))
+        if session_id or user_id:
+            self.session_id = smaller(self.session_id, session_id)
+            self.user_id = smaller(self.user_id, user_id)
 
 
 @dataclass(slots=True)
@@ -84,14 +136,24 @@ class TracePart:
     run_id: str = ""
     origins: dict[str, bytes] = field(default_factory=dict)
     """From here on only where enrichment is on. What its spans came with, by digest."""
-    implicit: bool = False
-    """Whether a rule or the default chose the experiment, so that the root span's may take its place."""
-    root: Root | None = None
+    implicit: bool = True
+    """Whether a rule or the default chose the experiment for all of its spans, so that another's may take its place."""
+    roots: dict[str, Root] = field(default_factory=dict)
+    """By span id."""
     other_tags: dict[str, str] = field(default_factory=dict)
     last_tags: dict[str, str] | None = None
     other_session: str | None = None
     other_user: str | None = None
-    """Of the spans that are not the root: of values that differ the smallest, whatever comes first."""
+    """Of the spans that are no roots: of values that differ the smallest, whatever comes first."""
+
+    @property
+    def claim(self) -> Claim:
+        """The best that its spans have."""
+        if not self.implicit:
+            return NAMED
+        if root := earliest(self.roots):
+            return Claim(OF_A_ROOT, root.start, root.span_id)
+        return Claim(OF_ANOTHER, *min((row.start_time_unix_nano, row.span_id) for row in self.spans.values()))
 
     @property
     def start_ms(self) -> int:
@@ -142,14 +204,40 @@ class Trace:
     """Of earlier requests, for the totals; those in Postgres are added when a total needs them."""
     user_stored: str | None = None
     run_ids: set[str] = field(default_factory=set)
-    root: Root | None = None
-    """From here on only where enrichment is on."""
+    stored_experiment_id: int | None = None
+    """Where it stands in Postgres; None: nowhere yet."""
+    roots: dict[str, Root] = field(default_factory=dict)
+    """From here on only where enrichment is on. Those that are known, by span id."""
+    decided_by: Root | None = None
+    """The one that has decided what stands in Postgres."""
+    others: Said = field(default_factory=Said)
+    """What all but the root have said in this batch, or (where the writer has read that) ever."""
     stored_tags: dict[str, str] = field(default_factory=dict)
-    movable: bool = False
-    """Its experiment was chosen implicitly, and its root has not come."""
-    was_movable: bool = False
-    moved: bool = False
-    """The root's experiment took the place of the one in which it stands in Postgres."""
+    claim: Claim = NAMED
+    """By which it stands in its experiment."""
+    stored_claim: Claim | None = None
+    """What `headrace.movable_trace` remembers."""
+
+    @property
+    def root(self) -> Root | None:
+        """The one that decides."""
+        return earliest(self.roots)
+
+    @property
+    def claim_told(self) -> Claim:
+        """The one that its rows in MLflow's tables tell."""
+        root = self.root
+        return NAMED if root is None or self.finalized else root.claim
+
+    @property
+    def claim_to_keep(self) -> Claim | None:
+        """What `headrace.movable_trace` has to remember: a claim that nothing else tells."""
+        return None if self.finalized or self.claim == self.claim_told else self.claim
+
+    @property
+    def moved(self) -> bool:
+        """Whether it stands in another experiment in Postgres."""
+        return self.stored_experiment_id not in (None, self.experiment_id)
 
 
 def column_text(value: Any) -> str:

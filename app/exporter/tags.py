@@ -15,7 +15,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.sdk.resources import Resource
 
 from app.exporter.origin import MAX_CACHED_BYTES
-from app.exporter.rows import Root
 from app.exporter.text import Repairs, cut, storable, unquoted
 from app.otlp.attributes import to_dict
 
@@ -95,15 +94,6 @@ def session_and_user(attributes: dict[str, Any], repaired: Repairs) -> tuple[str
         cut(unquoted(session), MAX_SESSION, "session_id_cut", repaired) if session else None,
         cut(unquoted(user), MAX_USER, "user_id_cut", repaired) if user else None,
     )
-
-
-def stored_root(span_id: str, start: int, attributes: dict[str, Any], origin: bytes) -> Root:
-    """A root span that is in Postgres already, as far as what it decides must not be overruled by later spans."""
-    resource = ResourceSpans.FromString(origin).resource
-    session, user = session_and_user(attributes, Counter())
-    tags, trace_name = root_tags(attributes, Counter())
-    all_tags = (resource_tags(resource, Counter()) or {}) | tags
-    return Root(start, span_id, "", None, None, "", "", "", trace_name, session or None, user or None, all_tags)
 
 
 @lru_cache(maxsize=4096)

@@ -42,6 +42,8 @@ class _Context(NamedTuple):
     origin: Origin | None
     """What the spans came with; None where enrichment is off."""
     repaired: Repairs
+    implicit: bool
+    """Whether a rule or the default chose the experiment."""
 
 
 def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> list[TracePart]:
@@ -57,13 +59,13 @@ def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> lis
         implicit = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:
             added = shared_attributes(resource_spans, scope) if enrich else None
-            context = _Context(tags, service, added, origin_of(resource_spans, scope) if enrich else None, repaired)
+            context = _Context(tags, service, added, origin_of(resource_spans, scope) if enrich else None, repaired, implicit)
             for span in scope.spans:
                 trace_id = f"tr-{span.trace_id.hex()}"
                 part = parts.get((experiment_id, trace_id))
                 if part is None:
                     part = parts[experiment_id, trace_id] = TracePart(trace_id, int(experiment_id), run_id=delivery.run_id)
-                    part.implicit = implicit
+                part.implicit &= implicit
                 _add_span(part, span, context)
     return list(parts.values())
 
@@ -78,8 +80,8 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
     )
     if part.resource_tags is None:
         part.resource_tags = context.tags
-    if row.parent_span_id is None and not plain:
-        _read_root(part, attributes, context.repaired)
+    if row.parent_span_id is None:  # as in MLflow the last root of a request, even where it has no inputs
+        _read_root(part, {} if plain else attributes, context.repaired)
     session = user = None
     if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
         session, user = session_and_user(attributes, context.repaired)
@@ -90,8 +92,9 @@ def _add_span(part: TracePart, span: Span, context: _Context) -> None:
     if context.origin is not None:
         part.origins[context.origin.digest] = context.origin.data
         if row.parent_span_id is None:
-            _take_root(part, span, row, attributes, context)
+            part.roots[row.span_id] = to_root(span, attributes, context.tags, context.implicit)
         else:
+            part.roots.pop(row.span_id, None)  # it came twice, and is none any more
             _take_other(part, session, user, context)
 
 
@@ -106,25 +109,25 @@ def _take_other(part: TracePart, session: str | None, user: str | None, context:
         part.other_user = smaller(part.other_user, user)
 
 
-def _take_root(part: TracePart, span: Span, row: SpanRow, attributes: dict[str, Any], context: _Context) -> None:
-    """For enrichment: what the (earliest) root says of its trace."""
-    if part.root is not None and (row.start_time_unix_nano, row.span_id) > part.root[:2]:
-        return
+def to_root(span: Span, attributes: dict[str, Any], tags: dict[str, str] | None, implicit: bool) -> Root:
+    """For enrichment: what a root says of its trace, `tags` being those of its resource."""
     session, user = session_and_user(attributes, Counter())
-    tags, trace_name = root_tags(attributes, Counter())
-    part.root = Root(
-        row.start_time_unix_nano,
-        row.span_id,
-        "ERROR" if row.status == "ERROR" else "OK",
+    own_tags, trace_name = root_tags(attributes, Counter())
+    name = storable(span.name, Counter())
+    return Root(
+        span.start_time_unix_nano,
+        span.span_id.hex(),
+        "ERROR" if span.status.code == span.status.STATUS_CODE_ERROR else "OK",
         attributes.get("mlflow.spanInputs"),
         attributes.get("mlflow.spanOutputs"),
-        row.name[:MAX_TRACE_NAME],
-        storable(request_preview(row.name, attributes), Counter()),
+        name[:MAX_TRACE_NAME],
+        storable(request_preview(name, attributes), Counter()),
         storable(response_preview(span, attributes), Counter()),
         trace_name,
         session or None,
         user or None,
-        (context.tags or {}) | tags,
+        (tags or {}) | own_tags,
+        implicit,
     )
 
 
@@ -174,7 +177,8 @@ def to_row(trace_id: str, span: Span, context: _Context) -> tuple[SpanRow, dict[
     stored = encodable(text, context.repaired)
     if context.origin is not None:
         note = _note_of_added(tuple(attributes)[len(sent) + 1 :]) if unchanged else _note(sent, attributes)
-        stored = f'{stored[:-1]}, "otlp": {otlp_note(span, context.origin, note, exact and stored is text)}}}'
+        implicit = context.implicit and parent_id is None
+        stored = f'{stored[:-1]}, "otlp": {otlp_note(span, context.origin, note, exact and stored is text, implicit)}}}'
     row = SpanRow(
         trace_id,
         span.span_id.hex(),

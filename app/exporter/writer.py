@@ -6,12 +6,10 @@ Rows are ordered by key, traces are locked before what hangs on them; the spans 
 copied, as nobody else can have them, and those of one that exists are upserted.
 """
 
-import json
 import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from mlflow.store.tracking.utils.sql_trace_rollups import (
@@ -19,18 +17,16 @@ from mlflow.store.tracking.utils.sql_trace_rollups import (
     enqueue_rollup_rebuild_partitions,
     rollups_enabled,
 )
-from psycopg import Cursor
-from psycopg.sql import SQL
 from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.errors import PermanentExportError
 from app.exporter import Delivery
-from app.exporter.fold import TRACKING_STORE, apply, create, needs_stored_nodes
+from app.exporter.fold import TRACKING_STORE, apply, create, decide, is_reopened
 from app.exporter.rows import COST_COLUMNS, TOKEN_COLUMNS, SpanRow, Trace, TracePart
-from app.exporter.tags import SPANS_LOCATION, stored_root
-from app.exporter.text import to_object
-from app.exporter.translate import to_node, to_parts
+from app.exporter.stored import STATEMENTS, Rows, read_others, read_traces
+from app.exporter.tags import SPANS_LOCATION
+from app.exporter.translate import to_parts
 from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED
 
 _MAX_RUN_ID = 36
@@ -38,21 +34,6 @@ _RACES = 10
 _MAX_ORIGINS = 100_000
 
 _SPAN_TYPES = ["text", "int4", *["text"] * 5, "int8", "int8", "text", *["float8"] * 3, "text", "text"]
-
-
-def _load_statements() -> dict[str, SQL]:
-    """`-- name: x` and what follows it, from sql/writer.sql."""
-    statements = {}
-    for block in files("app.exporter").joinpath("sql/writer.sql").read_text().split("-- name: ")[1:]:
-        name, _, text = block.partition("\n")
-        lines = [line for line in text.splitlines() if not line.startswith("--")]
-        statements[name.strip()] = SQL("\n".join(lines).strip())
-    return statements
-
-
-_SQL = _load_statements()
-
-Rows = Cursor[tuple[Any, ...]]
 
 
 class _Race(Exception):
@@ -94,7 +75,8 @@ class BulkWriter:
             driver = connection.connection.driver_connection
             with driver.cursor() as cursor:  # type: ignore[union-attr]
                 if rollups_enabled():  # before any lock on a trace: MLflow's order
-                    enqueue_rollup_rebuild_partitions(Session(bind=connection), _rollup_partitions(cursor, parts))
+                    partitions = _rollup_partitions(cursor, parts, self._enrich)
+                    enqueue_rollup_rebuild_partitions(Session(bind=connection), partitions)
                 traces = self._fold(cursor, parts)
                 new = [trace for trace in traces if trace.created]
                 old = [trace for trace in traces if not trace.created]
@@ -104,9 +86,11 @@ class BulkWriter:
                 _write_tags(cursor, new, old)
                 _write_users(cursor, traces)
                 _link_runs(cursor, traces)
-                _keep_movable(cursor, traces)
+                _move(cursor, old)
                 origins = {digest: data for part in parts for digest, data in part.origins.items()}
                 self._add_origins(cursor, origins)
+                if self._enrich:
+                    _keep_claims(cursor, traces)
         self._origins_stored |= origins.keys()
 
     def _add_origins(self, cursor: Rows, origins: dict[str, bytes]) -> None:
@@ -114,28 +98,28 @@ class BulkWriter:
         if len(self._origins_stored) > _MAX_ORIGINS:
             self._origins_stored.clear()
         if new := sorted(origins.keys() - self._origins_stored):
-            cursor.execute(_SQL["add_origins"], {"digest": new, "origin": [origins[digest] for digest in new]})
+            cursor.execute(STATEMENTS["add_origins"], {"digest": new, "origin": [origins[digest] for digest in new]})
 
     def _fold(self, cursor: Rows, parts: Sequence[TracePart]) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
-        traces = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
+        traces = read_traces(cursor, parts, self._enrich)
         _check_locations(traces, parts)
-        if self._enrich and traces:
-            _read_roots(cursor, traces)
-        stored = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
-        need = {part.trace_id for trace, part in stored if needs_stored_nodes(trace, part, self._enrich)}
-        _read_nodes(cursor, sorted(need), traces)
         for part in parts:
             if trace := traces.get(part.trace_id):
                 apply(trace, part, self._enrich)
             else:
                 traces[part.trace_id] = create(part, self._enrich)
-        return [traces[trace_id] for trace_id in sorted(traces)]
+        folded = [traces[trace_id] for trace_id in sorted(traces)]
+        if self._enrich:
+            read_others(cursor, {trace.trace_id: trace for trace in folded if is_reopened(trace)})
+            for trace in folded:
+                decide(trace)
+        return folded
 
     def _add_artifact_locations(self, cursor: Rows, traces: Sequence[Trace]) -> None:
         """The tag that MLflow gives each new trace: `<experiment's artifact location>/traces/<id>/artifacts`."""
         if unknown := sorted({trace.experiment_id for trace in traces} - set(self._artifact_roots)):
-            cursor.execute(_SQL["read_artifact_roots"], {"ids": unknown})
+            cursor.execute(STATEMENTS["read_artifact_roots"], {"ids": unknown})
             self._artifact_roots |= {id_: location or "" for id_, location in cursor}
         _refuse(
             {
@@ -151,52 +135,36 @@ class BulkWriter:
                 trace.tags["mlflow.artifactLocation"] = location
 
 
-def _rollup_partitions(cursor: Rows, parts: Sequence[TracePart]) -> list[tuple[Any, int, list[int]]]:
-    """The days whose rollups these parts make stale, as `enqueue_span_write_rollup_partitions` of MLflow's `log_spans`."""
+def _rollup_partitions(cursor: Rows, parts: Sequence[TracePart], enrich: bool) -> list[tuple[Any, int, list[int]]]:
+    """The days whose rollups these parts make stale, as `enqueue_span_write_rollup_partitions` of MLflow's `log_spans`.
+
+    With enrichment a trace may end in any of its parts' experiments: the days are stale in all of them.
+    """
     ids = sorted({part.trace_id for part in parts})
-    cursor.execute(_SQL["read_rollup_snapshots"], {"ids": ids})
-    stored = {id_: (experiment, timestamp, finalized) for id_, experiment, timestamp, finalized in cursor}
+    cursor.execute(STATEMENTS["read_rollup_snapshots"], {"ids": ids})
+    stored = {id_: (timestamp, finalized, {experiment}) for id_, experiment, timestamp, finalized in cursor}
+    known = {id_: experiments for id_, (_, _, experiments) in stored.items()}
+    for part in parts:
+        if enrich or part.trace_id not in known:
+            known.setdefault(part.trace_id, set()).add(part.experiment_id)
     keys = {(part.trace_id, span_id) for part in parts for span_id in part.spans}
-    cursor.execute(_SQL["read_span_starts"], {"ids": ids, "span_ids": sorted({span_id for _, span_id in keys})})
+    span_ids, may_move = {span_id for _, span_id in keys}, {id_ for id_ in stored if len(known[id_]) > 1}
+    wanted = {"ids": ids, "span_ids": sorted(span_ids), "may_move": sorted(may_move)}
+    cursor.execute(STATEMENTS["read_span_starts"], wanted)
     partitions = [
         (RollupFamily.SPAN_COST, experiment, [start // 1_000_000])
-        for trace_id, span_id, experiment, start in cursor
-        if (trace_id, span_id) in keys
+        for trace_id, span_id, begun_in, start in cursor
+        for experiment in ({begun_in, *known[trace_id]} if trace_id in may_move else {begun_in})
+        if trace_id in may_move or (trace_id, span_id) in keys
     ]
-    first: dict[str, int] = {}
     for part in parts:
-        unknown = (first.setdefault(part.trace_id, part.experiment_id), part.start_ms, False)
-        experiment, timestamp, finalized = stored.get(part.trace_id, unknown)
+        timestamp, finalized, _ = stored.get(part.trace_id, (part.start_ms, False, None))
         times = [timestamp] if finalized else [timestamp, part.start_ms]
-        partitions += [(family, experiment, times) for family in (RollupFamily.TRACE_METRIC, RollupFamily.ASSESSMENT)]
-        partitions += [
-            (RollupFamily.SPAN_COST, experiment, [row.start_time_unix_nano // 1_000_000]) for row in part.spans.values()
-        ]
+        starts = sorted({row.start_time_unix_nano // 1_000_000 for row in part.spans.values()})
+        for experiment in sorted(known[part.trace_id]):
+            partitions += [(family, experiment, times) for family in (RollupFamily.TRACE_METRIC, RollupFamily.ASSESSMENT)]
+            partitions.append((RollupFamily.SPAN_COST, experiment, starts))
     return partitions
-
-
-def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, Trace]:
-    cursor.execute(_SQL["lock_traces"], {"ids": trace_ids})
-    traces = {}
-    for id_, experiment, timestamp, duration, status, request, response, name, session, tokens, costs in cursor:
-        traces[id_] = Trace(id_, experiment, timestamp, duration, status, request, response, name, session, tokens, costs)
-    if traces:
-        cursor.execute(_SQL["read_marks"], {"ids": sorted(traces)})
-        for kind, id_, key, value in cursor:
-            _mark(traces[id_], kind, key, value)
-    return traces
-
-
-def _mark(trace: Trace, kind: str, key: str, value: str) -> None:
-    """One row of `read_marks`."""
-    if kind == "tag":
-        trace.stored_tags[key] = value
-    elif kind == "movable":
-        trace.movable = trace.was_movable = True
-    elif key == "mlflow.trace.infoFinalized":
-        trace.finalized = True
-    else:
-        trace.user_id = trace.user_stored = value
 
 
 def _check_locations(traces: Mapping[str, Trace], parts: Sequence[TracePart]) -> None:
@@ -215,52 +183,40 @@ def _refuse(reasons: Mapping[tuple[str, str], str]) -> None:
         raise PermanentExportError(next(iter(reasons.values())), reasons)
 
 
-def _read_roots(cursor: Rows, traces: dict[str, Trace]) -> None:
-    """What the root spans that are there already have decided."""
-    cursor.execute(_SQL["read_roots"], {"ids": sorted(traces)})
-    found = [(trace_id, span_id, start, json.loads(content)) for trace_id, span_id, start, content in cursor]
-    digests = {content["otlp"]["origin"] for *_, content in found if "otlp" in content}
-    cursor.execute(_SQL["read_origins"], {"digests": sorted(digests)})
-    origins = {digest: bytes(data) for digest, data in cursor}
-    for trace_id, span_id, start, content in found:
-        origin = origins.get(content.get("otlp", {}).get("origin", ""), b"")
-        root = stored_root(span_id, start, content.get("attributes") or {}, origin)
-        trace = traces[trace_id]
-        if trace.root is None or root[:2] < trace.root[:2]:
-            trace.root = root
-
-
-def _keep_movable(cursor: Rows, traces: list[Trace]) -> None:
-    """Remembers the traces whose root may yet move them, and forgets those whose root has come."""
-    if movable := [trace.trace_id for trace in traces if trace.movable and not trace.was_movable]:
-        cursor.execute(_SQL["add_movable"], {"ids": movable})
-    if settled := [trace.trace_id for trace in traces if trace.was_movable and not trace.movable]:
-        cursor.execute(_SQL["remove_movable"], {"ids": settled})
-    if moved := [trace for trace in traces if trace.moved and not trace.created]:
+def _move(cursor: Rows, old: list[Trace]) -> None:
+    """What hangs on traces that stand in another experiment now, but for the spans of this batch and the tags."""
+    if moved := [trace for trace in old if trace.moved]:
         ids, experiments = [trace.trace_id for trace in moved], [trace.experiment_id for trace in moved]
         for statement in ("move_spans", "move_assessments_to"):
-            cursor.execute(_SQL[statement], {"request_id": ids, "experiment_id": experiments})
+            cursor.execute(STATEMENTS[statement], {"request_id": ids, "experiment_id": experiments})
 
 
-def _read_nodes(cursor: Rows, trace_ids: list[str], traces: dict[str, Trace]) -> None:
-    if not trace_ids:
-        return
-    cursor.execute(_SQL["read_nodes"], {"ids": trace_ids})
-    for trace_id, span_id, parent_id, content in cursor:
-        attributes = (to_object(content) or {}).get("attributes") or {} if content else {}
-        traces[trace_id].nodes[span_id] = to_node(span_id, parent_id, attributes)
+def _keep_claims(cursor: Rows, traces: list[Trace]) -> None:
+    """Remembers by which claims traces stand where they do, so that a better one moves them."""
+    if told := [trace.trace_id for trace in traces if trace.stored_claim and trace.claim_to_keep is None]:
+        cursor.execute(STATEMENTS["remove_claims"], {"ids": told})
+    found = [(trace.trace_id, claim) for trace in traces if (claim := trace.claim_to_keep) not in (None, trace.stored_claim)]
+    if found:
+        columns = {
+            "trace_id": [trace_id for trace_id, _ in found],
+            "rank": [claim.rank for _, claim in found],
+            "start": [claim.start for _, claim in found],
+            "span_id": [claim.span_id for _, claim in found],
+        }
+        cursor.execute(STATEMENTS["keep_claims"], columns)
+        cursor.execute(STATEMENTS["forget_old_claims"], {"limit": 2 * len(found)})
 
 
 def _write_traces(cursor: Rows, new: list[Trace], old: list[Trace]) -> None:
     if new:
-        cursor.execute(_SQL["create_traces"], _columns(new))
+        cursor.execute(STATEMENTS["create_traces"], _columns(new))
         if cursor.rowcount != len(new):
             raise _Race
     if old:
-        cursor.execute(_SQL["update_traces"], _columns(old))
+        cursor.execute(STATEMENTS["update_traces"], _columns(old))
     if moved := [trace for trace in old if trace.moved_to_ms is not None]:
         cursor.execute(
-            _SQL["move_assessments"],
+            STATEMENTS["move_assessments"],
             {"request_id": [trace.trace_id for trace in moved], "timestamp_ms": [trace.moved_to_ms for trace in moved]},
         )
 
@@ -285,7 +241,7 @@ def _columns(traces: list[Trace]) -> dict[str, list[Any]]:
 
 def _write_spans(cursor: Rows, new: list[Trace], old: list[Trace]) -> None:
     if new:
-        with cursor.copy(_SQL["copy_spans"]) as copy:
+        with cursor.copy(STATEMENTS["copy_spans"]) as copy:
             copy.set_types(_SPAN_TYPES)
             for trace in new:
                 for row in trace.spans.values():
@@ -296,12 +252,12 @@ def _write_spans(cursor: Rows, new: list[Trace], old: list[Trace]) -> None:
             name: list(values)
             for name, values in zip(SpanRow._fields, zip(*(row for _, row in rows), strict=True), strict=True)
         }
-        cursor.execute(_SQL["upsert_spans"], columns | {"experiment_id": [experiment for experiment, _ in rows]})
+        cursor.execute(STATEMENTS["upsert_spans"], columns | {"experiment_id": [experiment for experiment, _ in rows]})
 
 
 def _write_tags(cursor: Rows, new: list[Trace], old: list[Trace]) -> None:
     if new:
-        with cursor.copy(_SQL["copy_tags"]) as copy:
+        with cursor.copy(STATEMENTS["copy_tags"]) as copy:
             copy.set_types(["text", "text", "text"])
             for trace in new:
                 for key, value in trace.tags.items():
@@ -309,13 +265,13 @@ def _write_tags(cursor: Rows, new: list[Trace], old: list[Trace]) -> None:
     rows = [(trace.trace_id, key, value) for trace in old for key, value in sorted(trace.tags.items())]
     if rows:
         ids, keys, values = (list(column) for column in zip(*rows, strict=True))
-        cursor.execute(_SQL["upsert_tags"], {"request_id": ids, "key": keys, "value": values})
+        cursor.execute(STATEMENTS["upsert_tags"], {"request_id": ids, "key": keys, "value": values})
 
 
 def _write_users(cursor: Rows, traces: list[Trace]) -> None:
     if users := [(trace.trace_id, trace.user_id) for trace in traces if trace.user_id and trace.user_id != trace.user_stored]:
         ids, names = (list(column) for column in zip(*users, strict=True))
-        cursor.execute(_SQL["set_users"], {"request_id": ids, "value": names})
+        cursor.execute(STATEMENTS["set_users"], {"request_id": ids, "value": names})
 
 
 def _link_runs(cursor: Rows, traces: list[Trace]) -> None:
@@ -327,4 +283,6 @@ def _link_runs(cursor: Rows, traces: list[Trace]) -> None:
         ids, runs = (list(column) for column in zip(*good, strict=True))
         associations = [uuid.uuid4().hex for _ in good]
         now_ms = time.time_ns() // 1_000_000
-        cursor.execute(_SQL["link_runs"], {"association_id": associations, "trace_id": ids, "run_id": runs, "now_ms": now_ms})
+        cursor.execute(
+            STATEMENTS["link_runs"], {"association_id": associations, "trace_id": ids, "run_id": runs, "now_ms": now_ms}
+        )

@@ -54,6 +54,7 @@ ORDER_DEPENDENT: dict[tuple[str, str, str], str] = {
     ("trace_request_metadata", "mlflow.trace.user", "value"): "the first that came",
     ("trace_tags", "service.name", "value"): "of the resource that came last",
     ("trace_tags", "service.version", "value"): "of the resource that came last",
+    ("trace_tags", "zone", "value"): "of the resource that came last",
 }
 """(table, key, column) → what MLflow takes there, and Headrace without enrichment. All else must not depend on the order."""
 
@@ -166,12 +167,12 @@ def make_requests(number: int, roots: str = "one", experiments: Sequence[int] = 
     """A few traces in many requests, some of which come twice; other traces for each number.
 
     With several `experiments`, each service has its own by a rule. `roots`: each trace has one; or every second one has two,
-    of services that share an experiment; or of services that do not, and a trace has none. Where there are two, parents count
-    the tokens of their children too.
+    of services that share an experiment; or of services that do not, and a trace has none. Where there are two, each says
+    what the other does not, and parents count the tokens of their children too.
     """
     draft = Draft(f"round {number}")
     dice = random.Random(number)
-    spans = [pair for trace in range(TRACES) for pair in _hot_trace(draft, str(trace), parents_count=roots != "one")]
+    spans = [pair for trace in range(TRACES) for pair in _hot_trace(draft, str(trace), several=roots != "one")]
     if roots != "one":
         service = SERVICES[2] if roots == "two" else SERVICES[1]
         spans += [(service, _second_root(draft, str(trace))) for trace in range(0, TRACES, 2)]
@@ -187,13 +188,15 @@ def make_requests(number: int, roots: str = "one", experiments: Sequence[int] = 
     return deliveries + deliveries[::4]
 
 
-def _hot_trace(draft: Draft, trace: str, parents_count: bool) -> Iterator[tuple[str, Span]]:
+def _hot_trace(draft: Draft, trace: str, several: bool) -> Iterator[tuple[str, Span]]:
     """Services and their spans: some begin before the root, some end after it, each has a session and a user of its own."""
     said = {"input.value": "in", "output.value": "out", "session.id": "root's", "user.id": "root's"}
+    if several:
+        del said["user.id"]
     status = Status(code=Status.STATUS_CODE_ERROR) if trace == "0" else None
     yield SERVICES[0], draft.span("root", attrs=said, trace=trace, status=status, at=10, ms=50)
     for number, service in enumerate(SERVICES):
-        usage = {"gen_ai.usage.input_tokens": 40, "gen_ai.usage.output_tokens": 4} if parents_count else {}
+        usage = {"gen_ai.usage.input_tokens": 40, "gen_ai.usage.output_tokens": 4} if several else {}
         yield service, draft.span(service, "root", usage, trace=trace, at=number, ms=40)
         for leaf in range(4):
             name = f"{service} {leaf}"
@@ -204,7 +207,7 @@ def _hot_trace(draft: Draft, trace: str, parents_count: bool) -> Iterator[tuple[
 
 
 def _second_root(draft: Draft, trace: str) -> Span:
-    attrs = {"input.value": "second in", "session.id": "second root's", "user.id": "second root's", "mlflow.traceTag.team": "b"}
+    attrs = {"input.value": "second in", "user.id": "second root's", "mlflow.traceTag.team": "b"}
     return draft.span("second root", attrs=attrs, trace=trace, at=5 + int(trace))  # before the other one, or after it
 
 
@@ -215,7 +218,9 @@ def _delivery(spans: Sequence[tuple[str, Span]], experiments: Sequence[int]) -> 
         by_service[service].append(span)
     resources, destinations = [], []
     for service, found in by_service.items():
-        resources.append(of({"service.name": service, "service.version": f"{service} 1", f"only.{service}": 1}, *found))
+        resource = {"service.name": service, "service.version": f"{service} 1", f"only.{service}": 1}
+        resource |= {"zone": service} if service != SERVICES[0] else {}
+        resources.append(of(resource, *found))
         experiment = experiments[SERVICES.index(service) % len(experiments)]
         routed_by = pb.ROUTED_BY_RULE if len(experiments) > 1 else pb.ROUTED_BY_HEADER
         destinations.append(pb.Destination(experiment_id=str(experiment), routed_by=routed_by))
@@ -283,7 +288,7 @@ def test_writers_never_deadlock_and_leave_the_rows_of_one(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("roots", ["two"])
+@pytest.mark.parametrize("roots", ["two", "anywhere"])
 def test_with_enrichment_nothing_depends_on_the_order(
     urls: tuple[str, str], request: pytest.FixtureRequest, kind: str, roots: str
 ) -> None:
@@ -330,14 +335,14 @@ def ids_of(url: str) -> list[int]:
     return found
 
 
-def mix(url: str, opener: Open) -> Tally:
+def mix(url: str, opener: Open, requests: Callable[[int], list[Delivery]]) -> Tally:
     """Round after round: two writers, MLflow's `/v1/traces` (`log_spans`) twice, and its client, which reports whole traces
     (`start_trace`), all at the same time; then whether all of them got their will."""
     tally = Tally()
     store = SqlAlchemyStore(sqlalchemy_url(url), "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
     with crew(url, opener, opener, MlflowStoreWriter, MlflowStoreWriter) as writers:
         for number in rounds():
-            deliveries = make_requests(number)
+            deliveries = requests(number)
             infos = infos_of(deliveries)
             done = writers.start(shares_of(deliveries, number))
             for info in random.Random(number).sample(infos, len(infos)):
@@ -380,28 +385,31 @@ def infos_of(deliveries: Sequence[Delivery]) -> list[TraceInfo]:
                 request_preview="client's",
                 response_preview="client's",
                 trace_metadata={"mlflow.trace.session": "client's", "mlflow.trace.user": "client's"},
-                tags={"mlflow.traceName": "client's", "team": "client's"},
+                tags={"mlflow.traceName": "client's", "reviewer": "client's"},
             )
         )
     return infos
 
 
 def assert_all_there(url: str, store: SqlAlchemyStore, deliveries: Sequence[Delivery], infos: Sequence[TraceInfo]) -> None:
-    """Every span, and of each trace what its client has reported. Then the database is emptied."""
+    """Every span, and of each trace what its client has reported: its experiment too. Then the database is emptied."""
     expected = {(span.trace_id.hex(), span.span_id.hex()) for delivery in deliveries for span in spans_of(delivery.request)}
-    found = rows(url, "SELECT trace_id, span_id FROM spans")
+    found = rows(url, "SELECT trace_id, span_id, experiment_id FROM spans")
+    assert {row["experiment_id"] for row in found} == {0}
     assert {(row["trace_id"].removeprefix("tr-"), row["span_id"]) for row in found} == expected
     for info in infos:
         stored = store.get_trace_info(info.trace_id)
-        for name in ("request_time", "execution_duration", "state", "request_preview", "response_preview"):
+        for name in ("experiment_id", "request_time", "execution_duration", "state", "request_preview", "response_preview"):
             assert getattr(stored, name) == getattr(info, name)
         assert stored.trace_metadata.items() >= info.trace_metadata.items()
         assert stored.tags.items() >= info.tags.items()
     empty(url)
 
 
-@pytest.mark.parametrize("opener", [bulk])
+@pytest.mark.parametrize(("opener", "roots"), [(bulk, "one"), (enriching, "anywhere")])
 def test_mlflow_may_write_the_same_traces_meanwhile(
-    urls: tuple[str, str], request: pytest.FixtureRequest, opener: Open
+    urls: tuple[str, str], request: pytest.FixtureRequest, opener: Open, roots: str
 ) -> None:
-    report(request, mix(urls[1], opener), urls[1])
+    experiments = ids_of(urls[1]) if roots == "anywhere" else [0]
+    tally = mix(urls[1], opener, lambda number: make_requests(number, roots, experiments))
+    report(request, tally, urls[1])

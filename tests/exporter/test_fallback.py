@@ -9,13 +9,15 @@ import psycopg
 import pytest
 import structlog
 from conftest import rows
+from mlflow import MlflowClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from parity.compare import diff, explain, snapshot, unknown
 from parity.corpus import Scenario, corpus, mlflow_breaks, names_of
 from parity.databases import MLFLOW_SETTINGS, seed
 from parity.scenario import EXPERIMENT_HEADER, RUN_HEADER
+from prometheus_client import REGISTRY
 
-from app.config import Config
+from app.config import Config, sqlalchemy_url
 from app.database import Database
 from app.errors import DatabaseUnavailable, PermanentExportError
 from app.export import Exporter
@@ -177,6 +179,27 @@ def test_writing_twice_changes_nothing(fallback: Writer, database_url: str) -> N
         for row in seen[-1]["trace_info"]:
             row.pop("db_payload_generation")  # MLflow counts writes here
     assert diff(*seen) == []
+
+
+def tags_dropped() -> float:
+    """What the metric says."""
+    return REGISTRY.get_sample_value("headrace_spans_repaired_total", {"rule": "reserved_tag_dropped"}) or 0.0
+
+
+@pytest.mark.parametrize("opener", [open_writer, open_bulk_writer])
+def test_a_tag_that_says_the_spans_are_elsewhere_does_not_hide_them(
+    database: Database, database_url: str, unknown_revision: None, opener: Callable[[Database], Writer]
+) -> None:
+    writer = opener(database)
+    before = tags_dropped()
+    root = otlp.span("root", attrs={"mlflow.traceTag.mlflow.trace.spansLocation": "ARTIFACT_REPO", "mlflow.traceTag.team": "a"})
+    child = otlp.span("child", root.trace_id, parent=root.span_id)
+    for span in (root, child):
+        write(writer, [deliver(otlp.request(span))])
+    trace = MlflowClient(sqlalchemy_url(database_url)).get_trace(otlp.trace_id_of(root))
+    assert {span.name for span in trace.data.spans} == {"root", "child"}
+    assert (trace.info.tags["mlflow.trace.spansLocation"], trace.info.tags["team"]) == ("TRACKING_STORE", "a")
+    assert tags_dropped() == before + 1
 
 
 @pytest.mark.parametrize("opener", [open_writer, open_bulk_writer])

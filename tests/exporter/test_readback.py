@@ -1,11 +1,10 @@
 """OTLP → stored → OTLP gives back what was sent, for the whole parity corpus: nothing of it is lost."""
 
-from typing import Any
-
 from conftest import rows
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from parity.corpus import corpus
+from parity.sent import Sent, by_span
 
 from app.database import Database
 from app.exporter import Delivery
@@ -13,38 +12,6 @@ from app.exporter.readback import digests, to_traces_data
 from app.exporter.writer import BulkWriter
 from app.processor.validate import validate
 from app.queue import envelope_pb2 as pb
-
-Key = tuple[bytes, bytes]
-Sent = dict[Key, tuple[bytes, bytes]]
-
-
-def normal(span: Span) -> bytes:
-    """Serialized, an empty Status or AnyValue (which says the same as none) left out."""
-    copy = Span.FromString(span.SerializeToString())
-    if not copy.status.code and not copy.status.message:
-        copy.ClearField("status")
-    holders: list[Any] = [copy, *copy.events, *copy.links]
-    for holder in holders:
-        for pair in holder.attributes:
-            pair.value.SetInParent()
-    return copy.SerializeToString(deterministic=True)
-
-
-def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
-    """Each span, by its ids: (resource and scope, span). Of one that comes twice the last stands, as in the tables."""
-    found: Sent = {}
-    for resource_spans in data.resource_spans:
-        for scope in resource_spans.scope_spans:
-            origin = b"|".join(
-                (
-                    resource_spans.resource.SerializeToString(deterministic=True),
-                    resource_spans.schema_url.encode(),
-                    scope.scope.SerializeToString(deterministic=True),
-                    scope.schema_url.encode(),
-                )
-            )
-            found |= {(span.trace_id, span.span_id): (origin, normal(span)) for span in scope.spans}
-    return found
 
 
 def test_nothing_of_the_corpus_is_lost(database: Database, database_url: str) -> None:

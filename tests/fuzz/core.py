@@ -21,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from app.config import Config, load
 from app.errors import HeadraceError, Unroutable
 from app.exporter import Delivery
-from app.exporter.fold import apply, create
+from app.exporter.fold import apply, create, decide
 from app.exporter.readback import to_span
 from app.exporter.rows import SpanRow, Trace, TracePart
 from app.exporter.translate import to_parts
@@ -163,6 +163,8 @@ def _check_parts(parts: list[TracePart], enrich: bool) -> None:
             _check_row(row)
         trace = create(part, enrich)
         apply(trace, part, enrich)
+        if enrich:
+            decide(trace)
         _check_trace(trace)
 
 

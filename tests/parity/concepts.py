@@ -94,6 +94,8 @@ def _late_previews() -> Scenario:
     draft.send(draft.span("root", attrs={"input.value": "second input"}))
     both = [draft.span(f"root {i}", attrs={"input.value": f"of root {i}"}, trace="two roots") for i in (1, 2)]
     draft.send(*both)
+    last = "the last root is plain"
+    draft.send(draft.span("first", attrs={"input.value": "of no use"}, trace=last), draft.span("second", trace=last))
     return draft.done()
 
 

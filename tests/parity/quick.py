@@ -18,12 +18,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from mlflow.version import VERSION
 
-from app.config import sqlalchemy_url
 from app.database import Database
 from app.exporter import Delivery, Writer
 from app.exporter.retry import spans_of
@@ -35,6 +33,7 @@ from app.telemetry import configure_logging
 from parity.compare import Difference, diff, explain, snapshot, unknown
 from parity.corpus import Exchange, Scenario, corpus, names_of
 from parity.databases import MLFLOW_SETTINGS, seed
+from parity.in_process import mlflow_in_process
 from parity.scenario import EXPERIMENT_HEADER, RUN_HEADER
 
 DIRECTORY = Path(tempfile.gettempdir()) / f"headrace-parity-{os.getuid()}"
@@ -133,22 +132,12 @@ class Databases:
 
 def _ask_mlflow(url: str, scenarios: Sequence[Scenario]) -> None:
     """Sends the scenarios to MLflow's own endpoint, in this process."""
-    from fastapi import FastAPI
-    from fastapi.testclient import TestClient
-    from mlflow.server.handlers import _get_tracking_store
-    from mlflow.server.otel_api import otel_router
-
-    store: Any = _get_tracking_store(sqlalchemy_url(url), "mlflow-artifacts:/")
-    app = FastAPI()
-    app.include_router(otel_router)
-    with TestClient(app) as client:
+    with mlflow_in_process(url) as send:
         for scenario in scenarios:
             for exchange in scenario.exchanges:
-                headers = {**exchange.headers, "content-type": "application/x-protobuf"}
-                answer = client.post("/v1/traces", content=exchange.request.SerializeToString(), headers=headers)
+                answer = send(exchange)
                 if answer.status_code != 200:
                     print(f"MLflow answers {answer.status_code} to {scenario.name}: {answer.text[:300]}")
-    store._dispose_engine()
 
 
 def _open(spec: str, database: Database) -> Writer:

@@ -14,17 +14,21 @@ ORDER BY request_id
 FOR UPDATE
 
 -- name: read_marks
--- What else the fold has to know of them: finished by MLflow's own client, its user, its tags, whether its root may move it.
+-- What else the fold has to know of them: finished by MLflow's own client, its user, its tags, by which claim it stands where.
 SELECT 'metadata', request_id, key, value FROM trace_request_metadata
 WHERE request_id = ANY (%(ids)s) AND key IN ('mlflow.trace.infoFinalized', 'mlflow.trace.user')
 UNION ALL
 SELECT 'tag', request_id, key, value FROM trace_tags WHERE request_id = ANY (%(ids)s)
 UNION ALL
-SELECT 'movable', trace_id, '', '' FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
+SELECT 'claim', trace_id, span_id, rank || ' ' || start FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
 
 -- name: read_roots
 SELECT trace_id, span_id, start_time_unix_nano, content FROM spans
 WHERE trace_id = ANY (%(ids)s) AND parent_span_id IS NULL AND content <> ''
+
+-- name: read_others
+SELECT trace_id, content FROM spans
+WHERE trace_id = ANY (%(ids)s) AND parent_span_id IS NOT NULL AND content <> ''
 
 -- name: read_origins
 SELECT digest, origin FROM headrace.origin WHERE digest = ANY (%(digests)s)
@@ -45,7 +49,7 @@ WHERE t.request_id = ANY (%(ids)s)
 
 -- name: read_span_starts
 SELECT trace_id, span_id, experiment_id, start_time_unix_nano FROM spans
-WHERE trace_id = ANY (%(ids)s) AND span_id = ANY (%(span_ids)s)
+WHERE trace_id = ANY (%(ids)s) AND (span_id = ANY (%(span_ids)s) OR trace_id = ANY (%(may_move)s))
 
 -- name: read_artifact_roots
 SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id = ANY (%(ids)s)
@@ -137,11 +141,19 @@ INSERT INTO headrace.origin (digest, origin)
 SELECT * FROM unnest(%(digest)s::text[], %(origin)s::bytea[])
 ON CONFLICT (digest) DO NOTHING
 
--- name: add_movable
-INSERT INTO headrace.movable_trace (trace_id) SELECT unnest(%(ids)s::text[]) ON CONFLICT DO NOTHING
+-- name: keep_claims
+INSERT INTO headrace.movable_trace (trace_id, rank, start, span_id)
+SELECT * FROM unnest(%(trace_id)s::text[], %(rank)s::smallint[], %(start)s::bigint[], %(span_id)s::text[])
+ON CONFLICT (trace_id) DO UPDATE SET rank = excluded.rank, start = excluded.start, span_id = excluded.span_id
 
--- name: remove_movable
+-- name: remove_claims
 DELETE FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
+
+-- name: forget_old_claims
+-- The last statement of its transaction, and it waits for nobody's lock: two writers that meet here cannot deadlock.
+DELETE FROM headrace.movable_trace
+WHERE trace_id IN (SELECT trace_id FROM headrace.movable_trace WHERE noted_at < now() - interval '7 days'
+                   ORDER BY noted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 
 -- name: move_spans
 UPDATE spans s SET experiment_id = u.experiment_id

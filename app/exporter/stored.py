@@ -1,0 +1,123 @@
+"""What Postgres holds of the traces of a batch: rows → `Trace`, for the fold. With it the statements of sql/writer.sql."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from importlib.resources import files
+from typing import Any
+
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+from psycopg import Cursor
+from psycopg.sql import SQL
+
+from app.exporter.fold import needs_stored_nodes
+from app.exporter.readback import to_span
+from app.exporter.rows import Claim, Trace, TracePart
+from app.exporter.tags import resource_tags, session_and_user
+from app.exporter.text import to_object
+from app.exporter.translate import to_node, to_root
+
+Rows = Cursor[tuple[Any, ...]]
+
+
+def _load_statements() -> dict[str, SQL]:
+    """`-- name: x` and what follows it, from sql/writer.sql."""
+    statements = {}
+    for block in files("app.exporter").joinpath("sql/writer.sql").read_text().split("-- name: ")[1:]:
+        name, _, text = block.partition("\n")
+        lines = [line for line in text.splitlines() if not line.startswith("--")]
+        statements[name.strip()] = SQL("\n".join(lines).strip())
+    return statements
+
+
+STATEMENTS = _load_statements()
+
+
+def read_traces(cursor: Rows, parts: Sequence[TracePart], enrich: bool) -> dict[str, Trace]:
+    """The traces of these parts that exist, locked until the end of the transaction, with what the fold needs of them."""
+    traces = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
+    known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
+    if enrich:
+        _read_roots(cursor, traces)
+    _read_nodes(cursor, {part.trace_id for trace, part in known if needs_stored_nodes(trace, part, enrich)}, traces)
+    return traces
+
+
+def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, Trace]:
+    cursor.execute(STATEMENTS["lock_traces"], {"ids": trace_ids})
+    traces = {}
+    for id_, experiment, timestamp, duration, status, request, response, name, session, tokens, costs in cursor:
+        traces[id_] = Trace(id_, experiment, timestamp, duration, status, request, response, name, session, tokens, costs)
+        traces[id_].stored_experiment_id = experiment
+    if traces:
+        cursor.execute(STATEMENTS["read_marks"], {"ids": sorted(traces)})
+        for kind, id_, key, value in cursor:
+            _mark(traces[id_], kind, key, value)
+    return traces
+
+
+def _mark(trace: Trace, kind: str, key: str, value: str) -> None:
+    """One row of `read_marks`."""
+    if kind == "tag":
+        trace.stored_tags[key] = value
+    elif kind == "claim":
+        rank, start = value.split()
+        trace.stored_claim = Claim(int(rank), int(start), key)
+    elif key == "mlflow.trace.infoFinalized":
+        trace.finalized = True
+    else:
+        trace.user_id = trace.user_stored = value
+
+
+def _read_roots(cursor: Rows, traces: dict[str, Trace]) -> None:
+    """The root spans that are there already, and by which claims the traces stand where they do."""
+    if not traces:
+        return
+    cursor.execute(STATEMENTS["read_roots"], {"ids": sorted(traces)})
+    found = [(trace_id, span_id, start, to_object(content) or {}) for trace_id, span_id, start, content in cursor]
+    tags = _read_tags(cursor, {_origin(content) for *_, content in found})
+    for trace_id, span_id, start, content in found:
+        attributes, note = content.get("attributes") or {}, content.get("otlp") or {}
+        span = to_span(content) if note else Span(span_id=bytes.fromhex(span_id), start_time_unix_nano=start)
+        traces[trace_id].roots[span_id] = to_root(span, attributes, tags.get(_origin(content)), "implicit" in note)
+    for trace in traces.values():
+        trace.decided_by = trace.root
+        claims = [trace.stored_claim] if trace.stored_claim else []
+        if trace.roots or trace.finalized or not claims:
+            claims.append(trace.claim_told)
+        trace.claim = min(claims)
+
+
+def read_others(cursor: Rows, traces: dict[str, Trace]) -> None:
+    """What all spans but the roots say that are there already, of traces in which that counts again."""
+    if not traces:
+        return
+    origins = set()
+    cursor.execute(STATEMENTS["read_others"], {"ids": sorted(traces)})
+    for trace_id, text in cursor:
+        content = to_object(text) or {}
+        traces[trace_id].others.add({}, *session_and_user(content.get("attributes") or {}, Counter()))
+        origins.add((trace_id, _origin(content)))
+    tags = _read_tags(cursor, {digest for _, digest in origins})
+    for trace_id, digest in origins:
+        traces[trace_id].others.add(tags.get(digest, {}), None, None)
+
+
+def _origin(content: dict[str, Any]) -> str:
+    """The digest of what a stored span came with; empty where enrichment was off."""
+    return str((content.get("otlp") or {}).get("origin", ""))
+
+
+def _read_tags(cursor: Rows, digests: Collection[str]) -> dict[str, dict[str, str]]:
+    """The tags that the resources of these origins give."""
+    cursor.execute(STATEMENTS["read_origins"], {"digests": sorted(digests)})
+    return {digest: resource_tags(ResourceSpans.FromString(data).resource, Counter()) or {} for digest, data in cursor}
+
+
+def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: dict[str, Trace]) -> None:
+    """The figures of all spans that are there already."""
+    if not trace_ids:
+        return
+    cursor.execute(STATEMENTS["read_nodes"], {"ids": sorted(trace_ids)})
+    for trace_id, span_id, parent_id, content in cursor:
+        attributes = (to_object(content) or {}).get("attributes") or {} if content else {}
+        traces[trace_id].nodes[span_id] = to_node(span_id, parent_id, attributes)

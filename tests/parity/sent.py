@@ -1,0 +1,38 @@
+"""OTLP, span by span, in a form in which what was sent and what was read back are equal where they say the same."""
+
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+
+Key = tuple[bytes, bytes]
+Sent = dict[Key, tuple[bytes, bytes]]
+
+
+def normal(span: Span) -> bytes:
+    """Serialized, an empty Status or AnyValue (which says the same as none) left out."""
+    copy = Span.FromString(span.SerializeToString())
+    if not copy.status.code and not copy.status.message:
+        copy.ClearField("status")
+    holders: list[Any] = [copy, *copy.events, *copy.links]
+    for holder in holders:
+        for pair in holder.attributes:
+            pair.value.SetInParent()
+    return copy.SerializeToString(deterministic=True)
+
+
+def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
+    """Each span, by its ids: (resource and scope, span). Of one that comes twice the last stands, as in the tables."""
+    found: Sent = {}
+    for resource_spans in data.resource_spans:
+        for scope in resource_spans.scope_spans:
+            origin = b"|".join(
+                (
+                    resource_spans.resource.SerializeToString(deterministic=True),
+                    resource_spans.schema_url.encode(),
+                    scope.scope.SerializeToString(deterministic=True),
+                    scope.schema_url.encode(),
+                )
+            )
+            found |= {(span.trace_id, span.span_id): (origin, normal(span)) for span in scope.spans}
+    return found
