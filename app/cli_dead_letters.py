@@ -228,7 +228,7 @@ def _replay(config: "Config", database: "Database", selection: "Selection", to: 
     from app.replay import replay
 
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
-    exporter = Exporter(database, experiments, partial(open_writer, enrich=config.enrich))
+    exporter = Exporter(database, experiments, partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes))
     written = 0
     failed: list[int] = []
     columns = (TextColumn("Replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

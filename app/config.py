@@ -78,6 +78,12 @@ class Config(BaseSettings):
         description="Make plain OpenTelemetry traces readable in MLflow: span types, a trace name, previews, each span's kind, "
         "scope and service. `false`: exactly the rows that MLflow's own `/v1/traces` writes.",
     )
+    finish_seconds: float = Field(
+        600,
+        ge=0,
+        description="When to finish, with what is known of it, a trace of which no more spans come and no root span has come. "
+        "A root that comes later has its say all the same. `0`, or `HEADRACE_ENRICH=false`: never, it stays in progress.",
+    )
     workers: int = Field(
         1,
         ge=1,
@@ -179,6 +185,11 @@ class Config(BaseSettings):
         description="`console`, `json`, or `auto`: console on a terminal, JSON elsewhere.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level that is logged.")
+
+    @property
+    def finishes(self) -> bool:
+        """Whether traces without a root span are finished after a while."""
+        return self.enrich and self.finish_seconds > 0
 
     @field_validator("routes", mode="before")
     @classmethod

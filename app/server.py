@@ -21,6 +21,7 @@ from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
 from app.export import Exporter
 from app.exporter.schema import check, open_writer
+from app.finisher import Finisher
 from app.pipeline import Pipeline
 from app.processor.experiments import Experiments
 from app.queue.disk import DiskQueue
@@ -67,8 +68,9 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
     intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
-    exporter = Exporter(database, experiments, partial(open_writer, enrich=config.enrich))
-    worker = Worker(config, queue, database, exporter)
+    opener = partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes)
+    worker = Worker(config, queue, database, Exporter(database, experiments, opener))
+    finisher = Finisher(database, config.finish_seconds) if config.finishes and number == 0 else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -78,12 +80,16 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         gc.set_threshold(50_000, 20, 20)
         tracing.start(config)
         worker.start()
+        if finisher is not None:
+            finisher.start()
         await grpc.start()
         yield
         await grpc.stop(_GRACE_SECONDS)
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
+        if finisher is not None:
+            finisher.stop()
         worker.stop()
         tracing.stop()
         queue.close()

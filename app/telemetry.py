@@ -148,6 +148,7 @@ QUEUE_DAMAGED = _counter(
     "Files of the queue, and single requests in it, that the disk has changed.",
     what=("file", "request"),
 )
+TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without their root span, which has not come.")
 EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
 ACK_SECONDS = Histogram(
     "headrace_ack_seconds",

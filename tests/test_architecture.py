@@ -18,13 +18,13 @@ LAYERS = [
     {"processor", "exporter"},
     {"pipeline", "export"},
     {"receiver"},
-    {"server", "worker", "replay", "local", "demo", "letter_text", "cli_keys", "cli_queue"},
+    {"server", "worker", "finisher", "replay", "local", "demo", "letter_text", "cli_keys", "cli_queue"},
     {"supervisor", "cli_dead_letters"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-SAME_LAYER = {("config", "errors"), ("server", "worker")}
+SAME_LAYER = {("config", "errors"), ("server", "worker"), ("server", "finisher")}
 """Imports between neighbours that are meant; within one layer no others are allowed."""
 
 

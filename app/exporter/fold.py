@@ -103,7 +103,7 @@ def decide(trace: Trace) -> None:
             if other is not root:
                 _add_to_others(trace, other)
     if root is not None and root is not trace.decided_by:
-        _take_root(trace, root)
+        take_root(trace, root)
     decided = root.tags if root else {}
     for key, value in trace.others.tags.items():
         if key not in decided:
@@ -114,7 +114,7 @@ def decide(trace: Trace) -> None:
         trace.user_id = smaller(trace.user_id, trace.others.user_id)
 
 
-def _take_root(trace: Trace, root: Root) -> None:
+def take_root(trace: Trace, root: Root) -> None:
     """What MLflow's own client has reported of a finished trace stands; all else is the root's to say."""
     trace.tags |= root.tags
     if not (trace.finalized and trace.status not in _UNFINISHED):

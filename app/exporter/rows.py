@@ -208,6 +208,8 @@ class Trace:
     """Where it stands in Postgres; None: nowhere yet."""
     roots: dict[str, Root] = field(default_factory=dict)
     """From here on only where enrichment is on. Those that are known, by span id."""
+    noted_unfinished: bool = False
+    """It is in `headrace.unfinished_trace`."""
     decided_by: Root | None = None
     """The one that has decided what stands in Postgres."""
     others: Said = field(default_factory=Said)

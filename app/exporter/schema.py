@@ -31,10 +31,10 @@ REVISIONS = frozenset({"dc11669786a5"})
 """The Alembic revisions of MLflow's schema that the bulk writer knows: 3.17."""
 
 
-def open_writer(database: Database, enrich: bool = True) -> Writer:
+def open_writer(database: Database, enrich: bool = True, note_unfinished: bool = False) -> Writer:
     """Checks the schema and returns the writer that fits it. Imports MLflow: takes about two seconds the first time.
 
-    `enrich`: whether it adds what `enrich.py` says (MLflow's own store never does).
+    `enrich`: whether it adds what `enrich.py` says (MLflow's own store never does). `note_unfinished`: for `finish.py`.
 
     Raises:
         StartError, DatabaseUnavailable: as `check`.
@@ -43,7 +43,7 @@ def open_writer(database: Database, enrich: bool = True) -> Writer:
     if revision in REVISIONS:
         from app.exporter.writer import BulkWriter
 
-        return BulkWriter(database, enrich)
+        return BulkWriter(database, enrich, note_unfinished)
     log.warning("unknown MLflow schema revision: writing through MLflow's own store, many times slower", revision=revision)
     from app.exporter.mlflow_store import MlflowStoreWriter
 
@@ -51,6 +51,17 @@ def open_writer(database: Database, enrich: bool = True) -> Writer:
         return MlflowStoreWriter(database)
     except Exception as error:
         raise database.judge(error) from error
+
+
+def knows_schema(database: Database) -> bool:
+    """Whether the bulk writer writes to this database.
+
+    Raises:
+        DatabaseUnavailable: Postgres does not answer now.
+    """
+    with database.begin() as connection:
+        found = connection.execute(text("SELECT to_regclass('headrace.unfinished_trace') IS NOT NULL")).scalar_one()
+        return bool(found) and mlflow_revision(connection) in REVISIONS
 
 
 def check(database: Database) -> str:

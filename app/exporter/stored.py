@@ -19,17 +19,17 @@ from app.exporter.translate import to_node, to_root
 Rows = Cursor[tuple[Any, ...]]
 
 
-def _load_statements() -> dict[str, SQL]:
-    """`-- name: x` and what follows it, from sql/writer.sql."""
+def load_statements(file: str) -> dict[str, SQL]:
+    """`-- name: x` and what follows it, from a file in sql/."""
     statements = {}
-    for block in files("app.exporter").joinpath("sql/writer.sql").read_text().split("-- name: ")[1:]:
+    for block in files("app.exporter").joinpath(f"sql/{file}").read_text().split("-- name: ")[1:]:
         name, _, text = block.partition("\n")
         lines = [line for line in text.splitlines() if not line.startswith("--")]
         statements[name.strip()] = SQL("\n".join(lines).strip())
     return statements
 
 
-STATEMENTS = _load_statements()
+STATEMENTS = load_statements("writer.sql")
 
 
 def read_traces(cursor: Rows, parts: Sequence[TracePart], enrich: bool) -> dict[str, Trace]:
@@ -62,6 +62,8 @@ def _mark(trace: Trace, kind: str, key: str, value: str) -> None:
     elif kind == "claim":
         rank, start = value.split()
         trace.stored_claim = Claim(int(rank), int(start), key)
+    elif kind == "unfinished":
+        trace.noted_unfinished = True
     elif key == "mlflow.trace.infoFinalized":
         trace.finalized = True
     else:

@@ -24,6 +24,9 @@ KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", 
 SPANS_LOCATION = "mlflow.trace.spansLocation"
 """The tag by which MLflow finds a trace's spans."""
 
+FINISHED = "headrace.finished"
+"""The tag of a trace whose root span has not come, and which therefore `finish.py` has finished."""
+
 MAX_TRACE_NAME = 4096
 MAX_SESSION = 250
 MAX_USER = 8000

@@ -25,7 +25,7 @@ from app.exporter import Delivery
 from app.exporter.fold import TRACKING_STORE, apply, create, decide, is_reopened
 from app.exporter.rows import COST_COLUMNS, TOKEN_COLUMNS, SpanRow, Trace, TracePart
 from app.exporter.stored import STATEMENTS, Rows, read_others, read_traces
-from app.exporter.tags import SPANS_LOCATION
+from app.exporter.tags import FINISHED, SPANS_LOCATION
 from app.exporter.translate import to_parts
 from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED
 
@@ -43,9 +43,10 @@ class _Race(Exception):
 class BulkWriter:
     """A `Writer` for the schema revisions of `schema.REVISIONS`."""
 
-    def __init__(self, database: Database, enrich: bool = False) -> None:
+    def __init__(self, database: Database, enrich: bool = False, note_unfinished: bool = False) -> None:
         self._database = database
         self._enrich = enrich
+        self._note_unfinished = enrich and note_unfinished
         self._artifact_roots: dict[int, str] = {}
         self._origins_stored: set[str] = set()
 
@@ -91,6 +92,7 @@ class BulkWriter:
                 self._add_origins(cursor, origins)
                 if self._enrich:
                     _keep_claims(cursor, traces)
+                    _keep_unfinished(cursor, traces, self._note_unfinished)
         self._origins_stored |= origins.keys()
 
     def _add_origins(self, cursor: Rows, origins: dict[str, bytes]) -> None:
@@ -205,6 +207,16 @@ def _keep_claims(cursor: Rows, traces: list[Trace]) -> None:
         }
         cursor.execute(STATEMENTS["keep_claims"], columns)
         cursor.execute(STATEMENTS["forget_old_claims"], {"limit": 2 * len(found)})
+
+
+def _keep_unfinished(cursor: Rows, traces: list[Trace], note: bool) -> None:
+    """Notes the traces whose root has not come, for `finish.py`, and takes back what that did where it has."""
+    if note and (waiting := [trace.trace_id for trace in traces if not trace.root and not trace.finalized]):
+        cursor.execute(STATEMENTS["note_unfinished"], {"ids": waiting})
+    if come := [trace.trace_id for trace in traces if trace.root and trace.noted_unfinished]:
+        cursor.execute(STATEMENTS["forget_unfinished"], {"ids": come})
+    if late := [trace.trace_id for trace in traces if trace.root and FINISHED in trace.stored_tags]:
+        cursor.execute(STATEMENTS["remove_tag"], {"ids": late, "key": FINISHED})
 
 
 def _write_traces(cursor: Rows, new: list[Trace], old: list[Trace]) -> None:

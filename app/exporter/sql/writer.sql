@@ -21,6 +21,8 @@ UNION ALL
 SELECT 'tag', request_id, key, value FROM trace_tags WHERE request_id = ANY (%(ids)s)
 UNION ALL
 SELECT 'claim', trace_id, span_id, rank || ' ' || start FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
+UNION ALL
+SELECT 'unfinished', trace_id, '', '' FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)s)
 
 -- name: read_roots
 SELECT trace_id, span_id, start_time_unix_nano, content FROM spans
@@ -148,6 +150,16 @@ ON CONFLICT (trace_id) DO UPDATE SET rank = excluded.rank, start = excluded.star
 
 -- name: remove_claims
 DELETE FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
+
+-- name: note_unfinished
+INSERT INTO headrace.unfinished_trace (trace_id, written_at) SELECT unnest(%(ids)s::text[]), now()
+ON CONFLICT (trace_id) DO UPDATE SET written_at = excluded.written_at
+
+-- name: forget_unfinished
+DELETE FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)s)
+
+-- name: remove_tag
+DELETE FROM trace_tags WHERE request_id = ANY (%(ids)s) AND key = %(key)s
 
 -- name: forget_old_claims
 -- The last statement of its transaction, and it waits for nobody's lock: two writers that meet here cannot deadlock.
