@@ -16,8 +16,8 @@ up: install ## Start everything here: Postgres, the MLflow UI, the receiver
 demo: install ## Send one realistic trace to a running `make up`
 	@$(BIN)/headrace demo
 
-test: install ## Run every test, on a real Postgres and a real MLflow
-	$(BIN)/python -m pytest
+test: install ## Run every test, on a real Postgres and a real MLflow, in JOBS=2 processes
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
 
 check: install ## Lint, formatting and types
 	$(BIN)/ruff check .

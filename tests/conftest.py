@@ -33,6 +33,27 @@ configure_logging("json", "debug")
 
 _numbers = itertools.count()
 
+REPORT = pytest.StashKey[dict[str, list[Any]]]()
+
+
+def report(config: pytest.Config, topic: str) -> list[Any]:
+    """What is said of a topic at the end of the run, by the hooks of tests/parity and tests/faults. Of several processes
+    (`pytest -n`) the first has what all of them have put there: plain values, therefore."""
+    return config.stash.setdefault(REPORT, {}).setdefault(topic, [])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """pytest's hook; only a process that pytest-xdist has started has a `workeroutput`."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["report"] = session.config.stash.get(REPORT, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """pytest-xdist's hook."""
+    for topic, values in getattr(node, "workeroutput", {}).get("report", {}).items():
+        report(node.config, topic).extend(values)
+
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
     """Polls until the condition holds, and returns what it gave; fails the test when it does not in time."""

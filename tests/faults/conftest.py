@@ -1,14 +1,14 @@
 """Shows the faults' table at the end of the run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 
 import pytest
-from conftest import database_directory
+from conftest import database_directory, report
 
 from faults.cluster import Cluster
+from faults.load import Tally
 from faults.table import Row, lines
-
-ROWS = pytest.StashKey[list[Row]]()
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +29,18 @@ def cluster(run_s_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def report(pytestconfig: pytest.Config) -> list[Row]:
-    """Rows that are put here are shown at the end."""
-    return pytestconfig.stash.setdefault(ROWS, [])
+def show(pytestconfig: pytest.Config) -> Callable[[Row], None]:
+    """Takes verified rows, which are shown at the end."""
+
+    def note(row: Row) -> None:
+        report(pytestconfig, "faults").append((row.fault, row.times, astuple(row.tally)))
+
+    return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """pytest's hook."""
-    if rows := config.stash.get(ROWS, []):
+    if found := report(config, "faults"):
         terminalreporter.section("faults")
-        for line in lines(rows):
+        for line in lines([Row(fault, times, Tally(*tally)) for fault, times, tally in found]):
             terminalreporter.write_line(line)

@@ -1,7 +1,7 @@
 """Each fault for a short while, under load: nothing that was acknowledged is lost, doubled or changed, nobody is refused for
 Postgres' sake, and writing goes on by itself. `make chaos` does the same for long, in any order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 import psycopg
@@ -28,7 +28,7 @@ def stage(run_s_cluster: Cluster) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *KILLS], ids=lambda fault: fault.name)
-def test_fault(stage: Stage, report: list[Row], fault: Fault) -> None:
+def test_fault(stage: Stage, show: Callable[[Row], None], fault: Fault) -> None:
     if fault.name == DISK_FULL and (reason := cannot_mount(stage.launcher.directory)):
         pytest.skip(reason)
     row = Row(fault.name)
@@ -42,7 +42,7 @@ def test_fault(stage: Stage, report: list[Row], fault: Fault) -> None:
     if fault.bites:
         assert stage.retries() > before
     tally = row.verify(stage.cluster.url)
-    report.append(row)
+    show(row)
     assert tally.acknowledged > 50
     assert (tally.lost, tally.doubled) == (0, 0)
     if not fault.ours:

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -19,7 +19,9 @@ from conftest import Launcher, Running, free_port, rows, wait_until
 from app.queue import Item
 from app.queue.disk import DiskQueue
 from app.queue.file import FORMAT
+from faults.load import Tally
 from faults.power_cut import Operation, cut, read_record
+from faults.table import Row
 
 MIB = 1024 * 1024
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "100"))
@@ -68,7 +70,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
     return operations
 
 
-def test_a_power_cut_at_any_point_loses_nothing_acknowledged(recorded: list[Operation], tmp_path: Path) -> None:
+def test_a_power_cut_at_any_point_loses_nothing_acknowledged(
+    recorded: list[Operation], tmp_path: Path, show: Callable[[Row], None]
+) -> None:
     random = Random(1)
     places = set(random.sample(range(len(recorded)), POWER_CUTS))
     checked = 0
@@ -88,6 +92,7 @@ def test_a_power_cut_at_any_point_loses_nothing_acknowledged(recorded: list[Oper
         checked += len(must)
         shutil.rmtree(directory)
     assert checked > 5 * POWER_CUTS
+    show(Row("power cut, played on the queue's files", POWER_CUTS, Tally(checked, checked)))
 
 
 def test_the_power_cut_would_find_a_queue_that_does_not_sync(recorded: list[Operation], tmp_path: Path) -> None:
@@ -231,7 +236,7 @@ def ready(running: Running) -> httpx.Response:
 
 @pytest.mark.parametrize("min_free", [4 * MIB, 0], ids=["some is left free", "none is left free"])
 def test_a_full_queue_disk_refuses_and_recovers_by_itself(
-    headrace: Launcher, database_url: str, small_disk: Path, min_free: int
+    headrace: Launcher, database_url: str, small_disk: Path, min_free: int, show: Callable[[Row], None]
 ) -> None:
     running = headrace(
         database_url=database_url, data_dir=small_disk, min_free_bytes=min_free, default_experiment="Default", wait=True
@@ -240,16 +245,27 @@ def test_a_full_queue_disk_refuses_and_recovers_by_itself(
     with ballast.open("wb") as file:
         free = shutil.disk_usage(small_disk).free
         file.write(bytes(free if min_free == 0 else free - min_free + MIB))
-    refused = wait_until(lambda: (answer := running.post(request(200_000))).status_code == 503 and answer)
+    statuses = []
+
+    def send(size: int) -> httpx.Response:
+        statuses.append((answer := running.post(request(size))).status_code)
+        return answer
+
+    refused = wait_until(lambda: (answer := send(200_000)).status_code == 503 and answer)
     assert refused.headers["retry-after"] == "2"
     assert "free" in refused.text
     assert ready(running).status_code == 503
-    accepted = sum(running.post(request(10)).status_code == 200 for _ in range(5))
+    for _ in range(5):
+        send(10)
     ballast.unlink()
     wait_until(lambda: ready(running).status_code == 200)
-    accepted += running.post(request(200_000)).status_code == 200
-    wait_until(lambda: len(rows(database_url, "SELECT 1 FROM spans")) >= accepted)
+    assert send(200_000).status_code == 200
+    assert set(statuses) == {200, 503}
+    wait_until(running.drained)
     assert running.stop() == 0
+    stored = len(rows(database_url, "SELECT 1 FROM spans"))
+    assert stored == statuses.count(200)
+    show(Row("the queue's disk is full", 1, Tally(stored, stored, refused=statuses.count(503))))
 
 
 def test_a_full_queue_takes_requests_again_from_the_low_water_on(tmp_path: Path) -> None:

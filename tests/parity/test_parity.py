@@ -7,10 +7,10 @@ from itertools import combinations
 
 import psycopg
 import pytest
+from conftest import report
 
 from app.local import EmbeddedPostgres
 from parity.compare import diff, explain, not_found, unknown
-from parity.conftest import COMPARED
 from parity.corpus import Scenario, corpus, mlflow_breaks, names_of
 from parity.databases import MLFLOW_SETTINGS, seed
 from parity.roads import Road, headrace_road, mlflow_road
@@ -61,7 +61,7 @@ def roads(
             url = seeded(f"parity_headrace_{number}")
             futures[mode] = pool.submit(headrace_road, directory / str(number), url, scenarios, mode == MODES[1])
         found = {name: future.result() for name, future in futures.items()}
-    request.config.stash[COMPARED] = _summary(scenarios, found)
+    report(request.config, "parity").extend(_summary(scenarios, found))
     return found
 
 
