@@ -19,7 +19,7 @@ from mlflow.store.tracking.utils.trace_analytics import (
 from mlflow.tracing.utils import SpanAggregationNode, aggregate_cost_from_span_nodes, aggregate_usage_from_span_nodes
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 
-from app.exporter.rows import NAMED, Node, Root, Trace, TracePart, column_text
+from app.exporter.rows import NOBODY, Node, Root, Trace, TracePart, column_text
 from app.exporter.tags import SPANS_LOCATION
 from app.exporter.text import smaller, storable
 
@@ -33,7 +33,7 @@ _COST_KEYS = tuple(COST_COLUMN_BY_KEY)
 def create(part: TracePart, enrich: bool = False) -> Trace:
     """A trace that nobody knew before, from the first of its parts."""
     trace = Trace(part.trace_id, part.experiment_id, part.start_ms, None, part.root_status or "IN_PROGRESS", created=True)
-    trace.claim = part.claim if enrich else NAMED
+    trace.claim = NOBODY
     apply(trace, part, enrich)
     return trace
 
@@ -81,8 +81,9 @@ def _listen(trace: Trace, part: TracePart) -> None:
     if (claim := part.claim) < trace.claim:
         trace.experiment_id, trace.claim = part.experiment_id, claim
     trace.others.add(part.other_tags, part.other_session, part.other_user)
-    for span_id in trace.roots.keys() & part.spans.keys():  # it comes again
-        _add_to_others(trace, trace.roots.pop(span_id))
+    if trace.roots:
+        for span_id in trace.roots.keys() & part.spans.keys():  # it comes again
+            _add_to_others(trace, trace.roots.pop(span_id))
     trace.roots |= part.roots
 
 
@@ -96,9 +97,10 @@ def decide(trace: Trace) -> None:
     MLflow takes what comes first, or last, so that the same spans give other traces in another order.
     """
     root = trace.root
-    for other in trace.roots.values():
-        if other is not root:
-            _add_to_others(trace, other)
+    if len(trace.roots) > 1:
+        for other in trace.roots.values():
+            if other is not root:
+                _add_to_others(trace, other)
     if root is not None and root is not trace.decided_by:
         _take_root(trace, root)
     decided = root.tags if root else {}

@@ -63,6 +63,8 @@ NAMED = Claim(0)
 """A header, a resource attribute or MLflow's own client named the experiment. As in MLflow, the first that came counts."""
 OF_A_ROOT, OF_ANOTHER = 1, 2
 """Ranks of spans that a rule or the default sent to an experiment."""
+NOBODY = Claim(3)
+"""Before the first span has come."""
 
 
 class Root(NamedTuple):
@@ -89,6 +91,13 @@ class Root(NamedTuple):
         return Claim(OF_A_ROOT, self.start, self.span_id) if self.implicit else NAMED
 
 
+def earliest(roots: dict[str, Root]) -> Root | None:
+    """The root that decides, if there is one: the earliest by start, then by span id."""
+    if len(roots) > 1:
+        return min(roots.values(), key=lambda root: root[:2])
+    return next(iter(roots.values()), None)
+
+
 @dataclass(slots=True)
 class Said:
     """What spans that do not decide say of their trace: of values that differ the smallest, so that no order matters."""
@@ -99,8 +108,11 @@ class Said:
 
     def add(self, tags: dict[str, str], session_id: str | None, user_id: str | None) -> None:
         """What one more span says, or several."""
-        for key, value in tags.items():
-            self.tags[key] = min(value, self.tags.get(key, value))
+        if not self.tags:
+            self.tags = tags.copy()
+        elif tags != self.tags:
+            for key, value in tags.items():
+                self.tags[key] = min(value, self.tags.get(key, value))
         if session_id or user_id:
             self.session_id = smaller(self.session_id, session_id)
             self.user_id = smaller(self.user_id, user_id)
@@ -139,8 +151,8 @@ class TracePart:
         """The best that its spans have."""
         if not self.implicit:
             return NAMED
-        if self.roots:
-            return min(Claim(OF_A_ROOT, root.start, root.span_id) for root in self.roots.values())
+        if root := earliest(self.roots):
+            return Claim(OF_A_ROOT, root.start, root.span_id)
         return Claim(OF_ANOTHER, *min((row.start_time_unix_nano, row.span_id) for row in self.spans.values()))
 
     @property
@@ -208,15 +220,14 @@ class Trace:
 
     @property
     def root(self) -> Root | None:
-        """The root that decides: the earliest."""
-        if len(self.roots) > 1:
-            return min(self.roots.values(), key=lambda root: root[:2])
-        return next(iter(self.roots.values()), None)
+        """The one that decides."""
+        return earliest(self.roots)
 
     @property
     def claim_told(self) -> Claim:
         """The one that its rows in MLflow's tables tell."""
-        return self.root.claim if self.root and not self.finalized else NAMED
+        root = self.root
+        return NAMED if root is None or self.finalized else root.claim
 
     @property
     def claim_to_keep(self) -> Claim | None:
