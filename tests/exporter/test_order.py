@@ -63,7 +63,7 @@ def with_more_roots(trace_id: bytes, experiments: dict[str, int]) -> list[Part]:
     parts = parts_of(trace_id, experiments)
     late = {"session.id": "late", "user.id": "aaron", "input.value": "in", "mlflow.traceTag.team": "late"}
     for span, resource in (
-        (otlp.span("late", trace_id, b"8" * 8, b"", otlp.START + 1, attrs=late), {"region": "aa", "zone": "0"}),
+        (otlp.span("late", trace_id, b"8" * 8, b"", otlp.START + 1, attrs=late), {"region": "zz", "zone": "0"}),
         (otlp.span("early", trace_id, b"9" * 8, b"", otlp.START - 1), {"tier": "9"}),
     ):
         destination = pb.Destination(experiment_id=str(experiments["scorer"]), routed_by=pb.ROUTED_BY_RULE)
@@ -162,7 +162,7 @@ def test_the_root_decides_and_of_the_others_the_smallest_value_stands(
     write(writer, [[[part]] for part in (*parts_of(one, experiments), *with_more_roots(several, experiments))])
     expected = {
         one: ("POST /checkout", "POST /checkout", "of the root", "adam", ["checkout", "eu", "1", "a", None]),
-        several: ("early", "early", "late", "aaron", ["scorer", "aa", "9", "0", "late"]),
+        several: ("early", "early", "late", "aaron", ["scorer", "ap", "9", "0", "late"]),
     }
     for trace_id, (name, preview, session, user, tags) in expected.items():
         id_ = f"tr-{trace_id.hex()}"
