@@ -130,7 +130,7 @@ def delivery_of(exchange: Exchange) -> Delivery:
 
 
 @pytest.mark.parametrize("sides", [False], indirect=True, ids=["without enrichment"])
-@examples(30)
+@examples(20)
 @given(sent=exchanges(), at_once=st.booleans())
 def test_headrace_leaves_the_rows_that_mlflow_leaves(
     sides: tuple[Side, Side], send: Send, sent: list[Exchange], at_once: bool
