@@ -50,6 +50,7 @@ def _measure(stage: Stage, minutes: float) -> int:
     began = time.monotonic()
     stage.drained()
     drained = outcome.acknowledged / (time.monotonic() - began)
+    print(f"drained: {stage.usage()}", flush=True)
     return _judge(stage, [warm, full, outcome], usages, saturated, drained)
 
 
