@@ -3,18 +3,22 @@
 Errors are judged by SQLSTATE class (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by text.
 """
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import sqlalchemy
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.event import listen
 
 from app.config import sqlalchemy_url
-from app.errors import DatabaseUnavailable, ExportError, PermanentExportError
+from app.errors import DatabaseUnavailable, ExportError, PermanentExportError, StatementTimeout
 from app.telemetry import DATABASE_UP
 
 _CONNECT_SECONDS = 3
@@ -33,6 +37,10 @@ Every other class (connection, resources, shutdown, deadlock, read-only, even a 
 _PERMANENT_KINDS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
 """The same where there is no SQLSTATE. libpq gives none to a connection that broke, which psycopg may then raise as a plain
 DatabaseError."""
+
+
+_TIMEOUTS = ("57014", "25P04")
+"""query_canceled, which is statement_timeout's; transaction_timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,9 @@ class Database:
             pool_pre_ping=True,
             connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "headrace", **_KEEPALIVE},
         )
+        self._connections: set[psycopg.Connection[Any]] = set()
+        listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
+        listen(self.engine, "close", lambda connection, _: self._connections.discard(connection))
         self._lock = threading.Lock()
         self._probing = threading.Lock()
         self._checked = 0.0
@@ -101,7 +112,8 @@ class Database:
         if permanent:
             return PermanentExportError(f"Postgres refuses the rows ({message})")
         self.note(_one_line(error))
-        return DatabaseUnavailable(f"Postgres is away or busy ({message})")
+        kind = StatementTimeout if error.sqlstate in _TIMEOUTS else DatabaseUnavailable
+        return kind(f"Postgres is away or busy ({message})")
 
     def note(self, error: str | None) -> None:
         """Remembers whether Postgres answered (None) or what it said instead."""
@@ -129,6 +141,12 @@ class Database:
                 self._probing.release()
         return self._state
 
+    def abort(self) -> None:
+        """Cuts all connections: whoever waits on one for a Postgres that hangs gets DatabaseUnavailable at once."""
+        for connection in list(self._connections):
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as cut:
+                cut.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Closes the pool."""
         self.engine.dispose()
@@ -144,5 +162,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _one_line(error: BaseException) -> str:
-    """An error's text in one bounded line. Connection errors of libpq name host and user, never the password."""
-    return " ".join(str(error).split())[:500]
+    """An error's text in one bounded line. Connection errors of libpq name host and user, never the password.
+
+    Without Postgres' DETAIL, which may be the row that failed: what clients send is not for the log.
+    """
+    told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return " ".join((told or str(error)).split())[:500]

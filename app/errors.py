@@ -18,6 +18,7 @@
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
      ├─ ExportError                                           (the worker's; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
+     │   │   └─ StatementTimeout   503   UNAVAILABLE          … in halves
      │   └─ PermanentExportError   –     –                    bisected, then dead-lettered
      └─ StartError                 –     –                    the process stops and says what to do
 
@@ -140,6 +141,10 @@ class DatabaseUnavailable(ExportError):
     http_status = 503
     rpc_code = code_pb2.UNAVAILABLE
     retry_after = 2
+
+
+class StatementTimeout(DatabaseUnavailable):
+    """Postgres gave up on a statement that took too long: a smaller batch may be quick enough."""
 
 
 class PermanentExportError(ExportError):

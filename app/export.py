@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from app.database import Database
-from app.errors import HeadraceError, PermanentExportError, Unroutable
+from app.errors import HeadraceError, PermanentExportError, StatementTimeout, Unroutable
 from app.exporter import Delivery, Writer
 from app.exporter.dead_letters import DeadLetter
 from app.exporter.retry import count_spans, halves, set_apart
@@ -81,8 +81,8 @@ class Exporter:
             try:
                 self._commit(translated)
                 return []
-            except PermanentExportError:
-                pass  # something in it cannot be written: find out what
+            except (PermanentExportError, StatementTimeout):
+                pass  # something in it cannot be written: find out what; or all of it not at once
         letters = []
         deliveries = []
         for index, envelope in enumerate(envelopes):
@@ -99,20 +99,20 @@ class Exporter:
         try:
             self._write_all([delivery for _, delivery in deliveries])
             return []
+        except StatementTimeout:
+            smaller = _two(deliveries)
+            if smaller is None:  # it was not the batch's size: Postgres is busy
+                raise
         except PermanentExportError as error:
             letters, others = self._set_apart(deliveries, error.reasons)
             if letters:
                 return letters + self._write(others)
-            index, delivery = deliveries[0]
-            if len(deliveries) > 1:
-                middle = len(deliveries) // 2
-                first, second = deliveries[:middle], deliveries[middle:]
-            elif split := halves(delivery):
-                first, second = [(index, split[0])], [(index, split[1])]
-            else:
+            smaller = _two(deliveries)
+            if smaller is None:
+                index, delivery = deliveries[0]
                 return [DeadLetter(index, delivery.to_envelope(), delivery, str(error))]
         BATCHES_SPLIT.inc()
-        return self._write(first) + self._write(second)
+        return self._write(smaller[0]) + self._write(smaller[1])
 
     def _set_apart(
         self, deliveries: Sequence[tuple[int, Delivery]], reasons: Mapping[tuple[str, str], str]
@@ -180,6 +180,19 @@ class Exporter:
         except Unroutable as error:
             self._unroutable[route.name] = str(error)
             raise
+
+
+_Deliveries = Sequence[tuple[int, Delivery]]
+
+
+def _two(deliveries: _Deliveries) -> tuple[_Deliveries, _Deliveries] | None:
+    """Halves, by requests or, of a single one, by spans; None for a single span."""
+    if len(deliveries) > 1:
+        middle = len(deliveries) // 2
+        return deliveries[:middle], deliveries[middle:]
+    index, delivery = deliveries[0]
+    split = halves(delivery)
+    return split and ([(index, split[0])], [(index, split[1])])
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import errno
 import gc
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -88,9 +89,12 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
+        patience = threading.Timer(_GRACE_SECONDS, database.abort)  # a Postgres that hangs does not hold up the stop
+        patience.start()
         if finisher is not None:
             finisher.stop()
         worker.stop()
+        patience.cancel()
         tracing.stop()
         queue.close()
         database.close()

@@ -363,3 +363,44 @@ def test_known_service_names_are_mlflow_s() -> None:
     from app.exporter.tags import KNOWN_SERVICE_NAMES
 
     assert KNOWN_SERVICE_NAMES == _KNOWN_SERVICE_NAMES
+
+
+def slow(url: str, milliseconds: int) -> None:
+    """Makes each span take so long, and Postgres lose its patience after 300 ms a statement."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep({milliseconds / 1000});"
+            " RETURN NEW; END $$"
+        )
+        connection.execute("CREATE TRIGGER wait BEFORE INSERT ON spans FOR EACH ROW EXECUTE FUNCTION wait()")
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET statement_timeout = 300")
+
+
+def test_what_takes_longer_than_the_statement_timeout_is_written_in_halves(
+    queue: DiskQueue, make_worker: MakeWorker, database_url: str
+) -> None:
+    slow(database_url, 20)
+    offer(queue, *(otlp.span(f"one {n}") for n in range(20)))
+    offer(queue, *(otlp.span(f"two {n}") for n in range(20)))
+    assert make_worker().export_once() == 2
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 40
+    assert rows(database_url, "SELECT 1 FROM headrace.dead_letter") == []
+
+
+def test_what_no_half_of_it_can_meet_waits(database: Database, database_url: str) -> None:
+    slow(database_url, 400)
+    exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), open_writer)
+    envelope = pb.Envelope(
+        destinations=[pb.Destination(experiment_id="0")], request=otlp.request(otlp.span()).SerializeToString()
+    )
+    with pytest.raises(DatabaseUnavailable, match="57014"):
+        exporter.export([envelope.SerializeToString()])
+
+
+def test_what_a_client_sent_is_not_in_the_reason(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    refuse(database_url, "poison")
+    offer(queue, otlp.span("poison", attrs={"card": "4111 1111 1111 1111"}))
+    make_worker().export_once()
+    (letter,) = rows(database_url, "SELECT reason FROM headrace.dead_letter")
+    assert "no_poison" in letter["reason"]
+    assert "4111" not in letter["reason"]

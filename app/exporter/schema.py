@@ -17,13 +17,14 @@ _UPGRADE = 'mlflow db upgrade "postgresql+psycopg://USER:PASSWORD@HOST:5432/DATA
 _RENAME = """
 DO $$ BEGIN
     IF to_regclass('headrace.alembic_version') IS NOT NULL THEN
-        IF EXISTS (SELECT FROM headrace.alembic_version WHERE version_num IN ('0001', '0002', '0003')) THEN
+        IF EXISTS (SELECT FROM headrace.alembic_version WHERE version_num ~ '^[0-9]{4}$') THEN
             ALTER TABLE headrace.alembic_version RENAME TO schema_version;
         END IF;
     END IF;
 END $$"""
 """What older versions called their table of versions, as MLflow calls its own: to a role named `headrace`, whose search_path
-begins with the schema of its name, it stood before MLflow's."""
+begins with the schema of its name, it stood before MLflow's, which may itself be in that schema, with revisions of another
+form."""
 _LOCK = 0x68656164  # "head": the advisory lock under which only one process migrates at a time
 
 

@@ -150,3 +150,17 @@ def test_a_full_queue_answers_503_and_recovers(headrace: Launcher, database_url:
         blocker.rollback()
     wait_until(running.drained)
     assert send(running, otlp.span())
+
+
+def test_a_stop_while_postgres_hangs_ends_and_loses_nothing(headrace: Launcher, cluster: Cluster) -> None:
+    running = headrace(database_url=cluster.url, default_experiment="Default", shutdown_seconds=1)
+    acknowledged = {send(running)}
+    wait_until(running.drained)
+    with cluster.frozen():
+        acknowledged |= {send(running) for _ in range(5)}
+        began = time.monotonic()
+        assert running.stop() == 0
+        assert time.monotonic() - began < 30
+    again = headrace(database_url=cluster.url)
+    wait_until(again.drained)
+    assert acknowledged <= stored(cluster.url)
