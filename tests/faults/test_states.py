@@ -26,7 +26,8 @@ internal errors, and one that no version knows."""
 TIMEOUTS: dict[str, type[Exception]] = {"57014": StatementTimeout, "25P04": StatementTimeout}
 """They pass as well, in halves."""
 
-STAYS = ["22001", "22003", "22021", "22P02", "22P05", "23502", "23503", "23505", "23514", "54000", "54001"]
+STAYS = ["22001", "22003", "22021", "22P02", "22P05", "23502", "23503", "23505", "23514", "54000", "54001",
+         "21000", "44000", "P0001"]  # fmt: skip
 
 
 def judged(database: Database, statement: str) -> type[Exception]:
