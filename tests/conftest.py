@@ -37,8 +37,8 @@ REPORT = pytest.StashKey[dict[str, list[Any]]]()
 
 
 def report(config: pytest.Config, topic: str) -> list[Any]:
-    """What is said of a topic at the end of the run, by the hooks of tests/parity and tests/faults. Of several processes
-    (`pytest -n`) the first has what all of them have put there: plain values, therefore."""
+    """What tests say of a topic at the end of the run, so that one that has compared nothing does not look well. Of several
+    processes (`pytest -n`) the first has what all of them have put there: plain values, therefore."""
     return config.stash.setdefault(REPORT, {}).setdefault(topic, [])
 
 
@@ -46,6 +46,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """pytest's hook; only a process that pytest-xdist has started has a `workeroutput`."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["report"] = session.config.stash.get(REPORT, {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """pytest's hook."""
+    from faults.table import as_lines
+
+    for title, lines in (("parity with MLflow", report(config, "parity")), ("faults", as_lines(report(config, "faults")))):
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(optionalhook=True)

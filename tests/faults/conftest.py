@@ -1,14 +1,12 @@
-"""Shows the faults' table at the end of the run."""
+"""What the tests of faults share."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
 
 import pytest
 from conftest import database_directory, report
 
 from faults.cluster import Cluster
-from faults.load import Tally
-from faults.table import Row, lines
+from faults.table import Row
 
 
 @pytest.fixture(scope="session")
@@ -33,14 +31,6 @@ def show(pytestconfig: pytest.Config) -> Callable[[Row], None]:
     """Takes verified rows, which are shown at the end."""
 
     def note(row: Row) -> None:
-        report(pytestconfig, "faults").append((row.fault, row.times, astuple(row.tally)))
+        report(pytestconfig, "faults").append(row.plain())
 
     return note
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """pytest's hook."""
-    if found := report(config, "faults"):
-        terminalreporter.section("faults")
-        for line in lines([Row(fault, times, Tally(*tally)) for fault, times, tally in found]):
-            terminalreporter.write_line(line)

@@ -98,8 +98,8 @@ class Stage:
         wait_until(written, _RECOVERY_SECONDS, "that writing goes on")
 
     def retries(self) -> float:
-        """How often Headrace has tried a write again, since it was started."""
-        return _metric(self.running, "headrace_write_retries_total")
+        """How often Headrace has tried a write again, or in halves, since it was started."""
+        return sum(_metric(self.running, f"headrace_{name}_total") for name in ("write_retries", "batches_split"))
 
     def usage(self) -> Usage:
         """Of what lives now."""

@@ -1,6 +1,7 @@
 """The faults' table: one row a fault, in spans; `refused` is in requests."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
 
 from faults.load import Ledger, Tally, verify
 
@@ -24,6 +25,10 @@ class Row:
         self.ledgers.clear()
         return self.tally
 
+    def plain(self) -> tuple[str, int, tuple[int, ...]]:
+        """What `as_lines` takes."""
+        return self.fault, self.times, astuple(self.tally)
+
     def cells(self) -> list[str]:
         """As in `COLUMNS`."""
         return [self.fault, *(f"{getattr(self, name, None) or getattr(self.tally, name, 0):,}" for name in COLUMNS[1:])]
@@ -42,3 +47,8 @@ def lines(rows: list[Row]) -> list[str]:
     ]
     rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
     return [texts[0], rule, *texts[1:]]
+
+
+def as_lines(rows: Sequence[tuple[str, int, tuple[int, ...]]]) -> list[str]:
+    """The table of such rows; nothing where there are none."""
+    return lines([Row(fault, times, Tally(*tally)) for fault, times, tally in rows]) if rows else []
