@@ -18,7 +18,7 @@ from app.errors import QueueLocked, QueueUnavailable
 from app.telemetry import QUEUE_DAMAGED, log
 
 FORMAT = 2
-"""Kept in SQLite's `user_version`; raised when the table changes. 2: `crc32`; freed pages can be given back to the disk."""
+"""Kept in SQLite's `user_version`; raised when the table changes. 2: `crc32`."""
 
 _SCHEMA = """
 CREATE TABLE item (
@@ -92,8 +92,6 @@ def connect(path: Path) -> sqlite3.Connection:
         raise QueueUnavailable(
             f"{path} was written by a later Headrace (format {found}; this one knows {FORMAT}): run that version."
         )
-    if found == 0:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written
     # With WAL it is FULL. Before that, in a new file, FULL would leave the removal of the rollback journal to chance: one that
     # comes back after a power cut takes the log away from the file.
     connection.execute("PRAGMA synchronous = EXTRA")
@@ -112,9 +110,6 @@ def _upgrade(connection: sqlite3.Connection, found: int) -> None:
         connection.execute("ALTER TABLE item ADD COLUMN crc32 INTEGER")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
     connection.execute("COMMIT")
-    if found and not connection.execute("SELECT EXISTS (SELECT 1 FROM item)").fetchone()[0]:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("VACUUM")  # of an empty file; a full one would be written twice
 
 
 def find_damage(path: Path) -> str:
