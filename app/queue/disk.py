@@ -11,7 +11,6 @@ that is lost in a crash costs a second write of the same rows, which changes not
 import sqlite3
 import threading
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from app.errors import QueueUnavailable
 from app.queue import Item, Size
-from app.queue.file import INSERT, connect, is_damage, is_intact, lock, open_sound
+from app.queue.file import INSERT, checksum, connect, is_damage, is_intact, lock, open_sound
 from app.queue.room import Room
 from app.telemetry import QUEUE_COMMIT_SECONDS, QUEUE_DAMAGED, log
 
@@ -58,6 +57,7 @@ class DiskQueue:
             self._reader_lock = threading.Lock()
             row = self._writer.execute("SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(max(id), 0) FROM item")
             self._items, self._bytes, self._committed_up_to = row.fetchone()
+            self._freed = _SPARE_BYTES  # since the last look at the free pages; the file may have some from before
             self._undo = undo.pop_all()  # what close() gives back
         self._thread = threading.Thread(target=self._write_forever, name="headrace-queue", daemon=True)
         self._thread.start()
@@ -171,8 +171,9 @@ class DiskQueue:
 
     def _has_spare_pages(self) -> bool:
         """Whether a backlog, now drained, has left pages in the file that the disk could have back with little work."""
-        if self._bytes > _LITTLE_BYTES:
+        if self._freed < _SPARE_BYTES or self._bytes > _LITTLE_BYTES:
             return False
+        self._freed = 0
         free, size = (self._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
         return bool(free * size > _SPARE_BYTES)
 
@@ -182,7 +183,7 @@ class DiskQueue:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("DELETE FROM item WHERE id = ?", [(item.id,) for item in settled])
-            self._writer.executemany(INSERT, [(now, envelope, zlib.crc32(envelope)) for envelope, _ in offers])
+            self._writer.executemany(INSERT, [(now, envelope, checksum(envelope)) for envelope, _ in offers])
             if not offers and not settled:  # else a disk that takes nothing would look well
                 self._writer.execute("UPDATE sqlite_sequence SET seq = seq")
             last = self._writer.execute("SELECT coalesce(max(id), 0) FROM item").fetchone()[0]
@@ -195,7 +196,9 @@ class DiskQueue:
             self._disk_error = ""
             self._committed_up_to = max(self._committed_up_to, last)
             self._items -= len(settled)
-            self._bytes -= sum(len(item.envelope) for item in settled)
+            freed = sum(len(item.envelope) for item in settled)
+            self._bytes -= freed
+            self._freed += freed
             self._wakeup.notify_all()
         for _, future in offers:
             _finish(future)
