@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
@@ -90,6 +90,12 @@ def _run(plan: Plan) -> Outcome:
             continue
         for key, _ in selector.select(due - now if idle and not over else None):
             connection = cast("socket.socket", key.fileobj)
+            if connection in idle:  # a server may close what is idle for some seconds
+                selector.unregister(connection)
+                idle.remove(connection)
+                idle += (fresh := _connect(replace(plan, connections=1, processes=1)))
+                selector.register(fresh[0], EVENT_READ)
+                continue
             acknowledged += _answer(connection)
             waits.append(time.monotonic() - began[connection])
             idle.append(connection)
