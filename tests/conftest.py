@@ -42,6 +42,12 @@ def report(config: pytest.Config, topic: str) -> list[Any]:
     return config.stash.setdefault(REPORT, {}).setdefault(topic, [])
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """pytest's hook: bytes are named by their argument and a number, not by what is in them. pytest-xdist wants the same names
+    in each process, and gzip's header holds the second in which a module was imported."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """pytest's hook; only a process that pytest-xdist has started has a `workeroutput`."""
     if hasattr(session.config, "workeroutput"):

@@ -73,7 +73,14 @@ def test_exactly_the_limit_passes() -> None:
     assert len(inflate(gzip.compress(bytes(LIMIT)), "gzip", LIMIT)) == LIMIT
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"spans" * 100)[:-20], zlib.compress(b"spans")])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"no gzip", id="plain"),
+        pytest.param(gzip.compress(b"spans" * 100)[:-20], id="cut"),
+        pytest.param(zlib.compress(b"spans"), id="zlib"),
+    ],
+)
 def test_what_is_no_gzip_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         inflate(body, "gzip", LIMIT)
