@@ -13,11 +13,11 @@ from app.queue import Queue, Size
 from app.receiver.exposition import exposition
 from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, READY
 
-_PROBE_SECONDS = 1.0
+_METRICS_WAIT_SECONDS = 1.0
 """So long may Postgres hold up the metrics, which are wanted most when it hangs: it is asked once at a time, and the answer
 counts whenever it comes."""
 
-_PROBE_SECONDS = 2.0
+_READY_WAIT_SECONDS = 2.0
 """A load balancer that gets no answer takes us for dead, although requests are accepted while Postgres hangs."""
 
 
@@ -34,9 +34,9 @@ def health_router(queue: Queue, database: Database) -> APIRouter:
     async def readyz(response: Response) -> dict[str, Any]:
         """200 while requests can be accepted, 503 otherwise. Postgres may be away: requests are accepted all the same."""
         try:
-            reach = await asyncio.wait_for(asyncio.to_thread(database.probe), _PROBE_SECONDS)
+            reach = await asyncio.wait_for(asyncio.to_thread(database.probe), _READY_WAIT_SECONDS)
         except asyncio.TimeoutError:
-            database.note(f"no answer within {_PROBE_SECONDS:g} s")
+            database.note(f"no answer within {_READY_WAIT_SECONDS:g} s")
             reach = database.state
         try:
             size = queue.size()
@@ -64,7 +64,7 @@ def health_router(queue: Queue, database: Database) -> APIRouter:
         nonlocal asking
         if asking is None or asking.done():
             asking = asyncio.ensure_future(asyncio.to_thread(database.probe))
-        await asyncio.wait([asking], timeout=_PROBE_SECONDS)
+        await asyncio.wait([asking], timeout=_METRICS_WAIT_SECONDS)
         body, content_type = await asyncio.to_thread(_metrics, queue, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
@@ -77,7 +77,7 @@ def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
     except QueueError:
         READY.set(0)  # how full it is stays as it was last known
     else:
-        READY.set(size.bytes < size.max_bytes)
+        READY.set(not size.refusal)
         QUEUE_BYTES.set(size.bytes)
         QUEUE_MAX_BYTES.set(size.max_bytes)
         QUEUE_ITEMS.set(size.items)

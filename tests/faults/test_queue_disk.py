@@ -230,8 +230,10 @@ def request(size: int) -> bytes:
     return otlp.request(otlp.span(attrs={"text": "x" * size})).SerializeToString()
 
 
-def ready(running: Running) -> httpx.Response:
-    return httpx.get(f"{running.url}/readyz", timeout=20)
+def ready(running: Running) -> set[bool]:
+    """What /readyz says, and what the metrics say."""
+    status = httpx.get(f"{running.url}/readyz", timeout=20).status_code
+    return {status == 200, "\nheadrace_ready 1.0\n" in httpx.get(f"{running.url}/metrics", timeout=20).text}
 
 
 @pytest.mark.parametrize("min_free", [4 * MIB, 0], ids=["some is left free", "none is left free"])
@@ -254,11 +256,11 @@ def test_a_full_queue_disk_refuses_and_recovers_by_itself(
     refused = wait_until(lambda: (answer := send(200_000)).status_code == 503 and answer)
     assert refused.headers["retry-after"] == "2"
     assert "free" in refused.text
-    assert ready(running).status_code == 503
+    assert ready(running) == {False}
     for _ in range(5):
         send(10)
     ballast.unlink()
-    wait_until(lambda: ready(running).status_code == 200)
+    wait_until(lambda: ready(running) == {True})
     assert send(200_000).status_code == 200
     assert set(statuses) == {200, 503}
     wait_until(running.drained)
