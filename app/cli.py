@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from app import __version__
 from app.cli_dead_letters import dead_letters
 from app.cli_keys import keys
 from app.cli_queue import queue
+from app.console import fail, stderr
 
 if TYPE_CHECKING:
     import socket
@@ -35,7 +35,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(stderr=True, highlight=False)
 
 app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
@@ -103,7 +102,7 @@ def _up(config: "Config") -> None:
     first = not (config.data_dir / "postgres").exists()
     receiver = _receiver(config)
     bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
-    with console.status("Starting Postgres …") as status, EmbeddedPostgres(config.data_dir / "postgres") as postgres:
+    with stderr.status("Starting Postgres …") as status, EmbeddedPostgres(config.data_dir / "postgres") as postgres:
         database = receiver.open(postgres.url)
         status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
         try:
@@ -119,7 +118,7 @@ def _up(config: "Config") -> None:
             status.update("Stopping …")
         finally:
             mlflow.stop()
-    console.print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
+    stderr.print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
 
 
 def _check(mlflow: "MlflowServer") -> None:
@@ -251,12 +250,12 @@ def _demo(endpoint: str, experiment_id: str, api_key: str) -> None:
         raise StartError(f"{endpoint} answered {error.code}: {_message(error.read())}{hint}") from None
     except urllib.error.URLError as error:
         raise StartError(f"Nothing answers at {endpoint} ({error.reason}). Is `headrace up` running?") from None
-    console.print(f"Sent 6 spans of 3 services to {endpoint}.")
+    stderr.print(f"Sent 6 spans of 3 services to {endpoint}.")
     if wait_visible(ui_url, trace_id, 10):
-        console.print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
+        stderr.print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
         print(trace_url(ui_url, experiment_id, trace_id))
     else:
-        console.print(f"Accepted, but no MLflow at {ui_url} shows it yet. The trace is {trace_id}.")
+        stderr.print(f"Accepted, but no MLflow at {ui_url} shows it yet. The trace is {trace_id}.")
 
 
 def _message(body: bytes) -> str:
@@ -281,7 +280,7 @@ def _print_panel(config: "Config", ui_url: str) -> None:
     scheme = "http" if config.tls_cert is None else "https"
     base = f"{scheme}://{host}:{config.http_port}"
     table = Table.grid(padding=(0, 2))
-    table.add_column()
+    table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in (
         ("MLflow UI", ui_url),
@@ -290,15 +289,15 @@ def _print_panel(config: "Config", ui_url: str) -> None:
         ("Health", f"{base}/readyz"),
         ("Data", str(config.data_dir)),
     ):
-        table.add_row(f"[bold]{name}[/bold]", value)
-    console.print(Panel(table, title="Headrace is ready", subtitle="Ctrl-C stops it", border_style="green", expand=False))
-    console.print(f"Send a first trace:\n\n  {_command('demo')}\n", soft_wrap=True)
-    console.print(
+        table.add_row(name, value)
+    panel = Panel(table, title="Headrace is ready", subtitle="Ctrl-C stops it", border_style="green", expand=False)
+    stderr.print(panel, soft_wrap=False)
+    stderr.print(f"Send a first trace:\n\n  {_command('demo')}\n")
+    stderr.print(
         "Point a service at it:\n\n"
         f"  export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={base}/v1/traces\n"
         "  export OTEL_EXPORTER_OTLP_TRACES_HEADERS=x-mlflow-experiment-id=0\n"
         "  export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf\n",
-        soft_wrap=True,
     )
 
 
@@ -346,8 +345,7 @@ def _run(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         pass
     except HeadraceError as error:
-        console.print(f"[bold red]headrace:[/bold red] {error}", markup=True, soft_wrap=True)
-        sys.exit(1)
+        fail(error)
 
 
 def _interrupt(*_: object) -> NoReturn:

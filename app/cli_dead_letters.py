@@ -2,18 +2,18 @@
 
 import json
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from app.console import fail, parse_time, stderr, stdout
 
 if TYPE_CHECKING:
     from app.config import Config
@@ -25,11 +25,6 @@ dead_letters = typer.Typer(
     help="Spans that could not be written. In the database of HEADRACE_DATABASE_URL, or of a running `headrace up`.",
     no_args_is_help=True,
 )
-# No markup: what clients send may have brackets. What is not a terminal is wide enough for each letter to be one line.
-_console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
-_errors = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Ids, as `list` shows them.")]
@@ -65,7 +60,7 @@ def list_(
             print(json.dumps(letter._asdict(), default=datetime.isoformat))
         return
     if found:
-        _console.print(letters_table(found, _console.width), soft_wrap=False)
+        stdout.print(letters_table(found, stdout.width), soft_wrap=False)
         print()
     _say(f"{len(found)} of {_letters(kinds)}:", kinds)
 
@@ -88,7 +83,7 @@ def show(
         if not found:
             raise StartError(f"There is no dead letter {id_}: see `headrace dead-letters list`.")
         if raw is None:
-            _console.print(describe(found[0], envelope))
+            stdout.print(describe(found[0], envelope))
             return
         request = otlp_of(envelope)
         try:
@@ -96,7 +91,7 @@ def show(
         except OSError as error:
             raise StartError(f"{raw} cannot be written: {error.strerror}.") from None
     what = "the letter's bytes as they are: they are unreadable" if request is None else "an ExportTraceServiceRequest"
-    _console.print(f"{raw} has {what}.")
+    stdout.print(f"{raw} has {what}.")
 
 
 @dead_letters.command("replay")
@@ -152,7 +147,7 @@ def drop(  # noqa: PLR0913 - a command's options
         if not yes:
             _say(f"This drops {_letters(kinds)} for good:", kinds)
             typer.confirm("Go on (--yes does not ask)?", abort=True)
-        _console.print(f"Dropped {_letters(store.drop(database, selection))}.")
+        stdout.print(f"Dropped {_letters(store.drop(database, selection))}.")
 
 
 @contextmanager
@@ -179,9 +174,7 @@ def _database() -> Iterator[tuple["Config", "Database"]]:
             check_table(database)
             yield config, database
     except HeadraceError as error:
-        _errors.print("headrace:", style="bold red", end=" ")
-        _errors.print(str(error))
-        sys.exit(1)
+        fail(error)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 
@@ -189,7 +182,7 @@ def _database() -> Iterator[tuple["Config", "Database"]]:
 def _selection(ids: list[int] | None, experiment: str, trace: str, reason: str, since: str, client: str) -> "Selection":
     from app.exporter.dead_letters import Selection
 
-    return Selection(tuple(ids) if ids else None, experiment, trace, reason, _time(since) if since else None, client)
+    return Selection(tuple(ids) if ids else None, experiment, trace, reason, _since(since) if since else None, client)
 
 
 def _chosen(database: "Database", selection: "Selection", all_: bool) -> "Selection":
@@ -202,45 +195,38 @@ def _chosen(database: "Database", selection: "Selection", all_: bool) -> "Select
     return replace(selection, newest=newest_id(database))
 
 
-def _time(text: str) -> datetime:
-    """`2h` → two hours ago; a date, or a date and a time, which are UTC unless they say otherwise."""
+def _since(text: str) -> datetime:
     from app.errors import StartError
 
     try:
-        if match := re.fullmatch(r"(\d+)([mhdw])", text):
-            return datetime.now(timezone.utc) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        date = datetime.fromisoformat(text)
+        return parse_time(text, -1)
     except (ValueError, OverflowError):
         raise StartError(f"--since {text!r}: say 90m, 2h, 3d, 1w or a date like 2027-01-31.") from None
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
 
 
 def _replay(config: "Config", database: "Database", selection: "Selection", to: "pb.Destination | None", total: int) -> bool:
     """Whether all went well."""
-    from functools import partial
-
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from app.export import Exporter
     from app.exporter.dead_letters import Selection, count
-    from app.exporter.schema import open_writer
     from app.processor.experiments import Experiments
     from app.replay import replay
 
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
-    exporter = Exporter(database, experiments, partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes))
+    exporter = Exporter.of(config, database, experiments)
     written = 0
     failed: list[int] = []
     columns = (TextColumn("Replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
+        with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
             task = bar.add_task("", total=total)
             for step in replay(database, exporter, selection, to, config.batch_max_bytes):
                 written += step.written
                 failed += step.failed
                 bar.update(task, completed=written + len(failed))
     finally:  # whatever stopped it
-        _console.print(f"Replayed {written} of {_letters(total)}.")
+        stdout.print(f"Replayed {written} of {_letters(total)}.")
     if failed:
         kinds = count(database, Selection(ids=tuple(failed)), "reason")
         _say(f"{_letters(len(failed))} failed again:", kinds)
@@ -256,6 +242,6 @@ def _say(head: str, counts: "Counter[str]") -> None:
     """A heading, and each value with its number."""
     from app.letter_text import printable
 
-    _console.print(head if counts else f"{head[:-1]}.")
+    stdout.print(head if counts else f"{head[:-1]}.")
     for value, number in counts.items():
-        _console.print(f"{number:>8}  {printable(value)}")
+        stdout.print(f"{number:>8}  {printable(value)}")

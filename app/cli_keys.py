@@ -1,26 +1,20 @@
 """`headrace keys`: the file of API keys that HEADRACE_API_KEYS names."""
 
-import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from app.console import fail, parse_time, stderr, stdout
 
 if TYPE_CHECKING:
     from app.receiver.auth import Keys
 
 keys = typer.Typer(help="API keys: who may send. Kept in the file that HEADRACE_API_KEYS names.", no_args_is_help=True)
-# No markup: a name may have brackets. What is not a terminal is wide enough for each key to be one line.
-_console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 240)
-_errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-_UNITS = {"d": "days", "h": "hours", "w": "weeks"}
 
 
 @keys.command()
@@ -36,7 +30,7 @@ def add(
     """Make a key and print it. It is shown this once: the file keeps only its hash."""
     from app.receiver.auth import new_key
 
-    key, secret = new_key(name, tuple(experiment or ()), _time(expires), spans_per_second, bytes_per_second)
+    key, secret = new_key(name, tuple(experiment or ()), _expiry(expires), spans_per_second, bytes_per_second)
     with _keys() as file:
         file.add(key)
     print(secret)
@@ -44,10 +38,9 @@ def add(
     if key.experiments:
         header = "x-mlflow-experiment-id" if key.experiments[0].isdecimal() else "x-mlflow-experiment-name"
         headers += f",{header}={quote(key.experiments[0], safe='')}"
-    _errors.print(
+    stderr.print(
         f"Shown this once. In the service:\n\n  export OTEL_EXPORTER_OTLP_TRACES_HEADERS={headers}\n\n"
-        "That is one list, of all headers; SDKs read OTEL_EXPORTER_OTLP_HEADERS only where it is not set.",
-        soft_wrap=True,
+        "That is one list, of all headers; SDKs read OTEL_EXPORTER_OTLP_HEADERS only where it is not set."
     )
 
 
@@ -61,7 +54,7 @@ def list_() -> None:
         expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}" + (" (over)" if key.expired else "")
         limits = [f"{limit:g}" if limit else "–" for limit in (key.spans_per_second, key.bytes_per_second)]
         table.add_row(key.id, key.name, ", ".join(key.experiments) or "all", expires, *limits, f"{key.created:%Y-%m-%d}")
-    _console.print(table)
+    stdout.print(table, soft_wrap=False)
 
 
 @keys.command()
@@ -70,9 +63,9 @@ def revoke(name_or_id: Annotated[str, typer.Argument(help="A key's id, or the na
     with _keys() as file:
         revoked = file.revoke(name_or_id)
     if not revoked:
-        _fail(f"No key has the name or id {name_or_id!r}: see `headrace keys list`.")
+        fail(f"No key has the name or id {name_or_id!r}: see `headrace keys list`.")
     for key in revoked:
-        _console.print(f"Revoked {key.name} ({key.id}).")
+        stdout.print(f"Revoked {key.name} ({key.id}).")
 
 
 @contextmanager
@@ -88,28 +81,16 @@ def _keys() -> Iterator["Keys"]:
             raise StartError("HEADRACE_API_KEYS is not set: point it at the file of keys, which need not exist yet.")
         yield Keys(path)
     except StartError as error:
-        _fail(str(error))
+        fail(error)
 
 
-def _time(text: str) -> datetime | None:
+def _expiry(text: str) -> datetime | None:
     if not text:
         return None
-    now = datetime.now(timezone.utc).replace(microsecond=0)
     try:
-        if match := re.fullmatch(r"(\d+)([dhw])", text):
-            date = now + timedelta(**{_UNITS[match[2]]: int(match[1])})
-        else:
-            date = datetime.fromisoformat(text)
+        date = parse_time(text, 1).replace(microsecond=0)
     except (ValueError, OverflowError):
-        _fail(f"--expires {text!r}: say 90d, 12h, 4w or a date like 2027-01-31.")
-    if not date.tzinfo:
-        date = date.replace(tzinfo=timezone.utc)
-    if date <= now:
-        _fail(f"--expires {text!r} is over already.")
+        fail(f"--expires {text!r}: say 90d, 12h, 4w or a date like 2027-01-31.")
+    if date <= datetime.now(timezone.utc):
+        fail(f"--expires {text!r} is over already.")
     return date
-
-
-def _fail(message: str) -> NoReturn:
-    _errors.print("headrace:", style="bold red", end=" ")
-    _errors.print(message, soft_wrap=True)
-    sys.exit(1)

@@ -6,18 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from app.console import fail, stderr, stdout
 
 if TYPE_CHECKING:
     from app.queue.inspect import Status
 
 queue = typer.Typer(help="The disk queue: what waits for Postgres, and whether it is sound.", no_args_is_help=True)
-_console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 240)
-_errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 _MOST_LINES = 20
 
@@ -41,9 +40,9 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         owner = f"process {one.owner}" if one.owner else "not running"
         sizes = _size(one.bytes), _age(one.oldest_unix_nano), _size(one.file_bytes), _size(one.disk_free_bytes)
         table.add_row(str(one.directory), f"{one.requests:,}", *sizes, owner)
-    _console.print(table)
+    stdout.print(table, soft_wrap=False)
     for path in [path for one in found for path in one.moved_aside]:
-        _console.print(f"Damaged, moved aside: {path}", soft_wrap=True)
+        stdout.print(f"Damaged, moved aside: {path}")
 
 
 @queue.command()
@@ -56,17 +55,17 @@ def verify(data_dir: DataDir = None) -> None:
         with _readable():
             if found := damage(directory):
                 sound = False
-                _errors.print(f"{directory}: {found}", soft_wrap=True)
+                stderr.print(f"{directory}: {found}")
                 continue
             requests = spans = damaged = 0
             for checked in _with_progress(directory, check_requests(directory)):
                 requests, spans, damaged = requests + 1, spans + checked.spans, damaged + bool(checked.damage)
                 if checked.damage and damaged <= _MOST_LINES:
-                    _errors.print(f"{directory}: request {checked.id}: {checked.damage}", soft_wrap=True)
+                    stderr.print(f"{directory}: request {checked.id}: {checked.damage}")
             sound = sound and not damaged
-            _console.print(f"{directory}: {requests:,} requests, {spans:,} spans, {damaged:,} damaged", soft_wrap=True)
+            stdout.print(f"{directory}: {requests:,} requests, {spans:,} spans, {damaged:,} damaged")
     if not sound:
-        _fail("Headrace puts what is damaged aside, a file at its next start, a request at its turn, and writes the rest.")
+        fail("Headrace puts what is damaged aside, a file at its next start, a request at its turn, and writes the rest.")
 
 
 def _with_progress(directory: Path, checked: "Iterator[Any]") -> "Iterator[Any]":
@@ -75,20 +74,20 @@ def _with_progress(directory: Path, checked: "Iterator[Any]") -> "Iterator[Any]"
     from app.queue.inspect import status as read
 
     total, hidden = read(directory).requests, not sys.stderr.isatty()
-    return iter(track(checked, str(directory), total, console=_errors, transient=True, disable=hidden))
+    return iter(track(checked, str(directory), total, console=stderr, transient=True, disable=hidden))
 
 
 def _directories(data_dir: Path | None) -> list[Path]:
     """The queues to look at; there is at least one."""
     from app.config import load
     from app.errors import StartError
-    from app.queue.inspect import queue_directories
+    from app.queue.inspect import used_queues
 
     try:
         directory = load(data_dir=data_dir).data_dir
     except StartError as error:
-        _fail(str(error))
-    return queue_directories(directory) or _fail(f"{directory} has no queue: name the directory with --data-dir.")
+        fail(error)
+    return used_queues(directory) or fail(f"{directory} has no queue: name the directory with --data-dir.")
 
 
 @contextmanager
@@ -99,7 +98,7 @@ def _readable() -> "Iterator[None]":
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        _fail(f"The queue cannot be read: {error}. `headrace queue verify` says more; the next start mends it.")
+        fail(f"The queue cannot be read: {error}. `headrace queue verify` says more; the next start mends it.")
 
 
 def _as_object(status: "Status") -> dict[str, Any]:
@@ -123,9 +122,3 @@ def _age(unix_nano: int) -> str:
     if not unix_nano:
         return "–"
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
-
-
-def _fail(message: str) -> NoReturn:
-    _errors.print("headrace:", style="bold red", end=" ")
-    _errors.print(message, soft_wrap=True)
-    sys.exit(1)

@@ -7,16 +7,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
+from app.config import Config
 from app.database import Database
 from app.errors import HeadraceError, PermanentExportError, StatementTimeout, Unroutable
 from app.exporter import Delivery, Writer
 from app.exporter.dead_letters import DeadLetter
-from app.exporter.retry import count_spans, halves, set_apart
+from app.exporter.retry import halves, set_apart
+from app.exporter.schema import open_writer
+from app.otlp.spans import count_spans
 from app.processor.experiments import Experiments
 from app.processor.route import Route
 from app.queue import envelope_pb2 as pb
@@ -49,6 +53,11 @@ class Exporter:
         self._open_writer = open_writer
         self._writer: Writer | None = None
         self._unroutable: dict[str, str] = {}  # of the batch in hand, so that each name is asked for once
+
+    @classmethod
+    def of(cls, config: Config, database: Database, experiments: Experiments) -> "Exporter":
+        """With the writer that fits the database's schema, set up as the settings say."""
+        return cls(database, experiments, partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes))
 
     def open(self) -> Writer:
         """The writer, opened if it is not yet.

@@ -21,7 +21,7 @@ from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
 from app.export import Exporter
-from app.exporter.schema import check, open_writer
+from app.exporter.schema import check
 from app.finisher import Finisher
 from app.pipeline import Pipeline
 from app.processor.experiments import Experiments
@@ -69,8 +69,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
     intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
-    opener = partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes)
-    worker = Worker(config, queue, database, Exporter(database, experiments, opener))
+    worker = Worker(config, queue, database, Exporter.of(config, database, experiments))
     finisher = Finisher(database, config.finish_seconds) if config.finishes and number == 0 else None
 
     @asynccontextmanager

@@ -11,10 +11,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "app"
 
 LAYERS = [
-    {"errors"},
+    {"errors", "console"},
     {"config", "telemetry"},
-    {"tracing"},
-    {"otlp", "queue", "database"},
+    {"tracing", "otlp"},
+    {"queue", "database"},
     {"processor", "exporter"},
     {"pipeline", "export"},
     {"receiver"},

@@ -15,8 +15,9 @@ from app.database import Database
 from app.errors import DatabaseUnavailable, PermanentExportError
 from app.export import Exporter
 from app.exporter import Delivery, Writer
-from app.exporter.retry import halves, spans_of
+from app.exporter.retry import halves
 from app.exporter.schema import open_writer
+from app.otlp.spans import spans_of
 from app.processor.experiments import Experiments
 from app.queue import envelope_pb2 as pb
 from app.queue.disk import DiskQueue

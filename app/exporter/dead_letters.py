@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, case, column, delete, func, inspect,
 from app.database import Database
 from app.errors import StartError
 from app.exporter import Delivery
-from app.exporter.retry import spans_of
+from app.otlp.spans import spans_of
 from app.telemetry import SPANS_DEAD_LETTERED, log
 
 _MAX_REASON = 2000

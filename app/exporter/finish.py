@@ -16,7 +16,7 @@ from app.database import Database
 from app.exporter.fold import take_root
 from app.exporter.readback import to_span
 from app.exporter.rows import Trace
-from app.exporter.stored import Rows, load_statements
+from app.exporter.stored import STATEMENTS, Rows, load_statements, transaction
 from app.exporter.tags import FINISHED
 from app.exporter.translate import to_root
 from app.telemetry import TRACES_FINISHED
@@ -32,17 +32,15 @@ def finish_quiet(database: Database, quiet_seconds: float) -> bool:
     Raises:
         DatabaseUnavailable, PermanentExportError.
     """
-    with database.begin() as connection:
-        driver = connection.connection.driver_connection
-        with driver.cursor() as cursor:  # type: ignore[union-attr]
-            cursor.execute(_STATEMENTS["find_quiet"], {"quiet": quiet_seconds, "limit": _LIMIT})
-            found = cursor.fetchall()
-            if not found:
-                return False
-            if rollups_enabled():  # before any lock on a trace: MLflow's order
-                days = [(RollupFamily.TRACE_METRIC, experiment, [start]) for _, experiment, start in found if start is not None]
-                enqueue_rollup_rebuild_partitions(Session(bind=connection), days)
-            finished = _finish(cursor, sorted(trace_id for trace_id, *_ in found), quiet_seconds)
+    with transaction(database) as (connection, cursor):
+        cursor.execute(_STATEMENTS["find_quiet"], {"quiet": quiet_seconds, "limit": _LIMIT})
+        found = cursor.fetchall()
+        if not found:
+            return False
+        if rollups_enabled():  # before any lock on a trace: MLflow's order
+            days = [(RollupFamily.TRACE_METRIC, experiment, [start]) for _, experiment, start in found if start is not None]
+            enqueue_rollup_rebuild_partitions(Session(bind=connection), days)
+        finished = _finish(cursor, sorted(trace_id for trace_id, *_ in found), quiet_seconds)
     TRACES_FINISHED.inc(finished)
     return len(found) == _LIMIT
 
@@ -62,8 +60,8 @@ def _finish(cursor: Rows, ids: list[str], quiet_seconds: float) -> int:
             "response": [trace.response_preview for trace in traces],
         }
         cursor.execute(_STATEMENTS["finish_traces"], columns)
-        value = f"no root span within {quiet_seconds:g} s"
-        cursor.execute(_STATEMENTS["add_tags"], {"ids": columns["id"], "tag": FINISHED, "value": value})
+        marks = {"key": [FINISHED] * len(traces), "value": [f"no root span within {quiet_seconds:g} s"] * len(traces)}
+        cursor.execute(STATEMENTS["upsert_tags"], {"request_id": columns["id"], **marks})
     cursor.execute(_STATEMENTS["forget"], given)
     return len(traces)
 

@@ -29,16 +29,6 @@ def attempts(stop: threading.Event) -> Iterator[int]:
         attempt += 1
 
 
-def spans_of(request: ExportTraceServiceRequest) -> list[Span]:
-    """All spans of a request, in order."""
-    return [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
-
-
-def count_spans(request: ExportTraceServiceRequest) -> int:
-    """How many spans a request holds."""
-    return sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
-
-
 def halves(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
     """One delivery → two, each with half of its spans and what they stand in; None where it has but one span."""
     places = _places(delivery)

@@ -1,14 +1,17 @@
 """What Postgres holds of the traces of a batch: rows → `Trace`, for the fold. With it the statements of sql/writer.sql."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from psycopg import Cursor
 from psycopg.sql import SQL
+from sqlalchemy import Connection
 
+from app.database import Database
 from app.exporter.fold import needs_stored_nodes
 from app.exporter.readback import to_span
 from app.exporter.rows import Claim, Trace, TracePart
@@ -30,6 +33,15 @@ def load_statements(file: str) -> dict[str, SQL]:
 
 
 STATEMENTS = load_statements("writer.sql")
+
+
+@contextmanager
+def transaction(database: Database) -> Iterator[tuple[Connection, Rows]]:
+    """One transaction: SQLAlchemy's connection, and a cursor of psycopg on it. Raises as `Database.begin`."""
+    with database.begin() as connection:
+        driver = connection.connection.driver_connection
+        with driver.cursor() as cursor:  # type: ignore[union-attr]
+            yield connection, cursor
 
 
 def read_traces(cursor: Rows, parts: Sequence[TracePart], enrich: bool) -> dict[str, Trace]:

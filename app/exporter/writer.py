@@ -24,7 +24,7 @@ from app.errors import PermanentExportError
 from app.exporter import Delivery
 from app.exporter.fold import TRACKING_STORE, apply, create, decide, is_reopened
 from app.exporter.rows import COST_COLUMNS, TOKEN_COLUMNS, SpanRow, Trace, TracePart
-from app.exporter.stored import STATEMENTS, Rows, read_others, read_traces
+from app.exporter.stored import STATEMENTS, Rows, read_others, read_traces, transaction
 from app.exporter.tags import FINISHED, SPANS_LOCATION
 from app.exporter.translate import to_parts
 from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED
@@ -72,27 +72,25 @@ class BulkWriter:
         raise PermanentExportError("Its traces are created again and again by somebody else.")
 
     def _write_parts(self, parts: Sequence[TracePart]) -> None:
-        with self._database.begin() as connection:
-            driver = connection.connection.driver_connection
-            with driver.cursor() as cursor:  # type: ignore[union-attr]
-                if rollups_enabled():  # before any lock on a trace: MLflow's order
-                    partitions = _rollup_partitions(cursor, parts, self._enrich)
-                    enqueue_rollup_rebuild_partitions(Session(bind=connection), partitions)
-                traces = self._fold(cursor, parts)
-                new = [trace for trace in traces if trace.created]
-                old = [trace for trace in traces if not trace.created]
-                self._add_artifact_locations(cursor, [trace for trace in traces if trace.created or trace.moved])
-                _write_traces(cursor, new, old)
-                _write_spans(cursor, new, old)
-                _write_tags(cursor, new, old)
-                _write_users(cursor, traces)
-                _link_runs(cursor, traces)
-                _move(cursor, old)
-                origins = {digest: data for part in parts for digest, data in part.origins.items()}
-                self._add_origins(cursor, origins)
-                if self._enrich:
-                    _keep_claims(cursor, traces)
-                    _keep_unfinished(cursor, traces, self._note_unfinished)
+        with transaction(self._database) as (connection, cursor):
+            if rollups_enabled():  # before any lock on a trace: MLflow's order
+                partitions = _rollup_partitions(cursor, parts, self._enrich)
+                enqueue_rollup_rebuild_partitions(Session(bind=connection), partitions)
+            traces = self._fold(cursor, parts)
+            new = [trace for trace in traces if trace.created]
+            old = [trace for trace in traces if not trace.created]
+            self._add_artifact_locations(cursor, [trace for trace in traces if trace.created or trace.moved])
+            _write_traces(cursor, new, old)
+            _write_spans(cursor, new, old)
+            _write_tags(cursor, new, old)
+            _write_users(cursor, traces)
+            _link_runs(cursor, traces)
+            _move(cursor, old)
+            origins = {digest: data for part in parts for digest, data in part.origins.items()}
+            self._add_origins(cursor, origins)
+            if self._enrich:
+                _keep_claims(cursor, traces)
+                _keep_unfinished(cursor, traces, self._note_unfinished)
         self._origins_stored |= origins.keys()
 
     def _add_origins(self, cursor: Rows, origins: dict[str, bytes]) -> None:

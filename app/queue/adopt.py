@@ -12,7 +12,7 @@ from pathlib import Path
 from app.errors import QueueError, QueueLocked
 from app.queue.disk import DiskQueue
 from app.queue.file import lock
-from app.queue.shared import queue_directory
+from app.queue.shared import queue_directories, queue_directory
 from app.telemetry import log
 
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -54,9 +54,8 @@ def check_unused(data_dir: Path) -> None:
 
 def leftovers(data_dir: Path, workers: int) -> list[Path]:
     """The queues of workers that would have the number `workers` or a higher one."""
-    numbered = {path.name.removeprefix("queue-"): path for path in data_dir.glob("queue-*")}
     known = {queue_directory(data_dir, worker) for worker in range(workers)}
-    return sorted(path for number, path in numbered.items() if number.isdecimal() and path not in known)
+    return [path for path in queue_directories(data_dir) if path not in known]
 
 
 def adopt(directory: Path, into: DiskQueue) -> int:

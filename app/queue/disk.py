@@ -3,7 +3,7 @@
     offer() ──► waiting ──► writer thread: one transaction, one fsync for all that wait ──► futures done
     claim() ◄── SELECT … ORDER BY id        settle() ──► the writer's next transaction deletes
 
-SQLite with `journal_mode=WAL, synchronous=FULL` syncs its log at each commit (https://sqlite.org/pragma.html#pragma_synchronous).
+SQLite with `journal_mode=WAL, synchronous=EXTRA` syncs its log at each commit (https://sqlite.org/pragma.html#pragma_synchronous).
 One process owns a queue, by a lock file; within it any thread may call. Deletes ride along with the next commit: one
 that is lost in a crash costs a second write of the same rows, which changes nothing.
 """

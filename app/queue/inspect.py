@@ -1,7 +1,7 @@
 """Looking at queues from outside, whether their owner runs or not. Changes nothing in them."""
 
 import fcntl
-import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,8 +11,10 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from app.otlp.spans import count_spans
 from app.queue.envelope_pb2 import Envelope
 from app.queue.file import FORMAT, damaged_directories, find_damage, is_intact
+from app.queue.shared import queue_directories
 
 _SIZE = "SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(min(offered_unix_nano), 0) FROM item"
 _NEXT = "SELECT id, envelope, crc32 FROM item WHERE id > ? ORDER BY id LIMIT 1"
@@ -42,11 +44,9 @@ class Checked:
     damage: str
 
 
-def queue_directories(data_dir: Path) -> list[Path]:
-    """All queues of a data directory: that of worker 0, then those of the others."""
-    numbered = [path for path in data_dir.glob("queue-*") if path.name.removeprefix("queue-").isdecimal()]
-    found = [data_dir / "queue", *sorted(numbered, key=lambda path: int(path.name.removeprefix("queue-")))]
-    return [path for path in found if (path / "queue.db").exists() or damaged_directories(path)]
+def used_queues(data_dir: Path) -> list[Path]:
+    """The queues of a data directory that hold a file, or one that was moved aside."""
+    return [path for path in queue_directories(data_dir) if (path / "queue.db").exists() or damaged_directories(path)]
 
 
 def status(directory: Path) -> Status:
@@ -60,14 +60,13 @@ def status(directory: Path) -> Status:
         with closing(_open(directory)) as connection:
             format_ = connection.execute("PRAGMA user_version").fetchone()[0]
             size = connection.execute(_SIZE).fetchone()
-    disk = os.statvfs(directory)
     return Status(
         directory,
         _owner(directory),
         format_,
         *size,
         file_bytes=sum(path.stat().st_size for path in directory.glob("queue.db*")),
-        disk_free_bytes=disk.f_bavail * disk.f_frsize,
+        disk_free_bytes=shutil.disk_usage(directory).free,
         moved_aside=sorted(directory.glob("damaged-*")),
     )
 
@@ -98,7 +97,7 @@ def _check(id_: int, envelope: bytes, crc: int | None) -> Checked:
         request = ExportTraceServiceRequest.FromString(Envelope.FromString(envelope).request)
     except DecodeError as error:
         return Checked(id_, 0, f"it cannot be parsed: {error}")
-    return Checked(id_, sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans), "")
+    return Checked(id_, count_spans(request), "")
 
 
 def _open(directory: Path) -> sqlite3.Connection:

@@ -1,6 +1,6 @@
 """How much may still come into a queue: two high-water marks, and one low-water mark for both, so that nothing flaps."""
 
-import os
+import shutil
 import time
 from pathlib import Path
 
@@ -68,10 +68,9 @@ class Room:
     def _free(self) -> int:
         """Bytes on the queue's disk that this process may still use, less what came since it was looked at.
 
-        statvfs takes 1 µs, but gives up Python's lock, which the event loop then waits for, for up to 5 ms.
+        statvfs takes a microsecond, but gives up Python's lock, which the event loop then waits for, for up to 5 ms.
         """
         if (now := time.monotonic()) >= self._look_again:
-            disk = os.statvfs(self._directory)
-            self._free_then, self._taken = disk.f_bavail * disk.f_frsize, 0
+            self._free_then, self._taken = shutil.disk_usage(self._directory).free, 0
             self._look_again = now + _LOOK_SECONDS
         return self._free_then - self._taken

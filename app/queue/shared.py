@@ -27,6 +27,12 @@ def queue_directory(data_dir: Path, worker: int) -> Path:
     return data_dir / (f"queue-{worker}" if worker else "queue")
 
 
+def queue_directories(data_dir: Path) -> list[Path]:
+    """The queues that there are: that of worker 0, which may not be there yet, then those of the others."""
+    numbers = [path.name.removeprefix("queue-") for path in data_dir.glob("queue-*")]
+    return [queue_directory(data_dir, number) for number in sorted({0, *(int(text) for text in numbers if text.isdecimal())})]
+
+
 def open_queue(config: Config, worker: int) -> DiskQueue:
     """The queue of one of the workers. Raises as `DiskQueue`."""
     max_bytes, water = config.queue_max_bytes, (config.min_free_bytes, config.queue_resume_percent)

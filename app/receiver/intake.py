@@ -13,6 +13,7 @@ from app.errors import BodyTooLarge, InFlightFull
 from app.otlp.codec import Encoding, decode
 from app.otlp.compression import inflate
 from app.otlp.signals import Signal, refuse_logs, refuse_metrics
+from app.otlp.spans import count_spans
 from app.pipeline import Incoming, Pipeline
 from app.processor.validate import Verdict
 from app.receiver.auth import Key, Keys
@@ -76,7 +77,7 @@ class Intake:
         if isinstance(parsed, Message):
             tracing.received(len(body))
             return parsed
-        spans = sum(len(scope.spans) for resource in parsed.request.resource_spans for scope in resource.scope_spans)
+        spans = count_spans(parsed.request)
         tracing.received(len(body), parsed.request, spans)
         self._limits.charge("spans", spans, *((key.id, key.spans_per_second) if key else ()))
         return _answer(await self._pipeline.consume(parsed))

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
+from parity.sent import normal
 
 from app.exporter.readback import digests, to_traces_data
 from app.receiver.auth import Keys, new_key
@@ -132,20 +133,8 @@ def texts(resources: Any) -> list[str]:
         for scope in resource.scope_spans:
             origin = ResourceSpans(resource=resource.resource, schema_url=resource.schema_url)
             origin.scope_spans.add(scope=scope.scope, schema_url=scope.schema_url)
-            found += [f"{origin}{_normal(span)}" for span in scope.spans]
+            found += [f"{origin}{normal(span)}" for span in scope.spans]
     return sorted(found)
-
-
-def _normal(span: Span) -> Span:
-    """An empty Status or AnyValue says the same as none; two members of a `oneof` say what the last one says."""
-    copy = Span.FromString(span.SerializeToString())
-    if not copy.status.code and not copy.status.message:
-        copy.ClearField("status")
-    holders: list[Any] = [copy, *copy.events, *copy.links]
-    for holder in holders:
-        for pair in holder.attributes:
-            pair.value.SetInParent()
-    return copy
 
 
 class Stand:

@@ -34,8 +34,8 @@ from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.exporter import Delivery, Writer
 from app.exporter.mlflow_store import MlflowStoreWriter
-from app.exporter.retry import spans_of
 from app.exporter.writer import BulkWriter
+from app.otlp.spans import spans_of
 from app.processor.experiments import Experiments
 from app.processor.route import Route
 from app.queue import envelope_pb2 as pb

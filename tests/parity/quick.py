@@ -24,9 +24,9 @@ from mlflow.version import VERSION
 
 from app.database import Database
 from app.exporter import Delivery, Writer
-from app.exporter.retry import spans_of
 from app.exporter.schema import migrate
 from app.local import EmbeddedPostgres, upgrade_mlflow_schema
+from app.otlp.spans import spans_of
 from app.processor.validate import validate
 from app.queue import envelope_pb2 as pb
 from app.telemetry import configure_logging

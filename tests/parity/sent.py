@@ -9,8 +9,8 @@ Key = tuple[bytes, bytes]
 Sent = dict[Key, tuple[bytes, bytes]]
 
 
-def normal(span: Span) -> bytes:
-    """Serialized, an empty Status or AnyValue (which says the same as none) left out."""
+def normal(span: Span) -> Span:
+    """An empty Status or AnyValue says the same as none; two members of a `oneof` say what the last one says."""
     copy = Span.FromString(span.SerializeToString())
     if not copy.status.code and not copy.status.message:
         copy.ClearField("status")
@@ -18,7 +18,7 @@ def normal(span: Span) -> bytes:
     for holder in holders:
         for pair in holder.attributes:
             pair.value.SetInParent()
-    return copy.SerializeToString(deterministic=True)
+    return copy
 
 
 def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
@@ -34,5 +34,8 @@ def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
                     scope.schema_url.encode(),
                 )
             )
-            found |= {(span.trace_id, span.span_id): (origin, normal(span)) for span in scope.spans}
+            found |= {
+                (span.trace_id, span.span_id): (origin, normal(span).SerializeToString(deterministic=True))
+                for span in scope.spans
+            }
     return found

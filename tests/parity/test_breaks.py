@@ -6,8 +6,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.database import Database
 from app.exporter import Delivery
-from app.exporter.retry import spans_of
 from app.exporter.writer import BulkWriter
+from app.otlp.spans import spans_of
 from app.processor.validate import validate
 from app.queue import envelope_pb2 as pb
 from parity.corpus import Scenario, mlflow_breaks

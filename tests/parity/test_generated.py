@@ -20,8 +20,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from app.database import Database
 from app.exporter import Delivery
 from app.exporter.readback import digests, to_traces_data
-from app.exporter.retry import spans_of
 from app.exporter.writer import BulkWriter
+from app.otlp.spans import spans_of
 from app.processor.validate import validate
 from app.queue import envelope_pb2 as pb
 from parity.compare import Difference, diff, explain, snapshot

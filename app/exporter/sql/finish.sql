@@ -33,10 +33,6 @@ FROM unnest(%(id)s::text[], %(status)s::text[], %(name)s::text[], %(request)s::t
      AS u (id, status, name, request, response)
 WHERE t.request_id = u.id
 
--- name: add_tags
-INSERT INTO trace_tags (request_id, key, value) SELECT unnest(%(ids)s::text[]), %(tag)s, %(value)s
-ON CONFLICT (request_id, key) DO UPDATE SET value = excluded.value
-
 -- name: forget
 DELETE FROM headrace.unfinished_trace
 WHERE trace_id = ANY (%(ids)s) AND written_at < now() - make_interval(secs => %(quiet)s)
