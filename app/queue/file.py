@@ -28,13 +28,18 @@ CREATE TABLE item (
     crc32 INTEGER  -- of the envelope; NULL where an older Headrace wrote it
 )
 """
-INSERT = "INSERT INTO item (offered_unix_nano, envelope, crc32) VALUES (?, ?, ?)"
 _SELECT = "SELECT offered_unix_nano, envelope, crc32 FROM item WHERE id = ?"
 _IDS = ("SELECT id FROM item ORDER BY id", "SELECT id FROM item ORDER BY id DESC")
 _PIECE_BYTES = 5 * 1024
 _LARGE_BYTES = 256 * 1024
 _NAME = "queue.db"
 _SALVAGED = "-salvaged"
+
+
+def insert(rows: int) -> str:
+    """The statement that adds so many items; of each it takes what `_SELECT` gives."""
+    values = ", ".join(["(?, ?, ?)"] * rows)
+    return f"INSERT INTO item (offered_unix_nano, envelope, crc32) VALUES {values}"  # noqa: S608 - nothing but question marks
 
 
 def lock(directory: Path) -> TextIO:
@@ -161,7 +166,7 @@ def _take_over(into: sqlite3.Connection, aside: Path) -> tuple[int, int]:
             if item is None:
                 lost += 1
             else:
-                into.execute(INSERT, item)
+                into.execute(insert(1), item)
                 saved += 1
     except sqlite3.DatabaseError as error:  # not even its first page can be read
         log.error("damaged queue file cannot be read", file=str(aside / _NAME), error=str(error))
@@ -170,7 +175,7 @@ def _take_over(into: sqlite3.Connection, aside: Path) -> tuple[int, int]:
 
 
 def _readable_items(path: Path) -> "Iterator[tuple[int, bytes, int] | None]":
-    """What `INSERT` takes, oldest first; None for an item that is there and cannot be read."""
+    """What `insert` takes, oldest first; None for an item that is there and cannot be read."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
         connection.execute("PRAGMA writable_schema = ON")  # else a file that was cut short is not read at all
         columns = {row[1] for row in connection.execute("PRAGMA table_info(item)")}

@@ -89,11 +89,12 @@ class SharedQueue(DiskQueue):
 
     def _commit(self, offers: "list[tuple[bytes, Future[None]]]", settled: list[Item]) -> None:
         super()._commit(offers, settled)
-        try:
-            row = self._writer.execute("SELECT offered_unix_nano FROM item ORDER BY id LIMIT 1").fetchone()
-            self._oldest = row[0] if row else 0
-        except sqlite3.Error:
-            pass  # a failing disk is reported by what needs it; an age may be old
+        if settled or not self._oldest:  # else it is what it was: each statement costs waits, see `DiskQueue`
+            try:
+                row = self._writer.execute("SELECT offered_unix_nano FROM item ORDER BY id LIMIT 1").fetchone()
+                self._oldest = row[0] if row else 0
+            except sqlite3.Error:
+                pass  # a failing disk is reported by what needs it; an age may be old
         self._tell()
 
     def _tell(self) -> None:

@@ -90,6 +90,25 @@ def test_concurrent_offers_share_commits_and_all_arrive(queue: DiskQueue) -> Non
     assert len(set(claim_all(queue))) == 400
 
 
+def test_many_that_wait_are_stored_in_order_and_any_of_them_settled(tmp_path: Path) -> None:
+    """More at once than one statement takes; settled out of order and with gaps, together with new ones."""
+    with closing(DiskQueue(tmp_path, MIB)) as queue:
+        with closing(sqlite3.connect(tmp_path / "queue.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # holds the first commit up, so that the others pile up behind it
+            offered = [queue.offer(b"%d" % number) for number in range(300)]
+        for future in offered:
+            future.result(5)
+        items = queue.claim(MIB, 1)
+        assert [item.envelope for item in items] == [b"%d" % number for number in range(300)]
+        gone = [*items[200:250], items[7], *items[:5], items[299]]
+        queue.settle(gone)
+        queue.offer(b"new").result(5)
+    with closing(DiskQueue(tmp_path, MIB)) as again:
+        left = [item.envelope for item in items if item not in gone]
+        assert claim_all(again) == [*left, b"new"]
+        assert again.size().items == 300 - 57 + 1
+
+
 def test_a_second_owner_is_refused_by_name(queue: DiskQueue, tmp_path: Path) -> None:
     with pytest.raises(QueueLocked, match=f"process {os.getpid()}"):
         DiskQueue(tmp_path, MIB)
