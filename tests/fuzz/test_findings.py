@@ -152,13 +152,13 @@ def test_health_answers_while_a_small_gzip_file_is_parsed(headrace: Launcher) ->
     assert len(body) < 10_000
     sending = threading.Thread(target=running.post, args=(body, "application/json"), kwargs={"content_encoding": "gzip"})
     sending.start()
-    slowest = 0.0
+    waits = []
     with httpx.Client(base_url=running.url, timeout=60) as client:
         while sending.is_alive():
             started = time.monotonic()
             assert client.get("/healthz").status_code == 200
-            slowest = max(slowest, time.monotonic() - started)
-    assert slowest < 0.5
+            waits.append(time.monotonic() - started)
+    assert max(waits) < sum(waits) / 2  # else one answer came after all of the work
 
 
 def delivery(request: ExportTraceServiceRequest) -> Delivery:
