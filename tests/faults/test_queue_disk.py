@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 import otlp
@@ -268,6 +269,28 @@ def test_a_full_queue_disk_refuses_and_recovers_by_itself(
     stored = len(rows(database_url, "SELECT 1 FROM spans"))
     assert stored == statuses.count(200)
     show(Row("the queue's disk is full", 1, Tally(stored, stored, refused=statuses.count(503))))
+
+
+def test_a_disk_that_takes_nothing_is_not_taken_for_well(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.queue.disk._PROBE_SECONDS", 0.01)
+    with closing(DiskQueue(small_disk / "queue", MIB)) as queue:
+        failed = []
+        abandon = queue._abandon
+
+        def count(*given: Any) -> None:
+            failed.append(given)
+            abandon(*given)
+
+        monkeypatch.setattr(queue, "_abandon", count)
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+        with pytest.raises(Exception, match="free some space"):
+            queue.offer(b"x").result(5)
+        wait_until(lambda: len(failed) > 5, what="the tries that follow by themselves")
+        assert "free some space" in queue.size().refusal
+        ballast.unlink()
+        wait_until(lambda: not queue.size().refusal)
+        queue.offer(b"x").result(5)
 
 
 def test_a_full_queue_takes_requests_again_from_the_low_water_on(tmp_path: Path) -> None:
