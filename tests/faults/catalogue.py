@@ -188,7 +188,9 @@ def _small_disk(cluster: Cluster) -> Iterator[Path]:
     try:
         (disk / "pg").mkdir()
         os.chown(disk / "pg", *_owner(cluster))
-        cluster.execute(f"CREATE TABLESPACE small LOCATION '{disk / 'pg'}'", "ALTER TABLE trace_tags SET TABLESPACE small")
+        # What aborted transactions have left in it would be room for a while.
+        cluster.execute("VACUUM FULL trace_tags", f"CREATE TABLESPACE small LOCATION '{disk / 'pg'}'")
+        cluster.execute("ALTER TABLE trace_tags SET TABLESPACE small")
         yield disk
         cluster.execute("ALTER TABLE trace_tags SET TABLESPACE pg_default", "DROP TABLESPACE small")
     finally:
