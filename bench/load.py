@@ -93,6 +93,7 @@ def _run(plan: Plan) -> Outcome:
             if connection in idle:  # a server may close what is idle for some seconds
                 selector.unregister(connection)
                 idle.remove(connection)
+                connection.close()
                 idle += (fresh := _connect(replace(plan, connections=1, processes=1)))
                 selector.register(fresh[0], EVENT_READ)
                 continue

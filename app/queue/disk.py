@@ -19,7 +19,7 @@ from typing import Any
 
 from app.errors import QueueUnavailable
 from app.queue import Item, Size
-from app.queue.file import FORMAT, checksum, connect, insert, is_damage, is_intact, lock, open_sound
+from app.queue.file import SET_FORMAT, checksum, connect, insert, is_damage, is_intact, lock, open_sound
 from app.queue.room import Room
 from app.telemetry import QUEUE_COMMIT_SECONDS, QUEUE_DAMAGED, log
 
@@ -30,7 +30,7 @@ _LITTLE_BYTES = 4 * 1024 * 1024
 _GIVE_BACK = "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"
 _PROBE_SECONDS = 1.0
 _DELETE = "DELETE FROM item WHERE id BETWEEN ? AND ?"
-_PROBE = f"PRAGMA user_version = {FORMAT}"
+_PROBE = SET_FORMAT
 """Changes nothing, but is written (an UPDATE to the same value is not): a disk that takes nothing shall not look well."""
 _ROWS = 64
 """Most rows of one INSERT. The connection keeps 128 statements compiled, and each number of rows is one."""

@@ -19,6 +19,7 @@ from app.telemetry import QUEUE_DAMAGED, log
 
 FORMAT = 2
 """Kept in SQLite's `user_version`; raised when the table changes. 2: `crc32`."""
+SET_FORMAT = f"PRAGMA user_version = {FORMAT}"
 
 _SCHEMA = """
 CREATE TABLE item (
@@ -115,7 +116,7 @@ def _upgrade(connection: sqlite3.Connection, found: int) -> None:
         connection.execute(_SCHEMA)
     else:
         connection.execute("ALTER TABLE item ADD COLUMN crc32 INTEGER")
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute(SET_FORMAT)
     connection.execute("COMMIT")
 
 

@@ -151,9 +151,9 @@ def test_health_answers_while_a_small_gzip_file_is_parsed(headrace: Launcher) ->
     body = gzip.compress(b'{"resourceSpans": [{"scopeSpans": [{"spans": [%s{}]}]}]}' % (b"{}," * 300_000))
     assert len(body) < 10_000
     sending = threading.Thread(target=running.post, args=(body, "application/json"), kwargs={"content_encoding": "gzip"})
-    sending.start()
     waits = []
     with httpx.Client(base_url=running.url, timeout=60) as client:
+        sending.start()
         while sending.is_alive():
             started = time.monotonic()
             assert client.get("/healthz").status_code == 200
