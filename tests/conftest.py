@@ -26,7 +26,7 @@ from app.exporter.schema import migrate
 from app.local import EmbeddedPostgres, upgrade_mlflow_schema
 from app.telemetry import configure_logging
 
-pytest.register_assert_rewrite("order_worker", "fraud_scorer")  # asserts that several test files share
+pytest.register_assert_rewrite("order_worker", "fraud_scorer", "hostile")  # asserts that several test files share
 
 os.environ.update(MLFLOW_DEFAULTS)
 configure_logging("json", "debug")

@@ -5,7 +5,6 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,11 +13,11 @@ import pytest
 from backports import zstd
 from conftest import Launcher, Running, database_directory, free_port
 from google.protobuf.message import Message
+from hostile import MIB, Memory
 
 from app.otlp.signals import Signal
 from app.receiver.grpc import SERVICES
 
-MIB = 1024 * 1024
 BOMB_BYTES = 200 * MIB
 LIMIT_BYTES = 64 * MIB
 """HEADRACE_MAX_BODY_BYTES, which is left at its default."""
@@ -34,24 +33,6 @@ def running() -> Iterator[Running]:
         nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
         yield launcher(database_url=nowhere, default_experiment="Default", shutdown_seconds=0)
         launcher.stop_all()
-
-
-class Memory:
-    """How far the server's memory rises above where it is now."""
-
-    def __init__(self, running: Running) -> None:
-        self._process = Path(f"/proc/{running.process.pid}")
-        if not (self._process / "clear_refs").exists():
-            pytest.skip("no /proc/<pid>/clear_refs here")
-        (self._process / "clear_refs").write_text("5")  # the peak begins anew
-        self._before = self._read("VmRSS")
-
-    def growth(self) -> int:
-        """In bytes."""
-        return self._read("VmHWM") - self._before
-
-    def _read(self, name: str) -> int:
-        return int((self._process / "status").read_text().split(f"{name}:")[1].split()[0]) * 1024
 
 
 def zeros(compress: Callable[[bytes], bytes], flush: Callable[[], bytes]) -> bytes:
