@@ -36,8 +36,9 @@ outage: install ## MINUTES=10 without Postgres at half of the saturated rate: me
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
-proto: install ## Generate app/queue/envelope_pb2.py anew
+proto: install ## Generate the code of proto/ anew
 	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/queue --pyi_out=app/queue envelope.proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/receiver --pyi_out=app/receiver health.proto
 
 docs: install ## Write the tables of settings, metrics and events into the documentation
 	$(BIN)/python docs/generate.py

@@ -92,7 +92,8 @@ def _up(config: "Config") -> None:
     from app.exporter.schema import verify_mlflow_schema
     from app.local import EmbeddedPostgres, MlflowServer, upgrade_mlflow_schema
     from app.queue.adopt import check_unused
-    from app.server import bind, open_database
+    from app.receiver.listen import bind
+    from app.server import open_database
 
     if config.default_experiment is None:
         config = config.model_copy(update={"default_experiment": "Default"})
@@ -158,11 +159,11 @@ class _OneProcess:
     """The receiver in this process: to `up` and `serve` what `Supervisor` is for several."""
 
     def __init__(self, config: "Config") -> None:
-        from app.server import bind
+        from app.receiver.listen import bind
 
         self._listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
         self.port = self._listener.getsockname()[1]
-        with bind(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port") as probe:  # gRPC binds by itself
+        with bind(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port") as probe:  # its server binds it again
             self.grpc_port = probe.getsockname()[1]
         self._config = config.model_copy(update={"grpc_port": self.grpc_port})
 
@@ -196,7 +197,8 @@ def _work(config: "Config", database_url: str, number: int, on_ready: Callable[[
     """One of several workers, in its own process."""
     import uvloop
 
-    from app.server import bind, build
+    from app.receiver.listen import bind
+    from app.server import build
 
     headrace = build(config, database_url, number)
     listener = bind(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port", shared=True)
@@ -315,7 +317,6 @@ def _load(**overrides: object) -> "Config":
     from app.telemetry import configure_logging, log
 
     os.environ.update(MLFLOW_DEFAULTS | os.environ)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core prints each client's mistake to stderr, in a form of its own
     config = load(**overrides)
     configure_logging(config.log_format, config.log_level)
     for name in unknown_variables(dict(os.environ)):

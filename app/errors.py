@@ -9,7 +9,8 @@
      │   ├─ BodyTimeout            408   DEADLINE_EXCEEDED    no
      │   ├─ LengthRequired         411   INVALID_ARGUMENT     no
      │   ├─ BodyTooLarge           413   RESOURCE_EXHAUSTED   no
-     │   └─ UnsupportedMediaType   415   INVALID_ARGUMENT     no
+     │   ├─ UnsupportedMediaType   415   INVALID_ARGUMENT     no
+     │   └─ HeadersTooLarge        431   RESOURCE_EXHAUSTED   no
      ├─ RateLimited                429   UNAVAILABLE          yes, after `retry_after` seconds
      ├─ QueueError
      │   ├─ QueueFull              503   UNAVAILABLE          yes, after `retry_after` seconds
@@ -94,6 +95,13 @@ class UnsupportedMediaType(RequestError):
     """The Content-Type or the Content-Encoding is none that OTLP/HTTP knows."""
 
     http_status = 415
+
+
+class HeadersTooLarge(RequestError):
+    """The request's headers, or gRPC's metadata, are over the limit."""
+
+    http_status = 431
+    rpc_code = code_pb2.RESOURCE_EXHAUSTED
 
 
 class RateLimited(HeadraceError):

@@ -5,7 +5,7 @@
                 └─ …                                                  the kernel spreads the connections over them.
 
 A worker that dies is started again; its queue is on disk. A supervisor that dies is noticed by its workers, which then stop.
-The workers are spawned, not forked: neither gRPC nor a thread survives a fork. This module must not import `app.telemetry` on
+The workers are spawned, not forked: no thread survives a fork. This module must not import `app.telemetry` on
 its own import: a worker's metrics are made to be shared before they are made.
 """
 
@@ -53,7 +53,7 @@ class Supervisor:
     """
 
     def __init__(self, config: Config, work: Work) -> None:
-        from app.server import reserve
+        from app.receiver.listen import reserve
 
         http = reserve(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
         grpc = reserve(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port")

@@ -82,7 +82,7 @@ REQUESTS_REFUSED = _counter(
 )
 REQUEST_BYTES = Histogram(
     "headrace_request_bytes",
-    "Size of a request's body as received, before it is inflated; over gRPC after it.",
+    "Size of a request's body as received, before it is inflated.",
     buckets=[4**n for n in range(4, 14)],
 )
 IN_FLIGHT_BYTES = Gauge("headrace_in_flight_bytes", "Bytes of request bodies that are in memory now.", multiprocess_mode="sum")
@@ -103,8 +103,11 @@ RATE_LIMITED = _counter(
 )
 CONNECTIONS_CLOSED = _counter(
     "headrace_connections_closed",
-    "HTTP connections closed before a request.",
-    reason=("too_many", "slow_headers", "unread_body"),
+    "Connections of either server that Headrace has closed: too many, silent, or against the rules.",
+    reason=(
+        *("too_many", "slow_headers", "unread_body"),
+        *("protocol_error", "too_many_frames", "unread_answer", "vanished"),
+    ),
 )
 SPANS_RECEIVED = _counter("headrace_spans_received", "Spans that came in decodable requests.")
 SPANS_REJECTED = _counter(

@@ -1,29 +1,30 @@
-"""OTLP/gRPC: `TraceService/Export` and its siblings, and gRPC's health service.
+"""OTLP/gRPC: `TraceService/Export` and its siblings, and gRPC's health service, over the HTTP/2 connections of `http2.py`.
 
-gRPC itself inflates (gzip, deflate) and holds each message to its limit, raw and inflated: RESOURCE_EXHAUSTED, without
-`RetryInfo`, as the specification demands.
-
-Source: OTLP specification, "OTLP/gRPC"
-(https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlpgrpc).
+Sources: OTLP specification, "OTLP/gRPC"
+(https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlpgrpc); gRPC over HTTP/2
+(https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md); why not grpcio's server: docs/adr/0018.
 """
 
 import asyncio
 import time
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 
-import grpc
-from grpc_health.v1 import _async as health
-from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+from google.rpc import code_pb2
 
 from app import tracing
 from app.config import Config
-from app.errors import HeadraceError, QueueError, StartError
+from app.errors import HeadersTooLarge, QueueUnavailable
 from app.otlp.codec import Encoding
 from app.otlp.signals import Signal
 from app.queue import Queue
-from app.receiver.answers import retry_info, status_of
+from app.receiver.answers import status
+from app.receiver.grpc_call import OneMessage, Refused
+from app.receiver.grpc_health import Check, Health, Watch
+from app.receiver.http2 import Call, Connections, Headers, Stream
 from app.receiver.intake import Intake
+from app.receiver.listen import bind
 from app.receiver.tls import Certificates
 from app.telemetry import ACK_SECONDS
 
@@ -33,28 +34,25 @@ SERVICES = {
     Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
 }
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-_HEALTH_SECONDS = 1.0
+_MAX_METADATA_BYTES = 64 * 1024
+"""As over HTTP: see `connections.py`."""
 
 
 class GrpcReceiver:
     """The gRPC server of one process. `start` and `stop` run on the event loop that serves."""
 
     def __init__(self, config: Config, intake: Intake, queue: Queue, certificates: Certificates | None, shared: bool) -> None:
-        self._address = f"[{config.host}]" if ":" in config.host else config.host
-        self._port = config.grpc_port
-        self._intake = intake
-        self._queue = queue
+        self._config = config
+        self._shared = shared
         self._certificates = certificates
-        self._options = [
-            ("grpc.max_receive_message_length", config.max_body_bytes),
-            ("grpc.so_reuseport", int(shared)),  # else a second server would share the port, unnoticed
-            ("grpc.keepalive_time_ms", 60_000),  # finds clients that vanished without a word
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients' keepalive is welcome
-            ("grpc.keepalive_permit_without_calls", 1),
-        ]
-        self._health = health.HealthServicer()
-        self._watching: asyncio.Task[None] | None = None
+        self._connections = Connections(config, self._begin)
+        self._health = Health(queue, ("", *SERVICES.values()))
+        self._methods: dict[bytes, Callable[[Stream, Mapping[str, str]], OneMessage]] = {
+            b"/grpc.health.v1.Health/Check": partial(Check, config=config, health=self._health),
+            b"/grpc.health.v1.Health/Watch": partial(Watch, config=config, health=self._health),
+        }
+        for signal, service in SERVICES.items():
+            self._methods[f"/{service}/Export".encode()] = partial(Export, config=config, intake=intake, signal=signal)
 
     async def start(self) -> int:
         """Starts serving, and returns the port.
@@ -62,82 +60,87 @@ class GrpcReceiver:
         Raises:
             StartError: the port cannot be bound.
         """
-        self._server = grpc.aio.server(options=self._options)
-        for signal, service in SERVICES.items():
-            handler = grpc.unary_unary_rpc_method_handler(_Exporter(signal, self._intake).export)
-            generic = grpc.method_handlers_generic_handler(service, {"Export": handler})
-            self._server.add_generic_rpc_handlers((generic,))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        address = f"{self._address}:{self._port}"
-        try:
-            if self._certificates is None:
-                port = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, self._certificates.grpc_credentials())
-        except RuntimeError:
-            raise StartError(f"{address} cannot be bound for gRPC. See HEADRACE_HOST and HEADRACE_GRPC_PORT.") from None
-        await self._server.start()
-        self._watching = asyncio.create_task(self._watch())
-        return int(port)
+        config = self._config
+        listener = bind(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port", shared=self._shared)
+        tls = None if self._certificates is None else self._certificates.http2
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connections, sock=listener, ssl=tls, ssl_handshake_timeout=config.header_seconds if tls else None
+        )
+        return int(listener.getsockname()[1])
 
     async def stop(self, grace: float) -> None:
         """Takes no new calls; those that run have `grace` seconds to end."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await self._health.enter_graceful_shutdown()
-            await self._server.stop(grace)
+        self._health.stopping = True
+        self._server.close()
+        self._connections.finish()
+        await self._connections.closed(grace)
 
-    async def _watch(self) -> None:
-        """Health tells what /readyz tells: whether requests can be taken."""
-        while True:
-            try:
-                ready = not self._queue.size().refusal
-            except QueueError:
-                ready = False
-            now = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
-            for service in ("", *SERVICES.values()):
-                await self._health.set(service, now)
-            await asyncio.sleep(_HEALTH_SECONDS)
+    def _begin(self, stream: Stream, headers: Headers) -> Call:
+        """Whoever answers a request with these headers."""
+        pseudo = {name: value for name, value in headers if name.startswith(b":")}
+        metadata = _metadata(headers)
+        if pseudo.get(b":method") != b"POST":
+            return Refused(stream, ((b":status", b"405"), (b"allow", b"POST")))
+        if not metadata.get("content-type", "").startswith("application/grpc"):
+            return Refused(stream, ((b":status", b"415"),))
+        path = pseudo.get(b":path", b"")
+        if (method := self._methods.get(path)) is None:
+            said = f"There is no method {path.decode('latin-1')[:200]!r} here; OTLP's is /{SERVICES[Signal.TRACES]}/Export."
+            return Refused.with_status(stream, status(code_pb2.UNIMPLEMENTED, said))
+        call = method(stream, metadata)
+        if self._health.stopping:
+            call.fail(QueueUnavailable("Headrace is stopping: send the batch again."))
+        elif sum(len(name) + len(value) for name, value in headers) > _MAX_METADATA_BYTES:
+            call.fail(HeadersTooLarge(f"The request's metadata is over {_MAX_METADATA_BYTES} bytes: send less of it."))
+        else:
+            call.begin()
+        return call
 
 
-class _Exporter:
-    """`Export` of one signal's service: message bytes in, message bytes out."""
+class Export(OneMessage):
+    """`Export` of one signal's service."""
 
-    def __init__(self, signal: Signal, intake: Intake) -> None:
-        self._signal = signal
+    def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config, intake: Intake, signal: Signal) -> None:
+        super().__init__(stream, metadata, config)
+        self._started = time.perf_counter()
+        self._address = stream.address
         self._intake = intake
+        self._signal = signal
+        self._held = ExitStack()
+        self._reading = self._held.enter_context(intake.reading())
 
-    async def export(self, body: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
-        with tracing.request(self._signal.value):
-            return await self._export(body, context)
-
-    async def _export(self, body: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> bytes:
-        started = time.perf_counter()
-        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    def begin(self) -> None:
+        """Asks for the key, before anything of the message is read."""
         try:
-            key = self._intake.admit(headers, _address(context.peer()))
-            with self._intake.reading() as reading:
-                reading.add(len(body))
-                answer = await self._intake.export(self._signal, body, headers, key, Encoding.PROTOBUF)
+            self._key = self._intake.admit(self.metadata, self._address)
         except Exception as error:
-            await self._abort(context, error)
-        if self._signal is Signal.TRACES:
-            ACK_SECONDS.observe(time.perf_counter() - started)
-        tracing.answered("grpc", self._signal.value, "OK")
-        return answer.SerializeToString()
+            self.fail(error)
 
-    async def _abort(self, context: "grpc.aio.ServicerContext[Any, Any]", error: Exception) -> NoReturn:
-        status = status_of(error)
-        details: list[tuple[str, bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
-        if isinstance(error, HeadraceError) and error.retry_after is not None:
-            # The Python exporter looks here rather than into the details.
-            details.append(("google.rpc.retryinfo-bin", retry_info(error.retry_after).SerializeToString()))
-        code = _CODES[status.code]
-        tracing.answered("grpc", self._signal.value, code.name)
-        await context.abort(code, status.message, tuple(details))
-        raise AssertionError("abort() does not return")
+    def take(self, size: int) -> None:
+        """See `OneMessage.take`."""
+        self._reading.add(size)
+
+    async def serve(self, message: bytes, compression: str) -> None:
+        """See `OneMessage.serve`."""
+        with tracing.request(self._signal.value):
+            answer = await self._intake.export(self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression)
+            self.reply(answer.SerializeToString())
+            if self._signal is Signal.TRACES:
+                ACK_SECONDS.observe(time.perf_counter() - self._started)
+
+    def ended(self, code: int) -> None:
+        """See `OneMessage.ended`."""
+        self._held.close()
+        tracing.answered("grpc", self._signal.value, code_pb2.Code.Name(code))
 
 
-def _address(peer: str) -> str:
-    """`ipv4:127.0.0.1:5000` → `127.0.0.1`."""
-    return peer.partition(":")[2].rpartition(":")[0]
+def _metadata(headers: Headers) -> dict[str, str]:
+    """Headers by name, without HTTP/2's own and those of bytes (`-bin`). One that comes twice has both values."""
+    metadata: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name.decode("latin-1")
+        if name.startswith(":") or name.endswith("-bin"):
+            continue
+        value = raw_value.decode("latin-1")
+        metadata[name] = f"{metadata[name]}, {value}" if name in metadata else value
+    return metadata

@@ -4,8 +4,6 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from app.config import Config
 from app.errors import StartError
 from app.telemetry import log
@@ -36,7 +34,7 @@ class Certificates:
         self._key = key
         self._client_ca = client_ca
         self._version = self._modified()
-        self.ssl = _Renewable(ssl.PROTOCOL_TLS_SERVER)
+        self.ssl, self.http2 = _Renewable(ssl.PROTOCOL_TLS_SERVER), _Renewable(ssl.PROTOCOL_TLS_SERVER)
         try:
             self._read()
         except (OSError, ssl.SSLError) as error:
@@ -66,24 +64,20 @@ class Certificates:
             log.info("TLS files read again", cert=str(self._cert))
         self._version = version
 
-    def grpc_credentials(self) -> grpc.ServerCredentials:
-        """For gRPC's server, which asks at each connection whether there is something new."""
-        return grpc.dynamic_ssl_server_credentials(
-            self._grpc, lambda: self._grpc, require_client_authentication=self._client_ca is not None
-        )
-
     def _read(self) -> None:
-        """Takes the files as they are now, for HTTP and gRPC alike, or raises, and leaves all as it was."""
+        """Takes the files as they are now, for both servers alike, or raises, and leaves all as it was."""
+        http1, http2 = self._context(), self._context()
+        http2.set_alpn_protocols(["h2"])  # gRPC's clients insist on it
+        self.ssl.current, self.http2.current = http1, http2
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._cert, self._key, password=self._ask)
         if self._client_ca is not None:
             context.load_verify_locations(self._client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
-        pair = (self._key.read_bytes(), self._cert.read_bytes())
-        authorities = self._client_ca.read_bytes() if self._client_ca else None
-        self._grpc = grpc.ssl_server_certificate_configuration([pair], authorities)
-        self.ssl.current = context
+        return context
 
     def _ask(self) -> str:
         """Instead of OpenSSL, which would ask on the terminal, and wait."""

@@ -47,7 +47,7 @@ GRPC_RULES = (
         90,
         MUST,
         "Servers support no compression and gzip.",
-        "Both over every transport. Beyond it: deflate everywhere, zstd and stacks of encodings over HTTP.",
+        "Both over every transport. Beyond it: deflate and zstd everywhere, stacks of encodings over HTTP.",
     ),
     _spec(
         121,
