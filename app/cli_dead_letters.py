@@ -213,7 +213,7 @@ def _replay(config: "Config", database: "Database", selection: "Selection", to: 
     from app.processor.experiments import Experiments
     from app.replay import replay
 
-    experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
+    experiments = Experiments.of(config, database)
     exporter = Exporter.of(config, database, experiments)
     written = 0
     failed: list[int] = []

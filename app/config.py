@@ -68,6 +68,22 @@ class Config(BaseSettings):
     create_experiments: bool = Field(
         True, description="Create an experiment that is named but missing. An id that does not exist is never created."
     )
+    max_new_experiments_per_request: int = Field(
+        20,
+        ge=1,
+        description="Most experiments that one request may create; spans for further ones are rejected by a partial success.",
+    )
+    max_new_experiments_per_minute: int = Field(
+        60,
+        ge=1,
+        description="Most experiments that all clients together may create in a minute; over it: 429, UNAVAILABLE in gRPC. "
+        "What was accepted already waits.",
+    )
+    max_experiments_per_request: int = Field(
+        1000,
+        ge=1,
+        description="Most experiments that one request may name; spans for further ones are rejected by a partial success.",
+    )
     routes: Annotated[tuple[RouteRule, ...], NoDecode] = Field(
         (),
         description='JSON list of rules, first match wins: `[{"match": {"service.name": "shop-*"}, "experiment": '

@@ -4,6 +4,7 @@
      ├─ RequestError               400   INVALID_ARGUMENT     no
      │   ├─ MalformedBody          400   INVALID_ARGUMENT     no
      │   ├─ Unroutable             400   INVALID_ARGUMENT     no
+     │   │   └─ TooManyExperiments 400   INVALID_ARGUMENT     no
      │   ├─ Unauthenticated        401   UNAUTHENTICATED      no
      │   ├─ PermissionDenied       403   PERMISSION_DENIED    no
      │   ├─ BodyTimeout            408   DEADLINE_EXCEEDED    no
@@ -19,7 +20,8 @@
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
      ├─ ExportError                                           (the worker's; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
-     │   │   └─ StatementTimeout   503   UNAVAILABLE          … in halves
+     │   │   ├─ StatementTimeout   503   UNAVAILABLE          … in halves
+     │   │   └─ ExperimentsNotReady 503  UNAVAILABLE          the batch is kept and tried again
      │   └─ PermanentExportError   –     –                    bisected, then dead-lettered
      └─ StartError                 –     –                    the process stops and says what to do
 
@@ -55,6 +57,10 @@ class MalformedBody(RequestError):
 
 class Unroutable(RequestError):
     """No experiment can be told for the spans, or the one named does not exist."""
+
+
+class TooManyExperiments(Unroutable):
+    """The request names more experiments, or more new ones, than one request may."""
 
 
 class Unauthenticated(RequestError):
@@ -105,7 +111,7 @@ class HeadersTooLarge(RequestError):
 
 
 class RateLimited(HeadraceError):
-    """More than the key, or everybody together, may send; or too many wrong keys from one address."""
+    """More than the key, or everybody together, may send or create; or too many wrong keys from one address."""
 
     http_status = 429
     rpc_code = code_pb2.UNAVAILABLE
@@ -153,6 +159,10 @@ class DatabaseUnavailable(ExportError):
 
 class StatementTimeout(DatabaseUnavailable):
     """Postgres gave up on a statement that took too long: a smaller batch may be quick enough."""
+
+
+class ExperimentsNotReady(DatabaseUnavailable):
+    """Postgres answers, but an experiment is not there yet: MLflow's server has to start first, or a limit says to wait."""
 
 
 class PermanentExportError(ExportError):

@@ -162,6 +162,7 @@ class Exporter:
 
     def _resolve(self, delivery: Delivery) -> Delivery:
         """Fills in the experiments that could only be named when the request came, as Postgres was away."""
+        self._experiments.wait_for_mlflow()
         if all(destination.experiment_id for destination in delivery.destinations):
             return delivery
         try:

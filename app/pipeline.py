@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
@@ -13,19 +11,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from app import tracing
 from app.config import Config
 from app.database import Database
-from app.errors import DatabaseUnavailable, PermissionDenied, RequestError, Unroutable
-from app.otlp.attributes import to_dict
+from app.errors import PermissionDenied, RequestError, TooManyExperiments, Unroutable
 from app.processor.experiments import Experiments
-from app.processor.route import RUN_HEADER, Route, route_headers, route_resource
+from app.processor.resolve import Refusal, Resolver
+from app.processor.route import RUN_HEADER
 from app.processor.validate import Verdict, validate
 from app.queue import Queue
 from app.queue import envelope_pb2 as pb
 from app.telemetry import SPANS_ACCEPTED, SPANS_RECEIVED, SPANS_REJECTED, SPANS_REPAIRED
-
-_ANSWER_SECONDS = 2.0
-"""So long may Postgres think about an experiment while a client waits: one that hangs is away."""
-
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +42,8 @@ class Pipeline:
     """validate → route → offer."""
 
     def __init__(self, config: Config, queue: Queue, experiments: Experiments, database: Database) -> None:
-        self._config = config
         self._queue = queue
-        self._experiments = experiments
-        self._database = database
-        # Threads of their own: those that hang with Postgres must not be missing where large bodies are read.
-        self._askers = ThreadPoolExecutor(2, "headrace-experiments")
+        self._resolver = Resolver(config, experiments, database)
 
     async def consume(self, incoming: Incoming) -> Verdict:
         """Returns once the acceptable spans of the request are durable; the verdict tells of the others.
@@ -85,21 +74,16 @@ class Pipeline:
 
     async def _route(self, incoming: Incoming, verdict: Verdict) -> list[pb.Destination]:
         """One destination for each resource; resources that have none are taken out, unless none is left."""
-        fixed = route_headers(incoming.headers)
-        if fixed is not None:
-            await self._permit(fixed, incoming.allowed)
-            return [await self._resolve(fixed)] * len(incoming.request.resource_spans)
+        fates = await self._resolver.destinations(incoming.request, incoming.headers, incoming.allowed)
         routed: list[tuple[ResourceSpans, pb.Destination]] = []
-        refused: list[tuple[Unroutable | PermissionDenied, int]] = []
-        for resource_spans in incoming.request.resource_spans:
-            try:
-                route = route_resource(to_dict(resource_spans.resource.attributes), self._config)
-                await self._permit(route, incoming.allowed)
-                routed.append((resource_spans, await self._resolve(route)))
-            except (Unroutable, PermissionDenied) as error:
-                refused.append((error, sum(len(scope.spans) for scope in resource_spans.scope_spans)))
+        refused: list[tuple[Refusal, int]] = []
+        for resource_spans, fate in zip(incoming.request.resource_spans, fates, strict=True):
+            if isinstance(fate, pb.Destination):
+                routed.append((resource_spans, fate))
+            else:
+                refused.append((fate, sum(len(scope.spans) for scope in resource_spans.scope_spans)))
         if refused:
-            if sum(spans for _, spans in refused) == verdict.accepted:
+            if not routed:
                 raise refused[0][0]
             for refusal, spans in refused:
                 verdict.reject(_reason(refusal), spans)
@@ -107,59 +91,11 @@ class Pipeline:
             incoming.request.CopyFrom(kept)
         return [destination for _, destination in routed]
 
-    async def _permit(self, route: Route, allowed: frozenset[str] | None) -> None:
-        """Checks the route against what its sender's key allows, before anything is created by its name.
 
-        Raises:
-            PermissionDenied: it is not allowed. DatabaseUnavailable: that cannot be told now.
-        """
-        if allowed is None or (route.name or str(route.id)) in allowed:
-            return
-        # The key says it by name and the request by id, or the other way round.
-        id_ = route.id if route.id is not None else await self._find(route.name)
-        if id_ is None or (str(id_) not in allowed and id_ not in [await self._find(name) for name in allowed]):
-            raise PermissionDenied(
-                f"The API key may not write to the experiment {route.name or id_}, only to: {_list(allowed)}."
-            )
-
-    async def _find(self, name: str) -> int | None:
-        route = Route(None, name, pb.ROUTED_BY_UNSPECIFIED)
-        id_ = self._experiments.cached(route)
-        return await self._ask(self._experiments.find, route) if id_ is None else id_
-
-    async def _resolve(self, route: Route) -> pb.Destination:
-        """A route → a destination: by id wherever that can be told now, else as it was named, for the worker to tell."""
-        id_ = self._experiments.cached(route)
-        if id_ is None and not self._database.state.away:
-            try:
-                id_ = await self._ask(self._experiments.look_up, route)
-            except DatabaseUnavailable:
-                pass  # not the client's fault: accepted, and looked up once Postgres is back
-        id_ = route.id if id_ is None else id_
-        return pb.Destination(
-            experiment_id="" if id_ is None else str(id_), experiment_name=route.name, routed_by=route.routed_by
-        )
-
-    async def _ask(self, question: Callable[[Route], _Answer], route: Route) -> _Answer:
-        """Asks Postgres, and waits for the answer no longer than a client may.
-
-        Raises:
-            DatabaseUnavailable: there is none in time. Besides, what `question` raises.
-        """
-        asked = asyncio.get_running_loop().run_in_executor(self._askers, question, route)
-        try:
-            return await asyncio.wait_for(asked, _ANSWER_SECONDS)
-        except asyncio.TimeoutError:
-            self._database.note(f"no answer within {_ANSWER_SECONDS:g} s")
-            raise DatabaseUnavailable("Postgres does not answer in time.") from None
-
-
-def _reason(error: Unroutable | PermissionDenied) -> str:
+def _reason(error: Refusal) -> str:
+    if isinstance(error, TooManyExperiments):
+        return "too_many_experiments"
     return "no_experiment" if isinstance(error, Unroutable) else "forbidden_experiment"
-
-
-def _list(names: frozenset[str]) -> str:
-    return ", ".join(sorted(names)[:10])
 
 
 def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destination]) -> bytes:

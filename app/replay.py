@@ -52,7 +52,7 @@ def destination(database: Database, experiment: str) -> pb.Destination:
     experiments = Experiments(database, create=False, cache_seconds=1)
     by_id = [Route(int(experiment), "", pb.ROUTED_BY_HEADER)] if re.fullmatch(r"[0-9]{1,9}", experiment) else []
     for route in (*by_id, Route(None, experiment, pb.ROUTED_BY_HEADER)):
-        if (id_ := experiments.find(route)) is not None:
+        if isinstance(id_ := experiments.look_up_all([route])[route], int):
             return pb.Destination(experiment_id=str(id_), experiment_name=route.name, routed_by=route.routed_by)
     raise StartError(f"MLflow has no experiment with the id or name {experiment!r}: create it in MLflow first.")
 

@@ -63,7 +63,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     keys = Keys.open(config.api_keys) if config.api_keys is not None else None
     queue = open_queue(config, number)
     database = Database(database_url)
-    experiments = Experiments(database, config.create_experiments, config.experiment_cache_seconds)
+    experiments = Experiments.of(config, database)
     intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments))
@@ -98,7 +98,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     app = FastAPI(
         title="Headrace", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.include_router(health_router(queue, database))
+    app.include_router(health_router(queue, database, experiments))
     app.router.routes.extend(routes(config, intake))
     describe_otlp(app, config)
     app.add_exception_handler(HTTPException, not_found_or_not_allowed)

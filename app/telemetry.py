@@ -120,6 +120,7 @@ SPANS_REJECTED = _counter(
         "invalid_parent_span_id",
         "time_out_of_range",
         "no_experiment",
+        "too_many_experiments",
         "forbidden_experiment",
     ),
 )
@@ -153,6 +154,12 @@ QUEUE_DAMAGED = _counter(
 )
 TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without their root span, which has not come.")
 EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
+EXPERIMENTS_LIMITED = _counter(
+    "headrace_experiments_limited",
+    "How often a limit of experiments held. Experiments that one request named (`named`), or would have created (`request`), "
+    "beyond what it may; requests over the limit a minute (`minute`); times that the worker waited for it (`queued`).",
+    limit=("named", "request", "minute", "queued"),
+)
 ACK_SECONDS = Histogram(
     "headrace_ack_seconds",
     "From the start of a request to its durable acknowledgement.",

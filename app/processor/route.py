@@ -29,6 +29,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _MAX_ID = 2**31 - 1  # experiments.experiment_id is an int4
 _MAX_ID_DIGITS = 100  # with zeros in front; int() refuses thousands
 _MAX_NAME = 256  # experiments.name is a varchar(256)
+_MAX_MATCHED = 4096  # characters; a glob takes some 20 ms for a megabyte, and there may be many
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,17 @@ def route_resource(resource: Mapping[str, Any], config: Config) -> Route:
     if value := to_text(resource.get("mlflow.experiment.name")):
         return Route(None, _experiment_name(value), pb.ROUTED_BY_RESOURCE)
     for rule in config.routes:
-        if all(key in resource and fnmatchcase(to_text(resource[key]), glob) for key, glob in rule.match.items()):
+        if all(key in resource and _matches(resource[key], glob) for key, glob in rule.match.items()):
             return Route(None, _fill(rule.experiment, resource), pb.ROUTED_BY_RULE)
     if config.default_experiment:
         return Route(None, _fill(config.default_experiment, resource), pb.ROUTED_BY_DEFAULT)
     raise Unroutable(f"The request names no MLflow experiment. {WAYS_TO_ROUTE}")
+
+
+def _matches(value: Any, glob: str) -> bool:
+    """Whether an attribute's value matches; one that is too long for a name never does."""
+    written = to_text(value)
+    return len(written) <= _MAX_MATCHED and fnmatchcase(written, glob)
 
 
 def _fill(template: str, resource: Mapping[str, Any]) -> str:

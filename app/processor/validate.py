@@ -22,6 +22,8 @@ REASONS = {
     "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
     "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer",
     "no_experiment": "no experiment could be told for the span's resource",
+    "too_many_experiments": "one request may name HEADRACE_MAX_EXPERIMENTS_PER_REQUEST experiments, and create "
+    "HEADRACE_MAX_NEW_EXPERIMENTS_PER_REQUEST: send fewer services a request, or create the experiments in MLflow first",
     "forbidden_experiment": "the API key may not write to the experiment of the span's resource",
 }
 """Every reason for which a span is rejected → what its sender is told."""

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.database import Database, Reachability
 from app.errors import QueueError
+from app.processor.experiments import Experiments
 from app.queue import Queue, Size
 from app.receiver.exposition import exposition
 from app.telemetry import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, READY
@@ -21,7 +22,7 @@ _READY_WAIT_SECONDS = 2.0
 """A load balancer that gets no answer takes us for dead, although requests are accepted while Postgres hangs."""
 
 
-def health_router(queue: Queue, database: Database) -> APIRouter:
+def health_router(queue: Queue, database: Database, experiments: Experiments) -> APIRouter:
     """The three routes, over this queue and this database."""
     router = APIRouter()
 
@@ -47,6 +48,7 @@ def health_router(queue: Queue, database: Database) -> APIRouter:
         return {
             "status": "not ready" if size.refusal else "ready",
             **({"reason": size.refusal} if size.refusal else {}),
+            **({"waits_for": experiments.waits_for} if experiments.waits_for else {}),
             "queue": {
                 "requests": size.items,
                 "bytes": size.bytes,

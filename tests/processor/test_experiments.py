@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from conftest import rows
+from sqlalchemy.event import listen
 
+from app.config import sqlalchemy_url
 from app.database import Database
-from app.errors import DatabaseUnavailable, Unroutable
+from app.errors import DatabaseUnavailable, ExperimentsNotReady, RateLimited, TooManyExperiments, Unroutable
+from app.processor.allowance import Allowance
 from app.processor.experiments import Experiments
 from app.processor.route import Route
 from app.queue import envelope_pb2 as pb
@@ -40,8 +44,6 @@ def test_an_unknown_id_is_never_created(experiments: Experiments) -> None:
 def test_a_missing_name_is_created_as_mlflow_would(experiments: Experiments, database_url: str) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    from app.config import sqlalchemy_url
-
     ours = experiments.look_up(by_name("shop"))
     assert experiments.look_up(by_name("shop")) == ours
     store = SqlAlchemyStore(sqlalchemy_url(database_url), "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
@@ -55,8 +57,6 @@ def test_a_missing_name_is_created_as_mlflow_would(experiments: Experiments, dat
 
 
 def test_creation_follows_the_server_s_artifact_root(experiments: Experiments, database_url: str, database: Database) -> None:
-    import psycopg
-
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE experiments SET artifact_location = 's3://bucket/root/0?region=eu' WHERE experiment_id = 0")
     id_ = experiments.look_up(by_name("shop"))
@@ -65,8 +65,6 @@ def test_creation_follows_the_server_s_artifact_root(experiments: Experiments, d
 
 
 def test_a_deleted_name_is_refused(experiments: Experiments, database_url: str) -> None:
-    import psycopg
-
     id_ = experiments.look_up(by_name("old"))
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE experiments SET lifecycle_stage = 'deleted' WHERE experiment_id = %s", (id_,))
@@ -101,3 +99,159 @@ def test_a_dead_postgres_is_told_as_such() -> None:
     with pytest.raises(DatabaseUnavailable):
         Experiments(database, create=True, cache_seconds=60).look_up(by_id(0))
     assert database.state.away
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def statements(database: Database) -> list[str]:
+    """What is asked of Postgres from now on."""
+    asked: list[str] = []
+    listen(database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    return asked
+
+
+def test_a_request_is_looked_up_with_one_query_for_ids_and_one_for_names(experiments: Experiments, database: Database) -> None:
+    experiments.look_up_all([by_name("a"), by_name("b")])
+    asked = statements(database)
+    routes = [by_id(n) for n in range(500, 900)] + [by_name("a"), by_name("b"), by_id(0)]
+    answers = experiments.look_up_all(routes)
+    assert answers[by_id(0)] == 0
+    assert isinstance(answers[by_name("a")], int)
+    assert isinstance(answers[by_id(899)], Unroutable)
+    assert len(asked) == 2
+
+
+def test_a_request_creates_so_many_and_no_more(database: Database, database_url: str) -> None:
+    experiments = Experiments(database, create=True, cache_seconds=60, allowance=Allowance(3, 100))
+    experiments.look_up_all([by_name("there")])
+    routes = [by_name(f"n{n}") for n in range(5)]
+    answers = experiments.look_up_all([by_name("there"), *routes, by_id(0)])
+    assert [isinstance(answers[route], int) for route in routes] == [True] * 3 + [False] * 2
+    assert all(isinstance(answers[route], TooManyExperiments) for route in routes[3:])
+    assert len(rows(database_url, "SELECT 1 FROM experiments")) == 5
+    assert all(isinstance(answer, int) for answer in experiments.look_up_all(routes).values())  # the next one goes on
+
+
+def test_over_the_limit_a_minute_nothing_of_a_request_is_created(database: Database, database_url: str) -> None:
+    clock = Clock()
+    experiments = Experiments(database, create=True, cache_seconds=60, allowance=Allowance(20, 6, clock))
+    experiments.look_up_all([by_name(f"n{n}") for n in range(4)])
+    with pytest.raises(RateLimited, match="HEADRACE_MAX_NEW_EXPERIMENTS_PER_MINUTE") as refused:
+        experiments.look_up_all([by_name(f"m{n}") for n in range(3)])
+    assert refused.value.retry_after == 5
+    assert len(rows(database_url, "SELECT 1 FROM experiments")) == 5
+    clock.now = 10.0  # one more
+    experiments.look_up_all([by_name(f"m{n}") for n in range(3)])
+    assert len(rows(database_url, "SELECT 1 FROM experiments")) == 8
+
+
+def test_a_name_that_cannot_be_looked_up_is_charged_once(database: Database) -> None:
+    clock = Clock()
+    experiments = Experiments(database, create=True, cache_seconds=60, allowance=Allowance(2, 4, clock))
+    five = [by_name(f"n{n}") for n in range(5)]
+    for _ in range(2):
+        with pytest.raises(RateLimited):
+            experiments.accept(five)
+    experiments.accept(five[:4])  # charged by now, two at a time
+    experiments.accept([by_name("Default"), by_id(4711)])
+    with pytest.raises(RateLimited):
+        experiments.accept(five)
+    clock.now = 15.0
+    experiments.accept(five)
+
+
+def test_the_worker_waits_for_the_limit_on_an_account_of_its_own(database: Database, database_url: str) -> None:
+    clock = Clock()
+    experiments = Experiments(database, create=True, cache_seconds=60, allowance=Allowance(2, 2, clock))
+    experiments.look_up_all([by_name("x"), by_name("y")])  # the requests' is spent
+    experiments.look_up(by_name("a"))
+    experiments.look_up(by_name("b"))
+    with pytest.raises(ExperimentsNotReady, match="30 s"):
+        experiments.look_up(by_name("c"))
+    assert experiments.look_up(by_name("b"))
+    clock.now = 30.0
+    experiments.look_up(by_name("c"))
+    assert len(rows(database_url, "SELECT 1 FROM experiments")) == 6
+
+
+def test_the_cache_forgets_what_was_looked_up_longest_ago(experiments: Experiments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.processor.experiments.MAX_CACHED", 3)
+    for name in ("a", "b", "c", "a", "d"):
+        experiments.look_up(by_name(name))
+    assert [experiments.cached(by_name(name)) is None for name in "abcd"] == [False, True, False, False]
+
+
+@pytest.fixture
+def fresh(experiments: Experiments, database_url: str) -> Experiments:
+    """On a database on which MLflow's server has never started."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM experiments")
+    return experiments
+
+
+def start_mlflow_s_store(url: str, root: str = "s3://bucket/root") -> None:
+    """What MLflow's server does with the database at its start."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(sqlalchemy_url(url), root)._dispose_engine()  # type: ignore[no-untyped-call]
+
+
+def test_nothing_is_created_before_mlflow_has_started(fresh: Experiments, database_url: str) -> None:
+    routes = [by_name("Default"), by_name("shop"), by_id(0), by_id(3)]
+    answers = fresh.look_up_all(routes)
+    assert [answers[route] for route in routes[:3]] == [None] * 3
+    assert isinstance(answers[by_id(3)], Unroutable)
+    assert fresh.find(["Default", "shop"]) == {"Default": 0}
+    for ask in (fresh.wait_for_mlflow, lambda: fresh.look_up(by_name("Default")), lambda: fresh.look_up(by_name("shop"))):
+        with pytest.raises(ExperimentsNotReady, match="start it once"):
+            ask()
+    assert fresh.waits_for
+    assert not rows(database_url, "SELECT 1 FROM experiments")
+    start_mlflow_s_store(database_url)
+    fresh.wait_for_mlflow()
+    assert not fresh.waits_for
+    assert fresh.look_up(by_name("Default")) == 0
+    id_ = fresh.look_up(by_name("shop"))
+    (row,) = rows(database_url, "SELECT artifact_location FROM experiments WHERE name = 'shop'")
+    assert row["artifact_location"] == f"s3://bucket/root/{id_}"
+
+
+def test_default_is_never_created(experiments: Experiments, database_url: str) -> None:
+    """Where experiment 0 is gone, MLflow makes it anew at its next start, and others are served meanwhile."""
+    shop = experiments.look_up(by_name("shop"))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM experiments WHERE experiment_id = 0")
+    assert isinstance(experiments.look_up_all([by_name("Default")])[by_name("Default")], Unroutable)
+    with pytest.raises(Unroutable, match="experiment 0"):
+        experiments.look_up(by_name("Default"))
+    id_ = experiments.look_up(by_name("other"))
+    (row,) = rows(database_url, "SELECT artifact_location FROM experiments WHERE experiment_id = %s", id_)
+    assert row["artifact_location"] == f"mlflow-artifacts:/{id_}"
+    start_mlflow_s_store(database_url)
+    assert experiments.look_up(by_name("Default")) == 0
+    assert experiments.look_up(by_name("shop")) == shop
+
+
+def test_default_is_experiment_0_whatever_it_is_called(experiments: Experiments, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE experiments SET name = 'Main' WHERE experiment_id = 0")
+    assert experiments.look_up(by_name("Default")) == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE experiments SET lifecycle_stage = 'deleted'")
+    with pytest.raises(Unroutable, match="restore"):
+        experiments.look_up(by_name("Default"))
+
+
+def test_a_name_of_another_workspace_is_another_experiment(experiments: Experiments, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO experiments (name, lifecycle_stage, workspace) VALUES ('shop', 'active', 'team')")
+    (theirs,) = rows(database_url, "SELECT experiment_id FROM experiments WHERE workspace = 'team'")
+    assert experiments.look_up(by_name("shop")) != theirs["experiment_id"]
