@@ -4,13 +4,11 @@ import errno
 import gc
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import psutil
-import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -19,6 +17,7 @@ from starlette.types import ASGIApp
 from app import __version__, tracing
 from app.config import Config
 from app.database import Database
+from app.descriptors import raise_limit
 from app.errors import DatabaseUnavailable, StartError
 from app.export import Exporter
 from app.exporter.schema import check
@@ -28,18 +27,15 @@ from app.processor.experiments import Experiments
 from app.queue.disk import DiskQueue
 from app.queue.shared import open_queue
 from app.receiver.auth import Keys
-from app.receiver.connections import Connection
 from app.receiver.grpc import GrpcReceiver
 from app.receiver.health import health_router
 from app.receiver.http import not_found_or_not_allowed, origin_pattern, routes, unexpected
 from app.receiver.intake import Intake
 from app.receiver.openapi import describe_otlp
+from app.receiver.serving import GRACE_SECONDS
 from app.receiver.tls import Certificates
 from app.telemetry import log, start_gauges
 from app.worker import Worker
-
-_GRACE_SECONDS = 5
-"""How long a stop waits for requests that are being answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +47,7 @@ class Headrace:
     database: Database
     worker: Worker
     app: ASGIApp
+    intake: Intake
     certificates: Certificates | None
 
 
@@ -61,6 +58,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         QueueLocked, QueueUnavailable: the data directory is in use, or cannot be written.
         StartError: the keys or certificates cannot be read.
     """
+    raise_limit()
     certificates = Certificates.of(config)
     start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None else None
@@ -84,11 +82,11 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
             finisher.start()
         await grpc.start()
         yield
-        await grpc.stop(_GRACE_SECONDS)
+        await grpc.stop(GRACE_SECONDS)
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
-        patience = threading.Timer(_GRACE_SECONDS, database.abort)  # a Postgres that hangs does not hold up the stop
+        patience = threading.Timer(GRACE_SECONDS, database.abort)  # a Postgres that hangs does not hold up the stop
         patience.start()
         if finisher is not None:
             finisher.stop()
@@ -106,7 +104,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     describe_otlp(app, config)
     app.add_exception_handler(HTTPException, not_found_or_not_allowed)
     app.add_exception_handler(Exception, unexpected)
-    return Headrace(config, queue, database, worker, _with_cors(app, config), certificates)
+    return Headrace(config, queue, database, worker, _with_cors(app, config), intake, certificates)
 
 
 def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
@@ -180,39 +178,6 @@ def reserve(host: str, port: int, setting: str) -> socket.socket:
     keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     keeper.bind(address)
     return keeper
-
-
-class Receiver(uvicorn.Server):
-    """uvicorn, stopped by whoever sets `should_exit`: it neither takes the process's signals nor raises them again."""
-
-    def __init__(self, headrace: Headrace) -> None:
-        self._certificates = certificates = headrace.certificates
-        super().__init__(
-            uvicorn.Config(
-                headrace.app,
-                http=partial(Connection, headrace.config),  # type: ignore[arg-type] # it is called, no more
-                ws="none",
-                ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl,
-                log_config=None,
-                access_log=False,  # every request is counted in /metrics instead
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-                timeout_keep_alive=65,
-                lifespan="on",
-            )
-        )
-
-    async def on_tick(self, counter: int) -> bool:
-        """uvicorn's own, ten times a second."""
-        if self._certificates is not None and counter % 10 == 0:
-            self._certificates.reload()
-        return await super().on_tick(counter)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leaves the signals to our caller."""
-        yield
 
 
 def _owner(port: int) -> str:

@@ -82,12 +82,16 @@ REQUESTS_REFUSED = _counter(
 )
 REQUEST_BYTES = Histogram(
     "headrace_request_bytes",
-    "Size of a request's body as received, before it is inflated; over gRPC after it.",
+    "Size of a request's body as received, before it is inflated.",
     buckets=[4**n for n in range(4, 14)],
 )
-IN_FLIGHT_BYTES = Gauge("headrace_in_flight_bytes", "Bytes of request bodies that are in memory now.", multiprocess_mode="sum")
+IN_FLIGHT_BYTES = Gauge(
+    "headrace_in_flight_bytes",
+    "Bytes of memory that requests take now: as sent, inflated, and parsed (estimated).",
+    multiprocess_mode="sum",
+)
 IN_FLIGHT_MAX_BYTES = Gauge(
-    "headrace_in_flight_max_bytes", "Bytes of request bodies that may be in memory at once.", multiprocess_mode="sum"
+    "headrace_in_flight_max_bytes", "Bytes of memory that requests may take at once.", multiprocess_mode="sum"
 )
 RECORDS_REFUSED = _counter(
     "headrace_records_refused",
@@ -103,8 +107,9 @@ RATE_LIMITED = _counter(
 )
 CONNECTIONS_CLOSED = _counter(
     "headrace_connections_closed",
-    "HTTP connections closed before a request.",
-    reason=("too_many", "slow_headers", "unread_body"),
+    "HTTP connections closed by Headrace: too many (`idle`: the one that made room); headers, a body that is not needed, or "
+    "the reading of the answer took too long; too many requests sent without waiting for an answer.",
+    reason=("too_many", "idle", "slow_headers", "unread_body", "unread_answer", "pipelined"),
 )
 SPANS_RECEIVED = _counter("headrace_spans_received", "Spans that came in decodable requests.")
 SPANS_REJECTED = _counter(
