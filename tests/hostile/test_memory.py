@@ -184,7 +184,7 @@ def test_of_several_that_grow_the_last_one_goes_on() -> None:
         share.charge(30)
     for share in shares[:2]:
         with pytest.raises(InFlightFull):
-            share.charge(30)
+            share.charge(60)
     for _ in range(10):
         shares[2].charge(30)  # alone, over the limit
     with pytest.raises(InFlightFull):
