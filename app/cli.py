@@ -209,9 +209,9 @@ async def _serve_until_stopped(
     headrace: "Headrace", listener: "socket.socket", on_ready: Callable[[], None], check: Callable[[], None]
 ) -> None:
     """Runs the receiver until a signal, or until `check`, called every second, raises. `on_ready`: it takes requests."""
-    from app.server import Receiver
+    from app.receiver.serving import HttpReceiver
 
-    receiver = Receiver(headrace)
+    receiver = HttpReceiver(headrace.config, headrace.app, headrace.intake.memory, headrace.certificates)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, setattr, receiver, "should_exit", True)

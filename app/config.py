@@ -140,12 +140,20 @@ class Config(BaseSettings):
         10, gt=0, description="How many seconds' worth of a limit (these two, and those of API keys) may come at once."
     )
     max_connections: int = Field(
-        4096, ge=1, description="Most open HTTP connections; one more is closed at once, which exporters try again."
+        4096,
+        ge=1,
+        description="Most open HTTP connections, those in the TLS handshake included; fewer where few files may be open. One "
+        "more takes the place of the longest idle one; if none is idle, it is closed, which exporters try again.",
     )
     header_seconds: float = Field(
-        10, gt=0, description="How long a new HTTP connection may take until its first request's headers are here."
+        10, gt=0, description="How long the TLS handshake of an HTTP connection may take, and then the headers of a request."
     )
-    body_seconds: float = Field(30, gt=0, description="How long the body of a request may take to come; over it: 408.")
+    body_seconds: float = Field(
+        30,
+        gt=0,
+        description="How long the body of a request may take to come; over it: 408. So long may an HTTP client take to read "
+        "its answer, too.",
+    )
     max_body_bytes: int = Field(
         64 * MIB,
         ge=1024,
@@ -154,8 +162,9 @@ class Config(BaseSettings):
     max_in_flight_bytes: int = Field(
         256 * MIB,
         ge=MIB,
-        description="Most bytes of request bodies that are in memory at once, over all connections; "
-        "over it: 503 with `Retry-After`.",
+        description="Most bytes of memory that requests take at once, over all connections, from the first byte until the "
+        "answer: as sent, inflated, and parsed (estimated); over it: 503 with `Retry-After`. A request that is nearly "
+        "alone goes on.",
     )
     queue_max_bytes: int = Field(
         4096 * MIB, ge=MIB, description="Most bytes that the disk queue holds; over it: 503 with `Retry-After`."

@@ -2,12 +2,10 @@
 
 import gc
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -16,6 +14,7 @@ from starlette.types import ASGIApp
 from app import __version__, tracing
 from app.config import Config
 from app.database import Database
+from app.descriptors import raise_limit
 from app.errors import DatabaseUnavailable
 from app.export import Exporter
 from app.exporter.schema import check
@@ -25,18 +24,15 @@ from app.processor.experiments import Experiments
 from app.queue.disk import DiskQueue
 from app.queue.shared import open_queue
 from app.receiver.auth import Keys
-from app.receiver.connections import Connection
 from app.receiver.grpc import GrpcReceiver
 from app.receiver.health import health_router
 from app.receiver.http import not_found_or_not_allowed, origin_pattern, routes, unexpected
 from app.receiver.intake import Intake
 from app.receiver.openapi import describe_otlp
+from app.receiver.serving import GRACE_SECONDS
 from app.receiver.tls import Certificates
 from app.telemetry import log, start_gauges
 from app.worker import Worker
-
-_GRACE_SECONDS = 5
-"""How long a stop waits for requests that are being answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +44,7 @@ class Headrace:
     database: Database
     worker: Worker
     app: ASGIApp
+    intake: Intake
     certificates: Certificates | None
 
 
@@ -58,6 +55,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         QueueLocked, QueueUnavailable: the data directory is in use, or cannot be written.
         StartError: the keys or certificates cannot be read.
     """
+    raise_limit()
     certificates = Certificates.of(config)
     start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None else None
@@ -81,11 +79,11 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
             finisher.start()
         await grpc.start()
         yield
-        await grpc.stop(_GRACE_SECONDS)
+        await grpc.stop(GRACE_SECONDS)
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
-        patience = threading.Timer(_GRACE_SECONDS, database.abort)  # a Postgres that hangs does not hold up the stop
+        patience = threading.Timer(GRACE_SECONDS, database.abort)  # a Postgres that hangs does not hold up the stop
         patience.start()
         if finisher is not None:
             finisher.stop()
@@ -103,7 +101,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     describe_otlp(app, config)
     app.add_exception_handler(HTTPException, not_found_or_not_allowed)
     app.add_exception_handler(Exception, unexpected)
-    return Headrace(config, queue, database, worker, _with_cors(app, config), certificates)
+    return Headrace(config, queue, database, worker, _with_cors(app, config), intake, certificates)
 
 
 def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
@@ -134,36 +132,3 @@ def open_database(database: Database) -> None:
         check(database)
     except DatabaseUnavailable as error:
         log.warning("Postgres is away: receiving starts, writing follows when it is back", error=str(error))
-
-
-class Receiver(uvicorn.Server):
-    """uvicorn, stopped by whoever sets `should_exit`: it neither takes the process's signals nor raises them again."""
-
-    def __init__(self, headrace: Headrace) -> None:
-        self._certificates = certificates = headrace.certificates
-        super().__init__(
-            uvicorn.Config(
-                headrace.app,
-                http=partial(Connection, headrace.config),  # type: ignore[arg-type] # it is called, no more
-                ws="none",
-                ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl,
-                log_config=None,
-                access_log=False,  # every request is counted in /metrics instead
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-                timeout_keep_alive=65,
-                lifespan="on",
-            )
-        )
-
-    async def on_tick(self, counter: int) -> bool:
-        """uvicorn's own, ten times a second."""
-        if self._certificates is not None and counter % 10 == 0:
-            self._certificates.reload()
-        return await super().on_tick(counter)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leaves the signals to our caller."""
-        yield

@@ -85,9 +85,13 @@ REQUEST_BYTES = Histogram(
     "Size of a request's body as received, before it is inflated.",
     buckets=[4**n for n in range(4, 14)],
 )
-IN_FLIGHT_BYTES = Gauge("headrace_in_flight_bytes", "Bytes of request bodies that are in memory now.", multiprocess_mode="sum")
+IN_FLIGHT_BYTES = Gauge(
+    "headrace_in_flight_bytes",
+    "Bytes of memory that requests take now: as sent, inflated, and parsed (estimated).",
+    multiprocess_mode="sum",
+)
 IN_FLIGHT_MAX_BYTES = Gauge(
-    "headrace_in_flight_max_bytes", "Bytes of request bodies that may be in memory at once.", multiprocess_mode="sum"
+    "headrace_in_flight_max_bytes", "Bytes of memory that requests may take at once.", multiprocess_mode="sum"
 )
 RECORDS_REFUSED = _counter(
     "headrace_records_refused",
@@ -103,10 +107,12 @@ RATE_LIMITED = _counter(
 )
 CONNECTIONS_CLOSED = _counter(
     "headrace_connections_closed",
-    "Connections of either server that Headrace has closed: too many, silent, or against the rules.",
+    "Connections that Headrace has closed: too many (`idle`: the one that made room); headers, a body that is not needed, or "
+    "the reading of the answer took too long; too many requests without waiting for an answer; HTTP/2 against its rules, too many "
+    "frames that do nothing, or a client that answers no more.",
     reason=(
-        *("too_many", "slow_headers", "unread_body"),
-        *("protocol_error", "too_many_frames", "unread_answer", "vanished"),
+        *("too_many", "idle", "slow_headers", "unread_body", "unread_answer", "pipelined"),
+        *("protocol_error", "too_many_frames", "vanished"),
     ),
 )
 SPANS_RECEIVED = _counter("headrace_spans_received", "Spans that came in decodable requests.")

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "app"
 LAYERS = [
     {"errors", "console"},
     {"config", "telemetry"},
-    {"tracing", "otlp"},
+    {"tracing", "otlp", "descriptors"},
     {"queue", "database"},
     {"processor", "exporter"},
     {"pipeline", "export"},

@@ -11,9 +11,11 @@ from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.errors import MalformedBody, UnsupportedMediaType
+from app.otlp import weight
 from app.otlp.json_encoding import decode_json
-from app.otlp.parts import check_parts
+from app.otlp.parts import check_parts, check_small
 from app.otlp.salvage import salvage
+from app.otlp.weight import Charge
 
 _ALSO = {
     "application/protobuf": "application/x-protobuf",  # RFC 9695's name for the same bytes
@@ -43,28 +45,47 @@ def encoding_of(content_type: str) -> Encoding:
         ) from None
 
 
-def decode(body: bytes, encoding: Encoding) -> tuple[ExportTraceServiceRequest, int]:
+def decode(body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> tuple[ExportTraceServiceRequest, int]:
     """Body → request, and the number of spans that had to be left out because they cannot be parsed.
 
-    Unknown fields are ignored, as the specification demands. An empty protobuf body is a valid, empty request.
+    Unknown fields are ignored, as the specification demands. An empty protobuf body is a valid, empty request. `charge` is told
+    of the memory that the request and its envelope take, before they take it; the body itself is counted by the caller.
 
     Raises:
         MalformedBody: the body is no `ExportTraceServiceRequest`.
         BodyTooLarge: it has too many parts.
+        InFlightFull: by `charge`.
     """
     if encoding is Encoding.JSON:
-        request, left_out = decode_json(body)
-        check_parts(request.SerializeToString())
-        return request, left_out
+        return _decode_json(body, charge)
+    small = check_small(body)
+    charge(weight.of_protobuf(body, small))
     try:
-        check_parts(body)
+        charge(weight.of_spans(check_parts(body)))
         return ExportTraceServiceRequest.FromString(body), 0
     except DecodeError:
         pass  # see what can be made of it
     try:
+        charge(weight.of_salvage(body, small))
         return salvage(body)
     except DecodeError as error:
         raise MalformedBody(f"The body is not a protobuf ExportTraceServiceRequest: {error}.") from None
+
+
+def _decode_json(body: bytes, charge: Charge) -> tuple[ExportTraceServiceRequest, int]:
+    """Python's objects are gone once the messages are made of them: then these alone are counted, and better."""
+    estimated = 0
+
+    def note(size: int) -> None:
+        nonlocal estimated
+        charge(size)
+        estimated += size
+
+    request, left_out = decode_json(body, note)
+    serialized = request.SerializeToString()
+    spans = check_parts(serialized)
+    charge(weight.of_protobuf(serialized) + weight.of_spans(spans) - estimated)
+    return request, left_out
 
 
 def encode(message: Message, encoding: Encoding) -> bytes:

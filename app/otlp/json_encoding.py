@@ -14,7 +14,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from app.errors import BodyTooLarge, MalformedBody
+from app.otlp import weight
 from app.otlp.parts import MAX_PARTS
+from app.otlp.weight import Charge
 
 _ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _MAX_DEPTH = 100  # protobuf's own limit for nested messages on the wire, applied to JSON as well
@@ -29,22 +31,25 @@ _BAD_JSON = (
 )
 
 
-def decode_json(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
+def decode_json(body: bytes, charge: Charge = weight.nothing) -> tuple[ExportTraceServiceRequest, int]:
     """Body → request, and the number of spans that had to be left out because their JSON is none of a span's.
+
+    `charge` is told of the memory that is taken, before it is.
 
     Raises:
         MalformedBody: the body is no `ExportTraceServiceRequest`.
-        BodyTooLarge: it has too many parts.
+        BodyTooLarge: it has too many parts. InFlightFull: by `charge`.
     """
-    data = load_object(body)
+    data = load_object(body, charge)
     try:
-        _check_parts(data)
+        charge(weight.of_json_messages(body, _check_parts(data)))
         _decode_ids(data)
         return _parse(data, ExportTraceServiceRequest()), 0
     except _BAD_JSON:
         pass  # not as the specification has it: see what can be made of it
+    del data  # the next one takes as much, and `_forgiven` makes a third
     try:
-        data = _forgiven(load_object(body))
+        data = _forgiven(load_object(body, charge))
         _decode_ids(data)
     except _BAD_JSON as error:
         raise MalformedBody(f"The body is not an OTLP/JSON ExportTraceServiceRequest: {_first_line(error)}") from None
@@ -60,15 +65,16 @@ def encode_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
     return data
 
 
-def load_object(body: bytes) -> dict[str, Any]:
-    """Body → the JSON object that it is.
+def load_object(body: bytes, charge: Charge = weight.nothing) -> dict[str, Any]:
+    """Body → the JSON object that it is. `charge` is told of the memory that it takes, before it does.
 
     Raises:
         MalformedBody: it is none.
-        BodyTooLarge: it has too many parts.
+        BodyTooLarge: it has too many parts. InFlightFull: by `charge`.
     """
     if body.count(b"{") + body.count(b"[") > _MAX_OBJECTS:
         raise BodyTooLarge(f"The body has over {_MAX_OBJECTS} objects and lists: send smaller batches.")
+    charge(weight.of_json(body))
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -78,13 +84,15 @@ def load_object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def _check_parts(data: dict[str, Any]) -> None:
-    """Refuses here already what `parts.check_parts` would refuse once it is parsed, which takes longer by far."""
+def _check_parts(data: dict[str, Any]) -> int:
+    """Refuses here already what `parts.check_parts` would refuse once it is parsed, which takes longer by far. Returns the
+    number of spans, scopes and resources."""
     parts = len(data.get("resourceSpans") or data.get("resource_spans") or ())
     for _, scope in _each_scope(data):
         parts += 1 + len(_spans_of(scope))
     if parts > MAX_PARTS:
         raise BodyTooLarge(f"The body has over {MAX_PARTS} spans: send smaller batches.")
+    return parts
 
 
 def _decode_ids(data: dict[str, Any]) -> None:

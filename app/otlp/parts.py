@@ -16,10 +16,15 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from app.errors import BodyTooLarge
+from app.otlp.weight import small_parts
 
 MAX_PARTS = 1_000_000
 MAX_ATTRIBUTES = 4_000_000
 """The smallest spans and attributes that exporters send fill a body of 64 MiB before they are as many."""
+
+_MAX_SMALL = 16_000_000
+"""Of `small_parts`: values in lists and in lists of lists, too, at any depth. A body of 64 MiB that exporters send has half as
+many; the smallest parts that protobuf knows would be 33 million, and take 1.6 GB."""
 
 _LARGE_BYTES = 2 * MAX_PARTS
 """No shorter body has too many parts, as none of these is shorter than two bytes."""
@@ -61,22 +66,38 @@ class Parts:
 _LEVELS = ({"resource_spans": 1}, {"scope_spans": 2}, {"spans": 2}, {"attributes": 9, "events": 11, "links": 13})
 """The repeated fields of ExportTraceServiceRequest, ResourceSpans, ScopeSpans and Span."""
 _TRACES = [Parts(*_LEVELS[:depth]) for depth in range(1, len(_LEVELS) + 1)]
+_SPANS = _TRACES[2]
 
 
-def check_parts(body: bytes) -> None:
-    """Refuses a body of too many resources, scopes, spans, events and links, or of too many attributes of spans.
+def check_small(body: bytes) -> int:
+    """Refuses a body of too many parts of a few bytes, whatever they are. Returns `small_parts`.
+
+    Raises:
+        BodyTooLarge: it is one.
+    """
+    small = small_parts(body)
+    if small > _MAX_SMALL:
+        raise BodyTooLarge(f"The body has over {_MAX_SMALL} parts of a few bytes: send smaller batches.")
+    return small
+
+
+def check_parts(body: bytes) -> int:
+    """Refuses a body of too many resources, scopes, spans, events and links, or of too many attributes of spans. Returns the
+    number of its spans.
 
     Raises:
         BodyTooLarge: it is one. DecodeError: it is no protobuf.
     """
     if len(body) <= _LARGE_BYTES:
-        return
-    parts = 0
+        return _SPANS.count(body)["spans"]
+    parts = spans = 0
     for level in _TRACES:
         counts = level.count(body)
         attributes = counts.pop("attributes", 0)
+        spans += counts.get("spans", 0)
         parts += sum(counts.values())
         if parts > MAX_PARTS or attributes > MAX_ATTRIBUTES:
             raise BodyTooLarge(
                 f"The body has over {MAX_PARTS} spans, events and links, or {MAX_ATTRIBUTES} attributes: send smaller batches."
             )
+    return spans

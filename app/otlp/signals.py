@@ -19,9 +19,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from app.errors import MalformedBody
+from app.otlp import weight
 from app.otlp.codec import Encoding
 from app.otlp.json_encoding import load_object
-from app.otlp.parts import Parts
+from app.otlp.parts import Parts, check_small
+from app.otlp.weight import Charge
 
 _KINDS = {"gauge": 5, "sum": 7, "histogram": 9, "exponential_histogram": 10, "summary": 11}
 _DATA_POINTS = Parts({"resource_metrics": 1}, {"scope_metrics": 2}, {"metrics": 2}, _KINDS, {"data_points": 1})
@@ -37,17 +39,19 @@ class Signal(enum.Enum):
     LOGS = "logs"
 
 
-def refuse_metrics(body: bytes, encoding: Encoding) -> tuple[ExportMetricsServiceResponse, int]:
+def refuse_metrics(
+    body: bytes, encoding: Encoding, charge: Charge = weight.nothing
+) -> tuple[ExportMetricsServiceResponse, int]:
     """An `ExportMetricsServiceRequest` → the answer that says that none of it is stored, and the number of its data points.
 
     Raises:
-        MalformedBody: the body is none.
+        MalformedBody: the body is none. InFlightFull: by `charge`, which is told of the memory that counting takes.
     """
     if encoding is Encoding.JSON:
-        metrics = _walk(load_object(body), "resourceMetrics", "scopeMetrics", "metrics")
+        metrics = _walk(load_object(body, charge), "resourceMetrics", "scopeMetrics", "metrics")
         count = sum(len(_list(_dict(metric.get(kind)), "dataPoints")) for metric in metrics for kind in _POINTS_JSON)
     else:
-        count = _count(body, _DATA_POINTS, "ExportMetricsServiceRequest")
+        count = _count(body, _DATA_POINTS, "ExportMetricsServiceRequest", charge)
     answer = ExportMetricsServiceResponse()
     if count:
         said = _explain("metrics", count, "data points", "OTEL_METRICS_EXPORTER")
@@ -55,16 +59,16 @@ def refuse_metrics(body: bytes, encoding: Encoding) -> tuple[ExportMetricsServic
     return answer, count
 
 
-def refuse_logs(body: bytes, encoding: Encoding) -> tuple[ExportLogsServiceResponse, int]:
+def refuse_logs(body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> tuple[ExportLogsServiceResponse, int]:
     """An `ExportLogsServiceRequest` → the answer that says that none of it is stored, and the number of its records.
 
     Raises:
-        MalformedBody: the body is none.
+        MalformedBody: the body is none. InFlightFull: by `charge`, which is told of the memory that counting takes.
     """
     if encoding is Encoding.JSON:
-        count = len(_walk(load_object(body), "resourceLogs", "scopeLogs", "logRecords"))
+        count = len(_walk(load_object(body, charge), "resourceLogs", "scopeLogs", "logRecords"))
     else:
-        count = _count(body, _LOG_RECORDS, "ExportLogsServiceRequest")
+        count = _count(body, _LOG_RECORDS, "ExportLogsServiceRequest", charge)
     answer = ExportLogsServiceResponse()
     if count:
         said = _explain("logs", count, "log records", "OTEL_LOGS_EXPORTER")
@@ -79,7 +83,8 @@ def _explain(signal: str, count: int, what: str, setting: str) -> str:
     )
 
 
-def _count(body: bytes, parts: Parts, name: str) -> int:
+def _count(body: bytes, parts: Parts, name: str, charge: Charge) -> int:
+    charge(weight.of_protobuf(body, check_small(body)))
     try:
         return sum(parts.count(body).values())
     except DecodeError as error:

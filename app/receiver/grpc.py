@@ -63,9 +63,12 @@ class GrpcReceiver:
         config = self._config
         listener = bind(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port", shared=self._shared)
         tls = None if self._certificates is None else self._certificates.http2
+        if tls is not None:
+            tls.on_handshake = self._connections.crowd.handshake
         self._server = await asyncio.get_running_loop().create_server(
             self._connections, sock=listener, ssl=tls, ssl_handshake_timeout=config.header_seconds if tls else None
         )
+        self._connections.sweep()
         return int(listener.getsockname()[1])
 
     async def stop(self, grace: float) -> None:
@@ -123,7 +126,9 @@ class Export(OneMessage):
     async def serve(self, message: bytes, compression: str) -> None:
         """See `OneMessage.serve`."""
         with tracing.request(self._signal.value):
-            answer = await self._intake.export(self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression)
+            answer = await self._intake.export(
+                self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression, self._reading
+            )
             self.reply(answer.SerializeToString())
             if self._signal is Signal.TRACES:
                 ACK_SECONDS.observe(time.perf_counter() - self._started)

@@ -4,9 +4,11 @@ Every answer is in the request's own encoding, every failure is a `google.rpc.St
 (OTLP specification, "OTLP/HTTP Response": https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response).
 """
 
+import io
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from http import HTTPStatus
 
 import anyio
 from google.rpc import code_pb2
@@ -22,7 +24,6 @@ from app.errors import (
     BodyTimeout,
     HeadraceError,
     LengthRequired,
-    MalformedBody,
     PermissionDenied,
     Unauthenticated,
     UnsupportedMediaType,
@@ -91,19 +92,19 @@ class SignalEndpoint:
         _check_origin(headers, self._origins)
         self._intake.check_size(_length(headers))
         with self._intake.reading() as reading:
-            body = bytearray()
+            body = io.BytesIO()  # its value is not copied
             try:
                 with anyio.fail_after(self._body_seconds):
                     async for chunk in _chunks(receive):
                         reading.add(len(chunk))
-                        body += chunk
+                        body.write(chunk)
             except TimeoutError:
                 seconds = f"{self._body_seconds:g} s"
                 raise BodyTimeout(
                     f"The body was not complete after {seconds} (HEADRACE_BODY_SECONDS): send smaller batches."
                 ) from None
             compression = headers.get("content-encoding", "")
-            answer = await self._intake.export(self._signal, bytes(body), headers, key, encoding, compression)
+            answer = await self._intake.export(self._signal, body.getvalue(), headers, key, encoding, compression, reading)
         tracing.answered(_protocol(encoding), self._signal.value, "200")
         return Response(encode(answer, encoding), 200, media_type=encoding.value)
 
@@ -161,12 +162,14 @@ def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
         return Encoding.PROTOBUF if method == "POST" else Encoding.JSON
 
 
-def unreadable(message: str) -> bytes:
-    """The whole answer to bytes that are no HTTP request, of which nobody knows the encoding."""
-    body = status_of(MalformedBody(message)).SerializeToString()
-    tracing.answered("http", "none", "400")
-    head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {Encoding.PROTOBUF.value}\r\ncontent-length: {len(body)}\r\n"
-    return f"{head}connection: close\r\n\r\n".encode() + bytes(body)
+def bare_answer(error: HeadraceError) -> bytes:
+    """All bytes of the last answer on a connection, without a request: to what is none, or is too large to become one. Nobody
+    knows its encoding."""
+    answer = failure(error, Encoding.PROTOBUF)
+    answer.headers["connection"] = "close"
+    lines = [b"HTTP/1.1 %d %s" % (answer.status_code, HTTPStatus(answer.status_code).phrase.encode())]
+    lines += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])
 
 
 def origin_pattern(config: Config) -> str:

@@ -33,7 +33,8 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
 from app.config import Config
-from app.telemetry import CONNECTIONS_CLOSED, log_rarely
+from app.receiver.crowd import Crowd, note_closed
+from app.telemetry import log_rarely
 
 _TURN_BYTES = 16 * 1024
 """So much of one connection is read before the others have their turn: some ten milliseconds of the smallest frames."""
@@ -46,6 +47,7 @@ _STREAM_WINDOW, _CONNECTION_WINDOW = 1024 * 1024, 4 * 1024 * 1024
 _MAX_IDLE_FRAMES = 1000
 """Frames a second that neither begin a request nor carry data: PING, SETTINGS, RST_STREAM, empty DATA and the like."""
 _PING_SECONDS, _PONG_SECONDS = 60.0, 20.0
+_SWEEP_SECONDS = 1.0
 _CONFIG = H2Configuration(client_side=False, header_encoding=None)
 _HTTP1 = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ")
 _WRONG_PORT = (
@@ -131,13 +133,19 @@ class Connections:
         self.begin = begin
         self.header_seconds = config.header_seconds
         self.body_seconds = config.body_seconds
-        self.most = config.max_connections
+        self.crowd = Crowd.of(config)
         self.open: set[Connection] = set()
         self.stopping = False
         self._last_closed: asyncio.Event | None = None
 
     def __call__(self) -> "Connection":
         return Connection(self)
+
+    def sweep(self) -> None:
+        """Gives up handshakes that have failed; each second, from the first call on."""
+        self.crowd.sweep()
+        if not self.stopping:
+            asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self.sweep)
 
     def finish(self) -> None:
         """From now on each connection is closed as soon as its calls are over."""
@@ -190,13 +198,14 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
         self._all.open.add(self)
-        if len(self._all.open) > self._all.most or self._all.stopping:
-            self._close("too_many")
+        if self._all.stopping or not self._all.crowd.enter(self, transport.get_extra_info("ssl_object")):
+            self.close("too_many")
             return
-        self._wait("silent", self._all.header_seconds, lambda: self._close("slow_headers"))
+        self._wait("silent", self._all.header_seconds, lambda: self.close("slow_headers"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._all.discard(self)
+        self._all.crowd.leave(self)
         self._backlog.clear()
         if self._turn is not None:
             self._turn.cancel()
@@ -216,7 +225,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read its answers: no more of its requests are read until it does."""
         self._blocked = True
-        self._wait("unread", self._all.body_seconds, lambda: self._close("unread_answer"))
+        self._wait("unread", self._all.body_seconds, lambda: self.close("unread_answer"))
         self._read_on()
 
     def resume_writing(self) -> None:
@@ -232,7 +241,7 @@ class Connection(asyncio.Protocol):
         self._begun = True
         if first.startswith(_HTTP1):
             self._transport.write(_WRONG_PORT)
-            CONNECTIONS_CLOSED.labels("protocol_error").inc()
+            note_closed("protocol_error")
             self._transport.close()
             return False
         self.h2.initiate_connection()
@@ -250,7 +259,7 @@ class Connection(asyncio.Protocol):
             if not isinstance(error, H2Error):
                 log_rarely("HTTP/2 connection failed", "http2", error=f"{type(error).__name__}: {error}", exc_info=error)
             self._backlog.clear()
-            self._close("protocol_error")
+            self.close("protocol_error")
         else:
             self.flush()
             self._read_on()
@@ -285,6 +294,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, number: int, headers: Headers) -> None:
         if not self._calls:
             self._wait("silent", _PING_SECONDS, self._ask)
+        self._all.crowd.busy(self)
         stream = self._streams[number] = Stream(self, number)
         self._calls += 1
         stream.call = self._all.begin(stream, headers)
@@ -301,7 +311,7 @@ class Connection(asyncio.Protocol):
         second = int(time.monotonic())
         self._second, self._idle_frames = second, self._idle_frames + 1 if second == self._second else 1
         if self._idle_frames > _MAX_IDLE_FRAMES:
-            self._close("too_many_frames", ErrorCodes.ENHANCE_YOUR_CALM)
+            self.close("too_many_frames", ErrorCodes.ENHANCE_YOUR_CALM)
 
     # What goes out.
 
@@ -314,6 +324,8 @@ class Connection(asyncio.Protocol):
         """One of its calls has ended. `waits`: for the client's flow control, with a part of its answer."""
         self._calls -= 1
         self._busy -= was_whole
+        if not self._calls:
+            self._all.crowd.idle(self)
         if not waits:
             self._streams.pop(number, None)
         self.close_if_done()
@@ -322,7 +334,10 @@ class Connection(asyncio.Protocol):
     def close_if_done(self) -> None:
         """Closes a connection of a server that stops, once nothing is going on in it."""
         if self._all.stopping and not self._calls:
-            self._close("")
+            self.close("")
+
+    def check(self, now: float) -> None:
+        """See `Guest.check`: its own timers look after it."""
 
     def abort(self) -> None:
         """Closes it at once."""
@@ -343,13 +358,14 @@ class Connection(asyncio.Protocol):
         if self._heard:
             self._ask()
         else:
-            self._close("vanished")
+            self.close("vanished")
 
-    def _close(self, reason: str, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+    def close(self, reason: str, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Closes the connection, and counts why; an empty reason is none to be counted."""
         if self._transport.is_closing():
             return
         if reason:
-            CONNECTIONS_CLOSED.labels(reason).inc()
+            note_closed(reason)
         if self._begun:
             with suppress(H2Error):
                 self.h2.close_connection(code)

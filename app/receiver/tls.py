@@ -1,6 +1,7 @@
 """TLS and mutual TLS for both servers, from files that may be renewed while they serve."""
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ class _Renewable(ssl.SSLContext):
     """
 
     current: ssl.SSLContext
+    on_handshake: Callable[[ssl.SSLObject], None] | None = None
+    """Is told of each handshake that begins; what it raises ends the connection."""
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        """What asyncio and uvloop call for a connection."""
-        return self.current.wrap_bio(*args, **kwargs)
+        """What asyncio and uvloop call for a connection, once it is accepted."""
+        session = self.current.wrap_bio(*args, **kwargs)
+        if self.on_handshake is not None:
+            self.on_handshake(session)
+        return session
 
 
 class Certificates:
