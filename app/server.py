@@ -23,6 +23,7 @@ from app.errors import DatabaseUnavailable, StartError
 from app.export import Exporter
 from app.exporter.schema import check
 from app.finisher import Finisher
+from app.parts import PartTask
 from app.pipeline import Pipeline
 from app.processor.experiments import Experiments
 from app.queue.disk import DiskQueue
@@ -70,6 +71,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments))
+    renewing = PartTask("tls", certificates.keep_current) if certificates is not None else None
     finisher = Finisher(database, config.finish_seconds) if config.finishes and number == 0 else None
 
     @asynccontextmanager
@@ -82,9 +84,13 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         worker.start()
         if finisher is not None:
             finisher.start()
+        if renewing is not None:
+            renewing.start()
         await grpc.start()
         yield
         await grpc.stop(_GRACE_SECONDS)
+        if renewing is not None:
+            await renewing.stop()
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
@@ -186,7 +192,9 @@ class Receiver(uvicorn.Server):
     """uvicorn, stopped by whoever sets `should_exit`: it neither takes the process's signals nor raises them again."""
 
     def __init__(self, headrace: Headrace) -> None:
-        self._certificates = certificates = headrace.certificates
+        certificates = headrace.certificates
+        self.failure = ""
+        """Why it ended without being asked; empty otherwise."""
         super().__init__(
             uvicorn.Config(
                 headrace.app,
@@ -203,11 +211,13 @@ class Receiver(uvicorn.Server):
             )
         )
 
-    async def on_tick(self, counter: int) -> bool:
-        """uvicorn's own, ten times a second."""
-        if self._certificates is not None and counter % 10 == 0:
-            self._certificates.reload()
-        return await super().on_tick(counter)
+    async def main_loop(self) -> None:
+        """uvicorn's own. If it fails, what is open is closed in order, as at a stop, and the process ends."""
+        try:
+            await super().main_loop()
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            log.error("the HTTP server failed: stopping", exc_info=error)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -210,6 +210,11 @@ OWN_SPANS = _counter(
     "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): sent, not taken by the endpoint, or not even tried as too many waited.",
     outcome=("sent", "failed", "dropped"),
 )
+PART_RESTARTS = _counter(
+    "headrace_part_restarts",
+    "Ends, unasked for, of a thread or a task of Headrace, which was then started again.",
+    part=("worker", "finisher", "queue", "tls", "grpc", "grpc-health", "supervisor-watch", "worker-process"),
+)
 BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
 LABELS["headrace_build_info"] = {"version": ()}
 
