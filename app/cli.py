@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from app.config import Config
     from app.database import Database
-    from app.local import MlflowServer
+    from app.local import EmbeddedPostgres, MlflowServer
     from app.server import Headrace
     from app.supervisor import Supervisor
 
@@ -115,16 +115,18 @@ def _up(config: "Config") -> None:
             status.update("Starting the MLflow UI …")
             mlflow.start(postgres.url)
             open_database(database)
-            receiver.run(lambda: _ready(config, mlflow, status.stop), lambda: _check(mlflow))
+            receiver.run(lambda: _ready(config, mlflow, status.stop), lambda: _check(mlflow, postgres))
             status.update("Stopping …")
         finally:
             mlflow.stop()
     stderr.print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
 
 
-def _check(mlflow: "MlflowServer") -> None:
+def _check(mlflow: "MlflowServer", postgres: "EmbeddedPostgres") -> None:
     from app.errors import StartError
 
+    if not postgres.running:
+        raise StartError("The embedded Postgres has ended unasked. What was accepted is kept: start Headrace again.")
     if not mlflow.running:
         raise StartError(f"MLflow's server has ended. The end of {mlflow.log}:\n{mlflow.log_tail()}")
 
@@ -209,6 +211,7 @@ async def _serve_until_stopped(
     headrace: "Headrace", listener: "socket.socket", on_ready: Callable[[], None], check: Callable[[], None]
 ) -> None:
     """Runs the receiver until a signal, or until `check`, called every second, raises. `on_ready`: it takes requests."""
+    from app.errors import StartError
     from app.receiver.serving import HttpReceiver
 
     receiver = HttpReceiver(headrace.config, headrace.app, headrace.intake.memory, headrace.certificates)
@@ -226,8 +229,10 @@ async def _serve_until_stopped(
             if not receiver.should_exit:
                 check()
     finally:
-        receiver.should_exit = True
+        asked, receiver.should_exit = receiver.should_exit, True
         await serving
+    if not asked:
+        raise StartError(f"The HTTP server ended without being asked ({receiver.failure or 'it returned'}): see the log above.")
 
 
 def _demo(endpoint: str, experiment_id: str, api_key: str) -> None:

@@ -1,10 +1,9 @@
 """Beside the worker: finishes, from time to time, the traces whose root span never comes (`exporter/finish.py`)."""
 
-import threading
-
 from app.database import Database
 from app.errors import HeadraceError
 from app.exporter.schema import knows_schema
+from app.parts import PartThread
 from app.telemetry import log_rarely
 
 _MOST_PAUSE_SECONDS = 30.0
@@ -19,8 +18,7 @@ class Finisher:
     def __init__(self, database: Database, quiet_seconds: float) -> None:
         self._database = database
         self._quiet = quiet_seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="headrace-finisher", daemon=True)
+        self._thread = PartThread("finisher", self._run)
 
     def start(self) -> None:
         """Starts the thread."""
@@ -28,12 +26,11 @@ class Finisher:
 
     def stop(self) -> None:
         """Ends it. A transaction under way ends first."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
     def _run(self) -> None:
         pause = min(_MOST_PAUSE_SECONDS, max(0.1, self._quiet / 4))
-        while not self._stop.wait(pause):
+        while not self._thread.stopping.wait(pause):
             try:
                 self._finish_all()
             except HeadraceError as error:  # Postgres is away: they wait longer
@@ -44,5 +41,5 @@ class Finisher:
             return
         from app.exporter.finish import finish_quiet  # imports MLflow
 
-        while finish_quiet(self._database, self._quiet) and not self._stop.is_set():
+        while finish_quiet(self._database, self._quiet) and not self._thread.stopping.is_set():
             pass

@@ -51,6 +51,15 @@ class EmbeddedPostgres:
         _create_database(_url(host, "postgres"))
         return self
 
+    @property
+    def running(self) -> bool:
+        """False once its first process has ended; it ends all others."""
+        process = self._server.get_postmaster_info().process
+        try:
+            return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._server.__exit__(kind, error, traceback)
 

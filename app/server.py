@@ -19,6 +19,7 @@ from app.errors import DatabaseUnavailable
 from app.export import Exporter
 from app.exporter.schema import check
 from app.finisher import Finisher
+from app.parts import PartTask
 from app.pipeline import Pipeline
 from app.processor.experiments import Experiments
 from app.queue.disk import DiskQueue
@@ -65,6 +66,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments))
+    renewing = PartTask("tls", certificates.keep_current) if certificates is not None else None
     finisher = Finisher(database, config.finish_seconds) if config.finishes and number == 0 else None
 
     @asynccontextmanager
@@ -77,9 +79,13 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         worker.start()
         if finisher is not None:
             finisher.start()
+        if renewing is not None:
+            renewing.start()
         await grpc.start()
         yield
         await grpc.stop(GRACE_SECONDS)
+        if renewing is not None:
+            await renewing.stop()
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)

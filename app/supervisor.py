@@ -15,7 +15,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -113,7 +112,14 @@ class Supervisor:
         quick = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            life = self._lives[number] = self._spawn(number)
+            try:
+                life = self._lives[number] = self._spawn(number)
+            except OSError as error:  # no process, no memory, no descriptor to be had: the other workers go on
+                if not self._all_ready.is_set():
+                    raise StartError(f"Worker {number} cannot be started: {error.strerror}.") from None
+                log.error("worker cannot be started", worker=number, error=str(error))
+                await self._stopped_within(_MOST_PAUSE_SECONDS)
+                continue
             await life.ended.wait()
             if self._stopping.is_set():
                 return
@@ -212,21 +218,37 @@ def _run(work: Work, config: Config, database_url: str, number: int, metrics: Pa
     """The worker's process. Until it takes requests a SIGTERM ends it at once: there is nothing to finish."""
     from prometheus_client import values
 
+    metrics.mkdir(parents=True, exist_ok=True)  # it may have been removed since
     # Counted in files that all workers read, by number and not by process: a worker that was started again counts on.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 
-    (metrics / f"{number}.pid").write_text(str(os.getpid()))  # whose memory and files /metrics shows
-
-    from app.telemetry import configure_logging
+    from app.parts import Part, PartThread
+    from app.telemetry import PART_RESTARTS, configure_logging
 
     configure_logging(config.log_format, config.log_level, number)
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    pid_file = metrics / f"{number}.pid"
+    PART_RESTARTS.labels("worker-process").inc(pid_file.exists())
+    pid_file.write_text(str(os.getpid()))  # whose memory and files /metrics shows, and by which the others know that we live
+    for other in set(range(config.workers)) - {number}:
+        Part(f"worker-process-{other}", lives=partial(_lives, metrics / f"{other}.pid")).enter()
+    PartThread("supervisor-watch", _end_with_supervisor).start()
     try:
         work(config, database_url, number, partial(link.send, ""))
     except HeadraceError as error:
         link.send(str(error))
         raise SystemExit(1) from None
+
+
+def _lives(pid_file: Path) -> bool:
+    """Whether another worker's process is there; one that has never started yet is being started."""
+    try:
+        os.kill(int(pid_file.read_text()), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 def _end_with_supervisor() -> None:

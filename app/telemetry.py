@@ -108,8 +108,8 @@ RATE_LIMITED = _counter(
 CONNECTIONS_CLOSED = _counter(
     "headrace_connections_closed",
     "Connections that Headrace has closed: too many (`idle`: the one that made room); headers, a body that is not needed, or "
-    "the reading of the answer took too long; too many requests without waiting for an answer; HTTP/2 against its rules, too many "
-    "frames that do nothing, or a client that answers no more.",
+    "the reading of the answer took too long; too many requests without waiting for an answer; HTTP/2 against its rules, too "
+    "many frames that do nothing, or a client that answers no more.",
     reason=(
         *("too_many", "idle", "slow_headers", "unread_body", "unread_answer", "pipelined"),
         *("protocol_error", "too_many_frames", "vanished"),
@@ -225,6 +225,11 @@ OWN_SPANS = _counter(
     "headrace_own_spans",
     "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): sent, not taken by the endpoint, or not even tried as too many waited.",
     outcome=("sent", "failed", "dropped"),
+)
+PART_RESTARTS = _counter(
+    "headrace_part_restarts",
+    "Ends, unasked for, of a thread or a task of Headrace, which was then started again.",
+    part=("worker", "finisher", "queue", "tls", "grpc", "supervisor-watch", "worker-process"),
 )
 BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
 LABELS["headrace_build_info"] = {"version": ()}

@@ -4,8 +4,8 @@
 tried again; what it can never take goes to `headrace.dead_letter`, span by span, and the rest is written (`export.py`).
 """
 
-import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from app.errors import DatabaseUnavailable, HeadraceError, StartError
 from app.export import Exporter, Translated
 from app.exporter.dead_letters import store
 from app.exporter.retry import attempts
+from app.parts import PartThread
 from app.queue import Item, Queue
 from app.telemetry import EXPORT_LOOP_SECONDS, EXPORT_RETRYING, WRITE_RETRIES, log
 
@@ -40,8 +41,9 @@ class Worker:
         self._queue = queue
         self._database = database
         self._exporter = exporter
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="headrace-worker", daemon=True)
+        self._in_hand: deque[Sequence[Item]] = deque()  # claimed, in this order, and not settled yet
+        self._thread = PartThread("worker", self._run)
+        self._stop = self._thread.stopping
 
     def start(self) -> None:
         """Starts the thread."""
@@ -49,15 +51,17 @@ class Worker:
 
     def stop(self) -> None:
         """Lets the batch in hand end or be given back, then ends the thread. What is not settled stays in the queue."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
     def export_once(self, timeout: float = _IDLE_SECONDS) -> int:
         """Takes one batch all the way; returns the number of requests that it settled."""
         return self._finish(self._claim(timeout))
 
     def _run(self) -> None:
+        """The thread's body. The queue hands out no item twice: what an earlier run of this had in hand comes first."""
         self._finish(None)  # opens the writer, which imports MLflow, before the first batch asks for it
+        while self._in_hand and not self._stop.is_set():
+            self._finish(_Batch(self._in_hand[0], None, ()))
         with ThreadPoolExecutor(1, "headrace-translate") as ahead:
             # While Postgres works on one batch, the next one is translated.
             following = ahead.submit(self._claim, _IDLE_SECONDS)
@@ -77,6 +81,7 @@ class Worker:
             return None
         if not items:
             return None
+        self._in_hand.append(items)
         claimed = time.time_ns()
         translated = self._exporter.translate([item.envelope for item in items])
         return _Batch(items, translated, (("claim", began, claimed), ("translate", claimed, time.time_ns())))
@@ -104,9 +109,10 @@ class Worker:
                 log.info("write succeeded again", attempts=attempt + 1)
             if batch is None:
                 return 0
+            self._queue.settle(batch.items)
+            self._in_hand.popleft()
             stages = (*batch.stages, ("write", began, time.time_ns()))
             tracing.written((item.envelope for item in batch.items), stages, attempt + 1)
-            self._queue.settle(batch.items)
             return len(batch.items)
         return 0
 

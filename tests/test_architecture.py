@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "app"
 LAYERS = [
     {"errors", "console"},
     {"config", "telemetry"},
+    {"parts"},
     {"tracing", "otlp", "descriptors"},
     {"queue", "database"},
     {"processor", "exporter"},

@@ -17,9 +17,11 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from app.errors import QueueUnavailable
+from app.errors import HeadraceError, QueueUnavailable
+from app.parts import PartThread
 from app.queue import Item, Size
 from app.queue.file import SET_FORMAT, checksum, connect, insert, is_damage, is_intact, lock, open_sound
+from app.queue.place import Place
 from app.queue.room import Room
 from app.telemetry import QUEUE_COMMIT_SECONDS, QUEUE_DAMAGED, log
 
@@ -29,6 +31,12 @@ _LITTLE_BYTES = 4 * 1024 * 1024
 (`auto_vacuum` would do it for any file, but SQLite then writes more at each commit: a fifth fewer requests a second.)"""
 _GIVE_BACK = "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"
 _PROBE_SECONDS = 1.0
+"""So often an idle writer looks whether its files are still there, and tries a disk that has refused."""
+
+_REMAKE_SECONDS = 0.2
+"""So often files that are gone are looked for, and made again if that can be done."""
+
+_SIZE = "SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(max(id), 0) FROM item"
 _DELETE = "DELETE FROM item WHERE id BETWEEN ? AND ?"
 _PROBE = SET_FORMAT
 """Changes nothing, but is written (an UPDATE to the same value is not): a disk that takes nothing shall not look well."""
@@ -54,6 +62,8 @@ class DiskQueue:
         self._settled: list[Item] = []
         self._closed = False
         self._broken = self._disk_error = ""
+        self._lost = self._fault = ""  # what has become of the files; what has ended the writer, until it runs again
+        self._remake_at, self._remade = 0.0, False
         self._claimed_up_to = 0
         self._committed_up_to = 0
         with ExitStack() as undo, _unavailable("opened"):
@@ -61,11 +71,11 @@ class DiskQueue:
             self._writer = undo.enter_context(closing(open_sound(directory)))
             self._reader = undo.enter_context(closing(connect(directory / "queue.db")))
             self._reader_lock = threading.Lock()
-            row = self._writer.execute("SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(max(id), 0) FROM item")
-            self._items, self._bytes, self._committed_up_to = row.fetchone()
+            self._items, self._bytes, self._committed_up_to = self._writer.execute(_SIZE).fetchone()
+            self._place = self._find_place()
             self._freed = _SPARE_BYTES  # since the last look at the free pages; the file may have some from before
-            self._undo = undo.pop_all()  # what close() gives back
-        self._thread = threading.Thread(target=self._write_forever, name="headrace-queue", daemon=True)
+            undo.pop_all()
+        self._thread = PartThread("queue", self._write, takes_requests=True)
         self._thread.start()
 
     def offer(self, envelope: bytes) -> "Future[None]":
@@ -74,8 +84,8 @@ class DiskQueue:
         with self._wakeup:
             if self._closed:
                 raise QueueUnavailable("Headrace is stopping: send the batch again.")
-            if self._broken:
-                raise QueueUnavailable(self._broken)
+            if reason := self._broken or self._fault or self._lost:
+                raise QueueUnavailable(reason)
             self._room.take(self._bytes, len(envelope))
             self._bytes += len(envelope)
             self._items += 1
@@ -146,7 +156,7 @@ class DiskQueue:
 
     def _refusal(self) -> str:
         """See `Size.refusal`. A disk that refused is tried all the same, by each offer and every `_PROBE_SECONDS`."""
-        return self._broken or self._room.refusal or self._disk_error
+        return self._broken or self._fault or self._lost or self._room.refusal or self._disk_error
 
     def wait_empty(self, timeout: float) -> bool:
         """Waits until every item is settled, at most `timeout` seconds; tells whether it is so."""
@@ -158,22 +168,132 @@ class DiskQueue:
         with self._wakeup:
             self._closed = True
             self._wakeup.notify_all()
-        self._thread.join()
-        self._undo.close()
+        self._thread.stop()
+        for kept in (self._reader, self._writer, self._lock_file):
+            kept.close()
 
-    def _write_forever(self) -> None:
+    def _write(self) -> None:
+        """The writer thread's body. After a fault nobody knows what was committed: the file is asked first."""
+        if self._fault:
+            self._ask_the_file()
         while True:
             with self._wakeup:
-                wait = _PROBE_SECONDS if self._disk_error else None
+                wait = _REMAKE_SECONDS if self._lost else _PROBE_SECONDS
                 asked = self._wakeup.wait_for(lambda: self._waiting or self._settled or self._closed, wait)
                 offers, self._waiting = self._waiting, []
                 settled, self._settled = self._settled, []
                 if asked and not offers and not settled:
                     return
+            try:
+                self._work(offers, settled)
+            except BaseException as error:
+                self._fall(offers, settled, error)
+                raise
+
+    def _work(self, offers: "list[tuple[bytes, Future[None]]]", settled: list[Item]) -> None:
+        """One round. Of files that are lost, what waits in them is still read, and its deletes are written."""
+        if self._lost and not self._is_found():
+            self._give_back(offers, QueueUnavailable(self._lost))
+            offers = []
+            if self._remade:  # made again, but not opened yet
+                self._keep(settled)
+                return
+        if offers or settled or self._disk_error:
             self._commit(offers, settled)
-            if settled and not offers and self._has_spare_pages():
-                with suppress(sqlite3.Error):  # a reader is amid it: the next time, then
-                    self._writer.executescript(_GIVE_BACK)
+        else:
+            self._note(self._place.lost())
+        if settled and not offers and self._has_spare_pages():
+            with suppress(sqlite3.Error):  # a reader is amid it: the next time, then
+                self._writer.executescript(_GIVE_BACK)
+
+    def _fall(self, offers: "list[tuple[bytes, Future[None]]]", settled: list[Item], error: BaseException) -> None:
+        """The writer ends, nobody knows where: no client waits for it, no delete is forgotten."""
+        with self._wakeup:
+            self._fault = f"The queue's writer has ended ({type(error).__name__}) and is started again: send the batch again."
+            offers, self._waiting = offers + self._waiting, []
+            self._settled = settled + self._settled
+        for _, future in offers:
+            if not future.done():
+                _finish(future, QueueUnavailable(self._fault))
+
+    def _ask_the_file(self) -> None:
+        """What is in it is what is kept, be it acknowledged or not."""
+        if self._remade:
+            self._remake()
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+        with self._wakeup:
+            settled, self._settled = self._settled, []
+        try:
+            for run in _runs(settled):
+                self._writer.execute(_DELETE, run)
+            items, size, last = self._writer.execute(_SIZE).fetchone()
+        except BaseException:
+            with self._wakeup:
+                self._settled = settled + self._settled
+            raise
+        with self._wakeup:
+            self._items, self._bytes = items, size
+            self._committed_up_to = max(last, self._committed_up_to)
+            self._fault = ""
+            self._wakeup.notify_all()
+
+    def _find_place(self) -> Place:
+        """The files as they are now, both connections open. Another queue notes here what more it keeps beside them."""
+        return Place(self._directory)
+
+    def _note(self, lost: str) -> None:
+        """Says once that the files are lost, and once that they are there again."""
+        if bool(lost) == bool(self._lost):
+            return
+        if lost:
+            log.error("queue files are gone: requests are refused until they are there again", error=lost)
+        else:
+            log.info("queue files are there again: requests are taken", directory=str(self._directory))
+        with self._wakeup:
+            self._lost = f"{lost}, so nothing can be kept: bring the directory back, or start Headrace again." if lost else ""
+
+    def _is_found(self) -> bool:
+        """Whether the lost files are back, or could be made again."""
+        began = time.monotonic()
+        if began < self._remake_at:
+            return False
+        try:
+            if self._remade or self._place.lost():
+                self._remake()
+        except (HeadraceError, OSError, sqlite3.Error) as error:
+            with self._wakeup:
+                self._lost = (
+                    f"The queue's files in {self._directory} are gone, and cannot be made again now "
+                    f"({str(error).rstrip('.')}): bring the directory back, or start Headrace again."
+                )
+            taken = time.monotonic() - began  # a large backlog that has no room is not copied without end
+            self._remake_at = time.monotonic() + max(_REMAKE_SECONDS, 10 * taken)
+            return False
+        self._note(self._place.lost())
+        return not self._lost
+
+    def _remake(self) -> None:
+        """A new file in the old place, with all that is in the lost one. Ids stay, and so does what is claimed."""
+        path = self._directory / "queue.db"
+        if not self._remade:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            self._lock_file = self._place.take(self._lock_file)
+            self._place.make_room()
+            try:
+                self._place.copy(self._writer)
+            except BaseException:
+                self._place.clear()
+                raise
+        with self._reader_lock:
+            # The last connection to a file removes its log when it closes, by name: not after a new log has that name.
+            self._remade = True
+            self._reader.close()
+            self._writer.close()
+            self._writer, self._reader = connect(path), connect(path)
+            self._place = self._find_place()
+            self._remade = False
 
     def _has_spare_pages(self) -> bool:
         """Whether a backlog, now drained, has left pages in the file that the disk could have back with little work."""
@@ -196,6 +316,8 @@ class DiskQueue:
         except sqlite3.Error as error:
             self._abandon(offers, settled, error)
             return
+        lost = self._place.lost()  # before anything is acknowledged
+        self._note(lost)
         with self._wakeup:
             self._disk_error = ""
             if offers:
@@ -206,7 +328,7 @@ class DiskQueue:
             self._freed += freed
             self._wakeup.notify_all()
         for _, future in offers:
-            _finish(future)
+            _finish(future, QueueUnavailable(self._lost) if lost else None)
 
     def _in_one_transaction(self, statements: "Sequence[tuple[str, tuple[Any, ...]]]") -> int:
         """Returns the id of the last row inserted.
@@ -226,18 +348,29 @@ class DiskQueue:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
         with self._wakeup:
-            self._items -= len(offers)
-            self._bytes -= sum(len(envelope) for envelope, _ in offers)
-            stopping = self._closed
-            if not stopping:
-                self._settled = settled + self._settled
             if not self._disk_error:
                 log.error("queue cannot write to its disk", error=str(error))
-            self._disk_error = f"The queue cannot write to its disk ({error}): free some space, then send again."
+            self._disk_error = (
+                f"The queue cannot write to its disk ({error}): free some space, or make it writable, then send again."
+            )
+        self._give_back(offers, QueueUnavailable(self._disk_error))
+        self._keep(settled)
+
+    def _keep(self, settled: list[Item]) -> None:
+        """Deletes to be tried again, unless we stop: what is written once more changes nothing."""
+        with self._wakeup:
+            if not settled or self._closed:
+                return
+            self._settled = settled + self._settled
+        time.sleep(0.1)  # nobody waits for a delete; do not spin on a full disk
+
+    def _give_back(self, offers: "list[tuple[bytes, Future[None]]]", error: QueueUnavailable) -> None:
+        """These are not kept: their clients are told."""
+        with self._wakeup:
+            self._items -= len(offers)
+            self._bytes -= sum(len(envelope) for envelope, _ in offers)
         for _, future in offers:
-            _finish(future, QueueUnavailable(self._disk_error))
-        if settled and not stopping:
-            time.sleep(0.1)  # nobody waits for a delete; do not spin on a full disk
+            _finish(future, error)
 
 
 def _runs(items: Sequence[Item]) -> list[tuple[int, int]]:

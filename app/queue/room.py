@@ -2,9 +2,10 @@
 
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from app.errors import QueueFull
+from app.errors import QueueFull, QueueUnavailable
 from app.telemetry import log
 
 _LOOK_SECONDS = 0.2
@@ -29,7 +30,7 @@ class Room:
         """Nothing where `more` bytes may be added to the `held` ones.
 
         Raises:
-            QueueFull: they may not.
+            QueueFull: they may not. QueueUnavailable: nobody can tell, as the directory is gone, say.
         """
         self.look(held)
         if not self.refusal:
@@ -40,9 +41,10 @@ class Room:
 
     def look(self, held: int) -> None:
         """Ends a refusal where the low water is reached, whatever began it."""
-        if self.refusal and held <= self._low_bytes and (not self._min_free or self._free() >= self._high_free):
-            self.refusal = ""
-            log.info("requests are taken again", queued_bytes=held)
+        with suppress(QueueUnavailable):  # the disk cannot be looked at: it stays as it is
+            if self.refusal and held <= self._low_bytes and (not self._min_free or self._free() >= self._high_free):
+                self.refusal = ""
+                log.info("requests are taken again", queued_bytes=held)
 
     def _refuse(self, reason: str) -> None:
         if reason:
@@ -71,6 +73,9 @@ class Room:
         statvfs takes a microsecond, but gives up Python's lock, which the event loop then waits for, for up to 5 ms.
         """
         if (now := time.monotonic()) >= self._look_again:
-            self._free_then, self._taken = shutil.disk_usage(self._directory).free, 0
+            try:
+                self._free_then, self._taken = shutil.disk_usage(self._directory).free, 0
+            except OSError as error:
+                raise QueueUnavailable(f"The queue's directory {self._directory} cannot be used: {error.strerror}.") from None
             self._look_again = now + _LOOK_SECONDS
         return self._free_then - self._taken

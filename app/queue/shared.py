@@ -16,6 +16,7 @@ from app.config import Config
 from app.errors import QueueUnavailable
 from app.queue import Item, Size
 from app.queue.disk import DiskQueue
+from app.queue.place import Place
 
 _NUMBERS = struct.Struct("=qqqq")  # items, bytes, oldest_unix_nano, whether it refuses requests
 _FILE = "size"
@@ -51,21 +52,24 @@ class SharedQueue(DiskQueue):
 
     def __init__(self, directory: Path, max_bytes: int, directories: Sequence[Path], *water: int) -> None:
         self._numbers: mmap.mmap | None = None
-        super().__init__(directory, max_bytes, *water)
-        self._lock_file.truncate(0)
-        self._lock_file.write(str(os.getppid()))  # whom to stop: a worker alone would be started again
-        self._lock_file.flush()
-        self._oldest = super().size().oldest_unix_nano
+        self._oldest = 0
         self._others = [path for path in directories if path != directory]
         self._limit = max_bytes * len(directories)
+        super().__init__(directory, max_bytes, *water)
+        self._oldest = super().size().oldest_unix_nano
+        self._tell()
+
+    def _find_place(self) -> Place:
         try:
-            with (directory / _FILE).open("a+b") as file:
+            self._lock_file.truncate(0)
+            self._lock_file.write(str(os.getppid()))  # whom to stop: a worker alone would be started again
+            self._lock_file.flush()
+            with (self._directory / _FILE).open("a+b") as file:
                 file.truncate(_NUMBERS.size)
                 self._numbers = mmap.mmap(file.fileno(), _NUMBERS.size)
         except OSError as error:
-            self.close()
-            raise QueueUnavailable(f"The queue's directory {directory} cannot be written: {error.strerror}.") from None
-        self._tell()
+            raise QueueUnavailable(f"The queue's directory {self._directory} cannot be written: {error.strerror}.") from None
+        return super()._find_place()
 
     def offer(self, envelope: bytes) -> "Future[None]":
         """See `Queue.offer`. The others know of the item before its future is done."""

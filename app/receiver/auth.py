@@ -160,7 +160,7 @@ class Keys:
             if (stat.st_mtime_ns, stat.st_ino) != self._version:
                 self.read()
                 log.info("API keys read again", keys=len(self._keys))
-        except (OSError, StartError) as error:
+        except Exception as error:  # whatever is wrong with the file, those who have a key go on sending
             self._version = None
             log_rarely("API keys cannot be read, those known stay valid", "api_keys", error=str(error))
 

@@ -18,6 +18,7 @@ from app.config import Config
 from app.errors import HeadersTooLarge, QueueUnavailable
 from app.otlp.codec import Encoding
 from app.otlp.signals import Signal
+from app.parts import PartTask
 from app.queue import Queue
 from app.receiver.answers import status
 from app.receiver.grpc_call import OneMessage, Refused
@@ -35,7 +36,8 @@ SERVICES = {
 }
 
 _MAX_METADATA_BYTES = 64 * 1024
-"""As over HTTP: see `connections.py`."""
+"""As over HTTP: see `framing.py`."""
+_LOOK_SECONDS = 0.5
 
 
 class GrpcReceiver:
@@ -46,6 +48,7 @@ class GrpcReceiver:
         self._shared = shared
         self._certificates = certificates
         self._connections = Connections(config, self._begin)
+        self._part = PartTask("grpc", self._keep_listening, takes_requests=True)
         self._health = Health(queue, ("", *SERVICES.values()))
         self._methods: dict[bytes, Callable[[Stream, Mapping[str, str]], OneMessage]] = {
             b"/grpc.health.v1.Health/Check": partial(Check, config=config, health=self._health),
@@ -60,6 +63,20 @@ class GrpcReceiver:
         Raises:
             StartError: the port cannot be bound.
         """
+        await self._listen()
+        self._connections.sweep()
+        self._part.start()
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new calls; those that run have `grace` seconds to end."""
+        await self._part.stop()
+        self._health.stopping = True
+        self._server.close()
+        self._connections.finish()
+        await self._connections.closed(grace)
+
+    async def _listen(self) -> None:
         config = self._config
         listener = bind(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port", shared=self._shared)
         tls = None if self._certificates is None else self._certificates.http2
@@ -68,15 +85,13 @@ class GrpcReceiver:
         self._server = await asyncio.get_running_loop().create_server(
             self._connections, sock=listener, ssl=tls, ssl_handshake_timeout=config.header_seconds if tls else None
         )
-        self._connections.sweep()
-        return int(listener.getsockname()[1])
 
-    async def stop(self, grace: float) -> None:
-        """Takes no new calls; those that run have `grace` seconds to end."""
-        self._health.stopping = True
-        self._server.close()
-        self._connections.finish()
-        await self._connections.closed(grace)
+    async def _keep_listening(self) -> None:
+        """Returns when the server has ended without being asked; called again, it listens anew."""
+        if not self._server.is_serving():
+            await self._listen()
+        while self._server.is_serving():  # noqa: ASYNC110 - asyncio has no event for it
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _begin(self, stream: Stream, headers: Headers) -> Call:
         """Whoever answers a request with these headers."""

@@ -11,11 +11,12 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
 from app.config import Config
-from app.errors import MalformedBody, QueueError
+from app.errors import MalformedBody
 from app.otlp.compression import inflate
 from app.queue import Queue
 from app.receiver.answers import status
 from app.receiver.grpc_call import OneMessage
+from app.receiver.health import refusal
 from app.receiver.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from app.receiver.http2 import Stream
 
@@ -35,10 +36,7 @@ class Health:
         """How it is with one service; the empty name stands for the server."""
         if service not in self._services:
             return HealthCheckResponse.SERVICE_UNKNOWN
-        try:
-            ready = not self.stopping and not self._queue.size().refusal
-        except QueueError:
-            ready = False
+        ready = not self.stopping and not refusal(self._queue)
         return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
 
 

@@ -1,4 +1,4 @@
-"""What load balancers, Prometheus and people ask: `/healthz`, `/readyz`, `/metrics`."""
+"""What load balancers, Prometheus and people ask: `/healthz`, `/readyz`, `/metrics`; `refusal` is for gRPC's health service."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.database import Database, Reachability
 from app.errors import QueueError
+from app.parts import Down, down
 from app.processor.experiments import Experiments
 from app.queue import Queue, Size
 from app.receiver.exposition import exposition
@@ -27,9 +28,13 @@ def health_router(queue: Queue, database: Database, experiments: Experiments) ->
     router = APIRouter()
 
     @router.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """200 while the process lives and its event loop turns."""
-        return {"status": "alive"}
+    async def healthz(response: Response) -> dict[str, Any]:
+        """200 while the event loop turns and every server, thread and task runs; 503 names those that do not."""
+        missing = down()
+        if not missing:
+            return {"status": "alive"}
+        response.status_code = 503
+        return {"status": "not alive", "down": [_part(part) for part in missing]}
 
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:
@@ -39,15 +44,18 @@ def health_router(queue: Queue, database: Database, experiments: Experiments) ->
         except asyncio.TimeoutError:
             database.note(f"no answer within {_READY_WAIT_SECONDS:g} s")
             reach = database.state
+        except RuntimeError:  # the system gives no more threads
+            reach = database.state
         try:
             size = queue.size()
         except QueueError as error:
             response.status_code = 503
             return {"status": "not ready", "reason": str(error), "database": _database(reach)}
-        response.status_code = 503 if size.refusal else 200
+        reason = _refusal(size)
+        response.status_code = 503 if reason else 200
         return {
-            "status": "not ready" if size.refusal else "ready",
-            **({"reason": size.refusal} if size.refusal else {}),
+            "status": "not ready" if reason else "ready",
+            **({"reason": reason} if reason else {}),
             **({"waits_for": experiments.waits_for} if experiments.waits_for else {}),
             "queue": {
                 "requests": size.items,
@@ -79,7 +87,7 @@ def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
     except QueueError:
         READY.set(0)  # how full it is stays as it was last known
     else:
-        READY.set(not size.refusal)
+        READY.set(not _refusal(size))
         QUEUE_BYTES.set(size.bytes)
         QUEUE_MAX_BYTES.set(size.max_bytes)
         QUEUE_ITEMS.set(size.items)
@@ -87,10 +95,31 @@ def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
     return exposition(accept)
 
 
+def refusal(queue: Queue) -> str:
+    """Why requests cannot be taken now; empty: they can."""
+    try:
+        return _refusal(queue.size())
+    except QueueError as error:
+        return str(error)
+
+
+def _refusal(size: Size) -> str:
+    """As `refusal`, for a queue of this size."""
+    missing = [f"{part.part} ({part.error})" for part in down() if part.takes_requests]
+    return size.refusal or (f"Parts of Headrace are being started again: {', '.join(missing)}." if missing else "")
+
+
+def _part(part: Down) -> dict[str, str]:
+    return {"part": part.part, "since": _time(part.since), "error": part.error}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+
+
 def _age(size: Size) -> float:
     return max(0.0, (time.time_ns() - size.oldest_unix_nano) / 1e9) if size.oldest_unix_nano else 0.0
 
 
 def _database(reach: Reachability) -> dict[str, Any]:
-    since = datetime.fromtimestamp(reach.since, timezone.utc).isoformat(timespec="seconds")
-    return {"reachable": bool(reach.up), "since": since, **({"error": reach.error} if reach.error else {})}
+    return {"reachable": bool(reach.up), "since": _time(reach.since), **({"error": reach.error} if reach.error else {})}

@@ -15,6 +15,7 @@ from app.receiver.connections import Connection
 from app.receiver.crowd import Crowd
 from app.receiver.memory import Memory
 from app.receiver.tls import Certificates
+from app.telemetry import log
 
 GRACE_SECONDS = 5
 """How long a stop waits for requests that are being answered."""
@@ -26,7 +27,8 @@ class HttpReceiver(uvicorn.Server):
     """uvicorn, stopped by whoever sets `should_exit`: it neither takes the process's signals nor raises them again."""
 
     def __init__(self, config: Config, app: ASGIApp, memory: Memory, certificates: Certificates | None) -> None:
-        self._certificates = certificates
+        self.failure = ""
+        """Why it ended without being asked; empty otherwise."""
         self._crowd = Crowd.of(config)
         self._handshake_seconds = config.header_seconds
         if certificates is not None:
@@ -73,9 +75,15 @@ class HttpReceiver(uvicorn.Server):
         """uvicorn's own, ten times a second."""
         if counter % 10 == 0:
             self._crowd.sweep()
-            if self._certificates is not None:
-                self._certificates.reload()
         return await super().on_tick(counter)
+
+    async def main_loop(self) -> None:
+        """uvicorn's own. If it fails, what is open is closed in order, as at a stop, and the process ends."""
+        try:
+            await super().main_loop()
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            log.error("the HTTP server failed: stopping", exc_info=error)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """TLS and mutual TLS for both servers, from files that may be renewed while they serve."""
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 from app.config import Config
 from app.errors import StartError
-from app.telemetry import log
+from app.telemetry import log, log_rarely
+
+_RELOAD_SECONDS = 1.0
 
 
 class _Renewable(ssl.SSLContext):
@@ -39,11 +42,11 @@ class Certificates:
         self._cert = cert
         self._key = key
         self._client_ca = client_ca
-        self._version = self._modified()
+        self._version = self._refused = self._modified()
         self.ssl, self.http2 = _Renewable(ssl.PROTOCOL_TLS_SERVER), _Renewable(ssl.PROTOCOL_TLS_SERVER)
         try:
             self._read()
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:  # OpenSSL's errors are OSErrors
             files = ", ".join(str(file) for file in (cert, key, client_ca) if file is not None)
             raise StartError(f"TLS: {files} cannot be used: {error}.") from None
 
@@ -58,17 +61,26 @@ class Certificates:
         """Reads files that have changed; new connections use them. What cannot be used leaves those before in place."""
         try:
             version = self._modified()
-        except StartError:
-            return  # in the middle of a renewal
+        except StartError as error:  # in the middle of a renewal, or they are gone
+            log_rarely("TLS files are missing, those before stay", "tls", error=str(error))
+            return
         if version == self._version:
             return
         try:
             self._read()
-        except (OSError, ssl.SSLError) as error:
-            log.warning("TLS files cannot be used, those before stay", error=str(error))
+        except (OSError, ValueError) as error:  # tried again each time: a lack of descriptors passes
+            if version != self._refused:
+                self._refused = version
+                log.warning("TLS files cannot be used, those before stay", error=str(error))
         else:
             log.info("TLS files read again", cert=str(self._cert))
-        self._version = version
+            self._version = version
+
+    async def keep_current(self) -> None:
+        """Reads files that have changed, once a second, until it is cancelled."""
+        while True:
+            await asyncio.sleep(_RELOAD_SECONDS)
+            self.reload()
 
     def _read(self) -> None:
         """Takes the files as they are now, for both servers alike, or raises, and leaves all as it was."""

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 from app.config import Config
-from app.telemetry import REQUESTS
+from app.telemetry import REQUESTS, log_rarely
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -109,4 +109,7 @@ def offered(envelope: bytes) -> None:
 def written(envelopes: Iterable[bytes], stages: Sequence[Stage], attempts: int) -> None:
     """Traces a batch that was written, if it carried traced requests."""
     if _traces is not None and _traces.remembers:
-        _traces.batch(list(envelopes), stages, attempts)
+        try:
+            _traces.batch(list(envelopes), stages, attempts)
+        except Exception as error:  # what is said of the work shall not stop it
+            log_rarely("own traces cannot be made", "own_traces_made", error=f"{type(error).__name__}: {error}")

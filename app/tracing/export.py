@@ -22,6 +22,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, s
 
 from app import __version__
 from app.config import Config, header_pairs
+from app.parts import Part
 from app.telemetry import OWN_SPANS, log_rarely
 from app.tracing import SERVICE, Stage
 
@@ -46,12 +47,17 @@ class Traces:
         resource = Resource.create(
             {"service.name": SERVICE, "service.version": __version__, "service.instance.id": str(uuid.uuid4())}
         )
+        others = set(threading.enumerate())
         self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(_Processor(_Exporter(str(config.traces_endpoint), headers)))
+        sender = next((thread for thread in threading.enumerate() if thread not in others), None)  # the SDK's own
+        self._part = Part("own-traces", lives=None if sender is None else sender.is_alive)
+        self._part.enter()
         self._tracer = self._provider.get_tracer(SERVICE, __version__)
 
     def stop(self) -> None:
         """Sends what waits, for so long as `_STOP_SECONDS`. (The SDK would wait half a minute for a dead endpoint.)"""
+        self._part.leave()
         sending = threading.Thread(target=self._provider.shutdown, name="headrace-traces-stop", daemon=True)
         sending.start()
         sending.join(_STOP_SECONDS)
