@@ -27,6 +27,9 @@ check: install ## Lint, formatting and types
 fuzz: install ## Mutated OTLP through the pure core, RUNS=200000 bodies an encoding (an hour)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --runs $(or $(RUNS),200000)
 
+fuzz-wire: install ## Odd HTTP/2 and HTTP/1.1 to both ports, MINUTES=60, SEED=1: both servers live on, and answer
+	PYTHONPATH=tests $(BIN)/python -m fuzz.wire --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1)
+
 chaos: install ## Faults of all kinds under load, MINUTES=30: nothing that was acknowledged may be lost
 	PYTHONPATH=tests $(BIN)/python -m faults.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
@@ -63,4 +66,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo test check fuzz chaos outage bench proto docs lock clean
+.PHONY: help install up demo test check fuzz fuzz-wire chaos outage bench proto docs lock clean

@@ -23,13 +23,21 @@ Break = Callable[[Stage], None]
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`ours`: it kills processes of Headrace, so that connections are cut and clients send again. Nobody may be refused else.
-    `bites`: writes fail meanwhile, and are tried again. `hang_ups`: see `Load`."""
+    `bites`: writes fail meanwhile, and are tried again. `hang_ups`: see `Load`. `hostile`: somebody sends it, see hostile.py.
+    `crowds`: it takes room that all clients share, so that they may be told to send again."""
 
     name: str
     once: Break
     ours: bool = False
     bites: bool = True
     hang_ups: int = 20
+    hostile: bool = False
+    crowds: bool = False
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether clients may be refused meanwhile."""
+        return self.ours or self.crowds
 
 
 def _worker_killed(stage: Stage) -> None:

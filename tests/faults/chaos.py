@@ -20,6 +20,7 @@ from conftest import Launcher, database_directory, wait_until
 from app.config import MLFLOW_DEFAULTS
 from faults.catalogue import DISK_FULL, FAULTS, KILLS, POSTGRES_AWAY, Fault, cannot_mount
 from faults.cluster import Cluster
+from faults.hostile import HOSTILE
 from faults.proxy import Proxy
 from faults.stage import Stage, Usage
 from faults.table import Row, lines
@@ -65,10 +66,10 @@ class Run:
         self._began = time.monotonic()
         self._rows: dict[str, Row] = {}
         self._unneeded = 0
-        self._faults = FAULTS
+        self._faults = [*FAULTS, *HOSTILE]
         if reason := cannot_mount(stage.launcher.directory):
             self._say(f"not tried: {DISK_FULL}: {reason}")
-            self._faults = [fault for fault in FAULTS if fault.name != DISK_FULL]
+            self._faults = [fault for fault in self._faults if fault.name != DISK_FULL]
 
     def all(self) -> int:
         """Both parts, the verification and the table; returns the exit status."""
@@ -110,11 +111,11 @@ class Run:
             stage.writes()
         row.times += 1
         refused = load.ledger.refusals.total()
-        self._unneeded += 0 if fault.ours else refused
+        self._unneeded += 0 if fault.may_refuse else refused
         said = f"acknowledged {load.ledger.requests:,}, refused {refused:,} requests"
         slowest = f"slowest {load.ledger.slowest:.1f} s, caught up after {time.monotonic() - mended:.1f} s"
         self._say(f"{fault.name}: {said}, {slowest}; {stage.usage()}")
-        if refused and not fault.ours:
+        if refused and not fault.may_refuse:
             self._say(f"refused without need: {dict(load.ledger.refusals)}")
 
     def _settled(self) -> Usage:
@@ -132,7 +133,7 @@ class Run:
         tallies = [row.verify(self._stage.cluster.url) for row in rows]
         print(*lines(rows), f"before: {before}", f"after:  {after}", sep="\n", flush=True)
         wrong = sum(tally.lost + tally.doubled for tally in tallies)
-        grown = after.rss > before.rss * 1.25 + 2**26 or after.descriptors > before.descriptors + 16
+        grown = after.above(before)
         print(f"lost or doubled: {wrong}; refused without need: {self._unneeded}; grown: {grown}", flush=True)
         return int(bool(wrong or self._unneeded or grown))
 

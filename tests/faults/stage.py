@@ -27,6 +27,10 @@ class Usage:
     rss: int
     descriptors: int
 
+    def above(self, before: "Usage") -> bool:
+        """Whether it has grown by more than what is chance."""
+        return self.rss > before.rss * 1.25 + 2**26 or self.descriptors > before.descriptors + 16
+
     def __str__(self) -> str:
         return f"{self.rss / 2**20:,.0f} MiB, {self.descriptors} descriptors"
 

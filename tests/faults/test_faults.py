@@ -10,6 +10,7 @@ from conftest import Launcher, database_directory, wait_until
 
 from faults.catalogue import DISK_FULL, FAULTS, KILLS, Fault, cannot_mount
 from faults.cluster import Cluster
+from faults.hostile import HOSTILE
 from faults.load import Load, Tally, spans_of, verify
 from faults.proxy import Proxy
 from faults.stage import Stage
@@ -27,11 +28,11 @@ def stage(run_s_cluster: Cluster) -> Iterator[Stage]:
         launcher.stop_all()
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, *KILLS], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [*FAULTS, *HOSTILE, *KILLS], ids=lambda fault: fault.name)
 def test_fault(stage: Stage, show: Callable[[Row], None], fault: Fault) -> None:
     if fault.name == DISK_FULL and (reason := cannot_mount(stage.launcher.directory)):
         pytest.skip(reason)
-    row = Row(fault.name)
+    row, usage = Row(fault.name), stage.usage()
     before = stage.retries()
     with stage.load(row, fault.hang_ups) as load:
         while row.times < (2 if fault.ours else 1) or (fault.bites and row.times < 20 and stage.retries() == before):
@@ -39,13 +40,15 @@ def test_fault(stage: Stage, show: Callable[[Row], None], fault: Fault) -> None:
             row.times += 1
         stage.writes()
     stage.drained()
+    if fault.hostile:
+        wait_until(lambda: not stage.usage().above(usage), 60, "memory and descriptors where they began")
     if fault.bites:
         assert stage.retries() > before
     tally = row.verify(stage.cluster.url)
     show(row)
     assert tally.acknowledged > 50
     assert (tally.lost, tally.doubled) == (0, 0)
-    if not fault.ours:
+    if not fault.may_refuse:
         assert load.ledger.refusals == {}
 
 
