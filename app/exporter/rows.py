@@ -212,6 +212,9 @@ class Trace:
     """It is in `headrace.unfinished_trace`."""
     decided_by: Root | None = None
     """The one that has decided what stands in Postgres."""
+    has_usage: bool = False
+    """Its spans of this batch have token usage; `has_cost`: they have a cost."""
+    has_cost: bool = False
     others: Said = field(default_factory=Said)
     """What all but the root have said in this batch, or (where the writer has read that) ever."""
     stored_tags: dict[str, str] = field(default_factory=dict)

@@ -126,7 +126,7 @@ def to_root(span: Span, attributes: dict[str, Any], tags: dict[str, str] | None,
         trace_name,
         session or None,
         user or None,
-        (tags or {}) | own_tags,
+        (tags or {}) | own_tags if own_tags else tags or {},
         implicit,
     )
 
