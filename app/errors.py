@@ -18,7 +18,8 @@
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
      ├─ ExportError                                           (the worker's; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
-     │   │   └─ StatementTimeout   503   UNAVAILABLE          … in halves
+     │   │   ├─ StatementTimeout   503   UNAVAILABLE          … in halves
+     │   │   └─ WriteBroke         503   UNAVAILABLE          … in halves, where it is the batch's fault
      │   └─ PermanentExportError   –     –                    bisected, then dead-lettered
      └─ StartError                 –     –                    the process stops and says what to do
 
@@ -145,6 +146,10 @@ class DatabaseUnavailable(ExportError):
 
 class StatementTimeout(DatabaseUnavailable):
     """Postgres gave up on a statement that took too long: a smaller batch may be quick enough."""
+
+
+class WriteBroke(DatabaseUnavailable):
+    """The connection broke amid the write, or Postgres ran out of memory: an outage, or what this very batch does to it."""
 
 
 class PermanentExportError(ExportError):

@@ -15,6 +15,7 @@ from app.config import Config
 from app.database import Database
 from app.errors import DatabaseUnavailable, PermissionDenied, RequestError, Unroutable
 from app.otlp.attributes import to_dict
+from app.processor.budget import keep_within
 from app.processor.experiments import Experiments
 from app.processor.route import RUN_HEADER, Route, route_headers, route_resource
 from app.processor.validate import Verdict, validate
@@ -46,7 +47,7 @@ class Incoming:
 
 
 class Pipeline:
-    """validate → route → offer."""
+    """validate → keep within the budget of rows → route → offer."""
 
     def __init__(self, config: Config, queue: Queue, experiments: Experiments, database: Database) -> None:
         self._config = config
@@ -67,10 +68,11 @@ class Pipeline:
         if incoming.malformed:
             verdict.received += incoming.malformed
             verdict.reject("malformed_span", incoming.malformed)
+        max_tags = keep_within(incoming.request, verdict, self._config.max_rows_per_request, self._config.max_tags_per_trace)
         try:
             if verdict.accepted:
                 destinations = await self._route(incoming, verdict)
-                envelope = _envelope(incoming, verdict, destinations)
+                envelope = _envelope(incoming, verdict, destinations, max_tags)
                 tracing.offered(envelope)
                 await asyncio.wrap_future(self._queue.offer(envelope))
             elif verdict.received:
@@ -162,7 +164,7 @@ def _list(names: frozenset[str]) -> str:
     return ", ".join(sorted(names)[:10])
 
 
-def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destination]) -> bytes:
+def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destination], max_tags: int) -> bytes:
     body = incoming.body if incoming.body is not None and not verdict.reworded else incoming.request.SerializeToString()
     return pb.Envelope(
         received_unix_nano=time.time_ns(),
@@ -170,6 +172,7 @@ def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destin
         run_id=incoming.headers.get(RUN_HEADER, "").strip()[:256],
         user_agent=incoming.headers.get("user-agent", "")[:256],
         key_name=incoming.key_name[:256],
+        max_tags=max_tags,
         request=body,
     ).SerializeToString()
 
@@ -178,5 +181,5 @@ def _count(verdict: Verdict) -> None:
     SPANS_RECEIVED.inc(verdict.received)
     for reason, count in verdict.rejected.items():
         SPANS_REJECTED.labels(reason).inc(count)
-    for rule, count in verdict.repaired.items():
+    for rule, count in (verdict.repaired + verdict.warned).items():
         SPANS_REPAIRED.labels(rule).inc(count)

@@ -116,6 +116,7 @@ SPANS_REJECTED = _counter(
         "invalid_span_id",
         "invalid_parent_span_id",
         "time_out_of_range",
+        "too_many_rows",
         "no_experiment",
         "forbidden_experiment",
     ),
@@ -134,6 +135,7 @@ SPANS_REPAIRED = _counter(
         "trace_name_cut",
         "span_type_cut",
         "reserved_tag_dropped",
+        "tags_over_limit",
         "translation_failed",
     ),
 )

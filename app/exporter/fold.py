@@ -43,6 +43,7 @@ def apply(trace: Trace, part: TracePart, enrich: bool = False) -> None:
     """Adds one request's part to the trace. With `enrich` the parts only say what they know: `decide` comes after the last."""
     first = trace.created and trace.generation == 0
     trace.generation += 1
+    trace.max_tags = max(trace.max_tags, part.max_tags)
     usage, cost = _usage(part.nodes.values()), _cost(part.nodes.values())
     # As MLflow: it looks for the mark of a finished trace only where the request has totals or a session.
     finalized = trace.finalized and (enrich or bool(usage or cost or part.session_id))

@@ -120,8 +120,8 @@ def read_others(cursor: Rows, traces: dict[str, Trace]) -> None:
     for trace_id, is_root, text in cursor.stream(STATEMENTS["read_others"], {"ids": sorted(traces)}):
         content = to_object(text) or {}
         attributes = content.get("attributes") or {}
-        tags = root_tags(attributes, Counter())[0] if is_root else {}
-        traces[trace_id].others.add(tags, *session_and_user(attributes, Counter()))
+        own = root_tags(attributes, Counter())[0] if is_root else {}
+        traces[trace_id].others.add(own, *session_and_user(attributes, Counter()))
         origins.add((trace_id, _origin(content)))
     tags = _read_tags(cursor, {digest for _, digest in origins})
     for trace_id, digest in origins:
