@@ -149,11 +149,11 @@ class Config(BaseSettings):
         "stored as tags; with `HEADRACE_ENRICH` the resource keeps them, and the client is told.",
     )
     max_write_bytes: int = Field(
-        128 * MIB,
+        64 * MIB,
         ge=MIB,
-        le=256 * MIB,
+        le=192 * MIB,
         description="Most bytes that one write to Postgres may have, as estimated before it is built. A larger batch is "
-        "written in parts; a single span of more than twice as many becomes a dead letter.",
+        "written in parts; a single span of more than four times as many becomes a dead letter.",
     )
     max_in_flight_bytes: int = Field(
         256 * MIB,

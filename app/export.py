@@ -3,7 +3,7 @@
 How an outage is told from a span that makes Postgres drop the connection (or run out of memory):
 
 - What a batch becomes when written is estimated before it is built (`weight.py`). What is over HEADRACE_MAX_WRITE_BYTES is
-  halved first; a single span that is over twice as much is a dead letter.
+  halved first; a single span that is over four times as much is a dead letter.
 - After each broken write a harmless span of the same size is written and taken back (`rehearsal.py`). If that fails as well, it
   is an outage: nothing is halved, and the batch waits. If it goes through, the batch is tried again. A batch that breaks three
   times in a row, while three rehearsals in a row go through, is halved. A single span that does so twelve times in a row
@@ -64,7 +64,7 @@ class Exporter:
         database: Database,
         experiments: Experiments,
         open_writer: Callable[[Database], Writer],
-        max_write_bytes: int = 128 * MIB,
+        max_write_bytes: int = 64 * MIB,
     ) -> None:
         self._database = database
         self._experiments = experiments
@@ -135,8 +135,8 @@ class Exporter:
         size = self._weigh([delivery for _, delivery in deliveries])
         if size > self._max_bytes and (smaller := _two(deliveries)):
             return self._write_two(smaller)
-        if size > 2 * self._max_bytes:
-            return [_too_large(*deliveries[0], size, 2 * self._max_bytes)]
+        if size > 4 * self._max_bytes:
+            return [_too_large(*deliveries[0], size, 4 * self._max_bytes)]
         return self._write_or_find(deliveries)
 
     def _write_or_find(self, deliveries: Sequence[tuple[int, Delivery]]) -> list[DeadLetter]:
@@ -263,7 +263,7 @@ def _two(deliveries: _Deliveries) -> tuple[_Deliveries, _Deliveries] | None:
 
 
 def _too_large(index: int, delivery: Delivery, size: int, limit: int) -> DeadLetter:
-    reason = f"It would take about {size} bytes in Postgres, over the limit of {limit}, twice HEADRACE_MAX_WRITE_BYTES."
+    reason = f"It would take about {size} bytes in Postgres, over the limit of {limit}, 4 * HEADRACE_MAX_WRITE_BYTES."
     return DeadLetter(index, delivery.to_envelope(), delivery, reason)
 
 
