@@ -19,6 +19,7 @@ _MAX_VALUE = 8000
 """Characters of a tag's value that MLflow keeps."""
 _MAX_SHARED = 3
 """KiB that enrichment adds to a span at the most: its service, the name and version of its scope."""
+_HELD = 4
 _TRACE_ROWS = 6
 """Of a trace: its own, the places of its spans and artifacts, its user, the link to its run, a note of ours."""
 _TRACE_TAG = "mlflow.traceTag."
@@ -83,8 +84,8 @@ def _keep_spans(request: ExportTraceServiceRequest, verdict: Verdict, max_rows: 
 
 
 def _origin_rows(resource_spans: ResourceSpans) -> int:
-    """What stands once for each scope: the resource with it."""
-    return 1 + resource_spans.resource.ByteSize() // _KIB
+    """What stands once for each scope: the resource with it. On its way the driver and libpq hold it several times."""
+    return 1 + _HELD * resource_spans.resource.ByteSize() // _KIB
 
 
 def _shared_rows(resource_spans: ResourceSpans, scope: ScopeSpans) -> int:

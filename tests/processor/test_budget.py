@@ -63,8 +63,8 @@ def test_a_large_resource_of_many_scopes() -> None:
     request.resource_spans[0].scope_spans.extend(ScopeSpans(spans=[otlp.span()]) for _ in range(100))
     request.resource_spans.append(otlp.resource_spans(otlp.span("of another resource")))
     _, spans, rejected, _, _ = kept(request)
-    assert spans == 11
-    assert rejected == {"too_many_rows": 90}
+    assert spans == 3
+    assert rejected == {"too_many_rows": 98}
     assert request.resource_spans[-1].scope_spans[0].spans[0].name == "of another resource"
 
 
