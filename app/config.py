@@ -159,6 +159,26 @@ class Config(BaseSettings):
         ge=1024,
         description="Largest request body, in bytes, as received and again once inflated; over it: 413.",
     )
+    max_rows_per_request: int = Field(
+        200_000,
+        ge=1000,
+        description="Most rows of MLflow's tables that one request may become: its spans, about six for each of its traces, "
+        "and the tags; what is longer than 1 KiB counts as several. First the traces get fewer tags; what is over it "
+        "all the same is refused in words, in a `partial_success`.",
+    )
+    max_tags_per_trace: int = Field(
+        128,
+        ge=8,
+        description="Most tags of a trace, made of resource attributes and of `mlflow.traceTag.*`. Those over it are not "
+        "stored as tags; with `HEADRACE_ENRICH` the resource keeps them, and the client is told.",
+    )
+    max_write_bytes: int = Field(
+        64 * MIB,
+        ge=MIB,
+        le=192 * MIB,
+        description="Most bytes that one write to Postgres may have, as estimated before it is built. A larger batch is "
+        "written in parts; a single span of more than four times as many becomes a dead letter.",
+    )
     max_in_flight_bytes: int = Field(
         256 * MIB,
         ge=MIB,

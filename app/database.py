@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.event import listen
 
 from app.config import sqlalchemy_url
-from app.errors import DatabaseUnavailable, ExportError, PermanentExportError, StatementTimeout
+from app.errors import DatabaseUnavailable, ExportError, PermanentExportError, StatementTimeout, WriteBroke
 from app.telemetry import DATABASE_UP
 
 _CONNECT_SECONDS = 3
@@ -41,6 +41,11 @@ DatabaseError."""
 
 _TIMEOUTS = ("57014", "25P04")
 """query_canceled, which is statement_timeout's; transaction_timeout."""
+
+_BREAKS = ("53200", "57P01", "57P02", "XX000")
+"""out_of_memory; a backend that is ended, or ends with a crash; internal_error, as "invalid memory alloc request size" is.
+With class 08 (connection exception) and errors without a SQLSTATE these may be an outage, or what a batch does to Postgres:
+see `export.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +117,7 @@ class Database:
         if permanent:
             return PermanentExportError(f"Postgres refuses the rows ({message})")
         self.note(_one_line(error))
-        kind = StatementTimeout if error.sqlstate in _TIMEOUTS else DatabaseUnavailable
-        return kind(f"Postgres is away or busy ({message})")
+        return _kind(error.sqlstate)(f"Postgres is away or busy ({message})")
 
     def note(self, error: str | None) -> None:
         """Remembers whether Postgres answered (None) or what it said instead."""
@@ -150,6 +154,13 @@ class Database:
     def close(self) -> None:
         """Closes the pool."""
         self.engine.dispose()
+
+
+def _kind(sqlstate: str | None) -> type[DatabaseUnavailable]:
+    if sqlstate in _TIMEOUTS:
+        return StatementTimeout
+    broke = not sqlstate or sqlstate.startswith("08") or sqlstate in _BREAKS
+    return WriteBroke if broke else DatabaseUnavailable
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

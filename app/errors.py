@@ -21,7 +21,8 @@
      ├─ ExportError                                           (the worker's; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
      │   │   ├─ StatementTimeout   503   UNAVAILABLE          … in halves
-     │   │   └─ ExperimentsNotReady 503  UNAVAILABLE          the batch is kept and tried again
+     │   │   ├─ ExperimentsNotReady 503  UNAVAILABLE          the batch is kept and tried again
+     │   │   └─ WriteBroke         503   UNAVAILABLE          … in halves, where it is the batch's fault
      │   └─ PermanentExportError   –     –                    bisected, then dead-lettered
      └─ StartError                 –     –                    the process stops and says what to do
 
@@ -163,6 +164,10 @@ class StatementTimeout(DatabaseUnavailable):
 
 class ExperimentsNotReady(DatabaseUnavailable):
     """Postgres answers, but an experiment is not there yet: MLflow's server has to start first, or a limit says to wait."""
+
+
+class WriteBroke(DatabaseUnavailable):
+    """The connection broke amid the write, or Postgres ran out of memory: an outage, or what this very batch does to it."""
 
 
 class PermanentExportError(ExportError):

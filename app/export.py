@@ -1,8 +1,18 @@
 """Envelopes → MLflow's tables: resolve → translate → write, and what can never be written is found, down to the span.
 
+How an outage is told from a span that makes Postgres drop the connection (or run out of memory):
+
+- What a batch becomes when written is estimated before it is built (`weight.py`). What is over HEADRACE_MAX_WRITE_BYTES is
+  halved first; a single span that is over four times as much is a dead letter.
+- After each broken write a harmless span of the same size is written and taken back (`rehearsal.py`). If that fails as well, it
+  is an outage: nothing is halved, and the batch waits. If it goes through, the batch is tried again. A batch that breaks three
+  times in a row, while three rehearsals in a row go through, is halved. A single span that does so twelve times in a row
+  is a dead letter.
+
 The worker brings what the queue holds, `headrace dead-letters replay` what had failed before: both go this one road.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +23,15 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
-from app.config import Config
+from app.config import MIB, Config
 from app.database import Database
-from app.errors import HeadraceError, PermanentExportError, StatementTimeout, Unroutable
+from app.errors import HeadraceError, PermanentExportError, StatementTimeout, Unroutable, WriteBroke
 from app.exporter import Delivery, Writer
 from app.exporter.dead_letters import DeadLetter
+from app.exporter.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from app.exporter.retry import halves, set_apart
 from app.exporter.schema import open_writer
+from app.exporter.weight import weigh
 from app.otlp.spans import count_spans
 from app.processor.experiments import Experiments
 from app.processor.route import Route
@@ -47,17 +59,27 @@ class Translated:
 class Exporter:
     """Writes envelopes to one database. `open_writer` is called when first needed, and may fail while Postgres is away."""
 
-    def __init__(self, database: Database, experiments: Experiments, open_writer: Callable[[Database], Writer]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        experiments: Experiments,
+        open_writer: Callable[[Database], Writer],
+        max_write_bytes: int = 64 * MIB,
+    ) -> None:
         self._database = database
         self._experiments = experiments
         self._open_writer = open_writer
         self._writer: Writer | None = None
+        self._max_bytes = max_write_bytes
+        self.stopping = threading.Event()
+        """Set: a broken write is not tried again here."""
         self._unroutable: dict[str, str] = {}  # of the batch in hand, so that each name is asked for once
 
     @classmethod
     def of(cls, config: Config, database: Database, experiments: Experiments) -> "Exporter":
         """With the writer that fits the database's schema, set up as the settings say."""
-        return cls(database, experiments, partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes))
+        opener = partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes, max_tags=config.max_tags_per_trace)
+        return cls(database, experiments, opener, config.max_write_bytes)
 
     def open(self) -> Writer:
         """The writer, opened if it is not yet.
@@ -75,6 +97,8 @@ class Exporter:
             return None
         try:
             deliveries = [self._resolve(Delivery.from_envelope(envelope)) for envelope in envelopes]
+            if self._weigh(deliveries) > self._max_bytes:
+                return None
             return self._rows(self._writer, deliveries)
         except Exception:
             return None
@@ -92,6 +116,9 @@ class Exporter:
                 return []
             except (PermanentExportError, StatementTimeout):
                 pass  # something in it cannot be written: find out what; or all of it not at once
+            except WriteBroke:
+                if not self._rehearse(translated.deliveries, MOST_SECONDS):
+                    raise
         letters = []
         deliveries = []
         for index, envelope in enumerate(envelopes):
@@ -105,6 +132,14 @@ class Exporter:
         """Writes all, or halves until the culprit stands alone. With each delivery comes its index among the envelopes."""
         if not deliveries:
             return []
+        size = self._weigh([delivery for _, delivery in deliveries])
+        if size > self._max_bytes and (smaller := _two(deliveries)):
+            return self._write_two(smaller)
+        if size > 4 * self._max_bytes:
+            return [_too_large(*deliveries[0], size, 4 * self._max_bytes)]
+        return self._write_or_find(deliveries)
+
+    def _write_or_find(self, deliveries: Sequence[tuple[int, Delivery]]) -> list[DeadLetter]:
         try:
             self._write_all([delivery for _, delivery in deliveries])
             return []
@@ -120,6 +155,9 @@ class Exporter:
             if smaller is None:
                 index, delivery = deliveries[0]
                 return [DeadLetter(index, delivery.to_envelope(), delivery, str(error))]
+        return self._write_two(smaller)
+
+    def _write_two(self, smaller: "tuple[_Deliveries, _Deliveries]") -> list[DeadLetter]:
         BATCHES_SPLIT.inc()
         return self._write(smaller[0]) + self._write(smaller[1])
 
@@ -138,6 +176,26 @@ class Exporter:
         return letters, rest
 
     def _write_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Raises PermanentExportError where it is the deliveries that break the connection: the rule stands at the top."""
+        single = len(deliveries) == 1 and halves(deliveries[0]) is None
+        rounds = LAST_ROUNDS if single else ROUNDS
+        rehearsed(partial(self._write_once, deliveries), partial(self._rehearse, deliveries), rounds, self.stopping)
+
+    def _rehearse(self, deliveries: Sequence[Delivery], seconds: float) -> bool:
+        """Whether a harmless span of the same size goes through. A refusal is an answer, too."""
+        try:
+            delivery = harmless(self._resolve(deliveries[0]), self._weigh(deliveries))
+            self.open().rehearse(delivery, min(seconds, MOST_SECONDS))
+        except (StatementTimeout, PermanentExportError):
+            return True
+        except HeadraceError:
+            return False
+        return True
+
+    def _weigh(self, deliveries: Sequence[Delivery]) -> int:
+        return sum(weigh(delivery, self._max_bytes // len(deliveries)) for delivery in deliveries)
+
+    def _write_once(self, deliveries: Sequence[Delivery]) -> None:
         with _faults_are_permanent():
             resolved = [self._resolve(delivery) for delivery in deliveries]
             translated = self._rows(self.open(), resolved)
@@ -203,6 +261,11 @@ def _two(deliveries: _Deliveries) -> tuple[_Deliveries, _Deliveries] | None:
     index, delivery = deliveries[0]
     split = halves(delivery)
     return split and ([(index, split[0])], [(index, split[1])])
+
+
+def _too_large(index: int, delivery: Delivery, size: int, limit: int) -> DeadLetter:
+    reason = f"It would take about {size} bytes in Postgres, over the limit of {limit}, 4 * HEADRACE_MAX_WRITE_BYTES."
+    return DeadLetter(index, delivery.to_envelope(), delivery, reason)
 
 
 @contextmanager

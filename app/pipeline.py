@@ -12,6 +12,7 @@ from app import tracing
 from app.config import Config
 from app.database import Database
 from app.errors import PermissionDenied, RequestError, TooManyExperiments, Unroutable
+from app.processor.budget import keep_within
 from app.processor.experiments import Experiments
 from app.processor.resolve import Refusal, Resolver
 from app.processor.route import RUN_HEADER
@@ -39,9 +40,10 @@ class Incoming:
 
 
 class Pipeline:
-    """validate → route → offer."""
+    """validate → keep within the budget of rows → route → offer."""
 
     def __init__(self, config: Config, queue: Queue, experiments: Experiments, database: Database) -> None:
+        self._config = config
         self._queue = queue
         self._resolver = Resolver(config, experiments, database)
 
@@ -56,10 +58,11 @@ class Pipeline:
         if incoming.malformed:
             verdict.received += incoming.malformed
             verdict.reject("malformed_span", incoming.malformed)
+        max_tags = keep_within(incoming.request, verdict, self._config.max_rows_per_request, self._config.max_tags_per_trace)
         try:
             if verdict.accepted:
                 destinations = await self._route(incoming, verdict)
-                envelope = _envelope(incoming, verdict, destinations)
+                envelope = _envelope(incoming, verdict, destinations, max_tags)
                 tracing.offered(envelope)
                 await asyncio.wrap_future(self._queue.offer(envelope))
             elif verdict.received:
@@ -98,7 +101,7 @@ def _reason(error: Refusal) -> str:
     return "no_experiment" if isinstance(error, Unroutable) else "forbidden_experiment"
 
 
-def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destination]) -> bytes:
+def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destination], max_tags: int) -> bytes:
     body = incoming.body if incoming.body is not None and not verdict.reworded else incoming.request.SerializeToString()
     return pb.Envelope(
         received_unix_nano=time.time_ns(),
@@ -106,6 +109,7 @@ def _envelope(incoming: Incoming, verdict: Verdict, destinations: list[pb.Destin
         run_id=incoming.headers.get(RUN_HEADER, "").strip()[:256],
         user_agent=incoming.headers.get("user-agent", "")[:256],
         key_name=incoming.key_name[:256],
+        max_tags=max_tags,
         request=body,
     ).SerializeToString()
 
@@ -114,5 +118,5 @@ def _count(verdict: Verdict) -> None:
     SPANS_RECEIVED.inc(verdict.received)
     for reason, count in verdict.rejected.items():
         SPANS_REJECTED.labels(reason).inc(count)
-    for rule, count in verdict.repaired.items():
+    for rule, count in (verdict.repaired + verdict.warned).items():
         SPANS_REPAIRED.labels(rule).inc(count)

@@ -125,6 +125,7 @@ SPANS_REJECTED = _counter(
         "invalid_span_id",
         "invalid_parent_span_id",
         "time_out_of_range",
+        "too_many_rows",
         "no_experiment",
         "too_many_experiments",
         "forbidden_experiment",
@@ -144,6 +145,7 @@ SPANS_REPAIRED = _counter(
         "trace_name_cut",
         "span_type_cut",
         "reserved_tag_dropped",
+        "tags_over_limit",
         "translation_failed",
     ),
 )

@@ -51,6 +51,7 @@ class Worker:
 
     def stop(self) -> None:
         """Lets the batch in hand end or be given back, then ends the thread. What is not settled stays in the queue."""
+        self._exporter.stopping.set()
         self._thread.stop()
 
     def export_once(self, timeout: float = _IDLE_SECONDS) -> int:

@@ -21,7 +21,7 @@ from app.otlp.spans import spans_of
 from app.processor.experiments import Experiments
 from app.queue import envelope_pb2 as pb
 from app.queue.disk import DiskQueue
-from app.telemetry import SPANS_DEAD_LETTERED
+from app.telemetry import BATCHES_SPLIT, SPANS_DEAD_LETTERED
 from app.worker import Worker
 
 
@@ -82,6 +82,9 @@ class FailingWriter:
         if "bug" in names:
             raise KeyError("bug")
         self.written += names
+
+    def rehearse(self, delivery: Delivery, seconds: float) -> None:
+        """Never asked for: it says plainly that Postgres is away."""
 
 
 def test_a_batch_goes_all_the_way(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
@@ -271,6 +274,9 @@ class Interrupted:
             raise DatabaseUnavailable("away")
         self._writer.write(translated)
 
+    def rehearse(self, delivery: Delivery, seconds: float) -> None:
+        self._writer.rehearse(delivery, seconds)
+
 
 def test_postgres_away_in_the_middle_of_a_bisection(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
     """At each of its steps once: nothing is lost, nothing is there twice, and no letter is counted twice."""
@@ -396,6 +402,48 @@ def test_what_no_half_of_it_can_meet_waits(database: Database, database_url: str
     )
     with pytest.raises(DatabaseUnavailable, match="57014"):
         exporter.export([envelope.SerializeToString()])
+
+
+def test_a_span_that_breaks_its_connection_costs_one_span(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
+    """Whatever it does to Postgres: here a trigger ends the backend that writes it."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.name = 'poison' THEN"
+            " PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN NEW; END $$"
+        )
+        connection.execute("CREATE TRIGGER break BEFORE INSERT OR UPDATE ON spans FOR EACH ROW EXECUTE FUNCTION break()")
+    offer(queue, *(otlp.span(f"good{n}") for n in range(9)), otlp.span("poison"))
+    offer(queue, otlp.span("good9"))
+    assert make_worker().export_once() == 2
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 10
+    assert rows(database_url, "SELECT 1 FROM trace_info WHERE request_preview = 'rehearsal'") == []
+    (letter,) = rows(database_url, "SELECT reason, envelope FROM headrace.dead_letter")
+    assert "12 times in a row" in letter["reason"]
+    assert [span.name for span in spans_of(Delivery.from_envelope(letter["envelope"]).request)] == ["poison"]
+
+
+def test_a_span_that_no_row_can_hold_is_known_by_its_size(queue: DiskQueue, database: Database, config: Config) -> None:
+    """Nothing of it is built or sent; the others of its request are written."""
+    experiments = Experiments(database, create=False, cache_seconds=60)
+    worker = Worker(config, queue, database, Exporter(database, experiments, open_writer, max_write_bytes=1 << 20))
+    offer(queue, otlp.span("small"), otlp.span("large", attrs={"a": "x" * (3 << 20)}), otlp.span("also small"))
+    assert worker.export_once() == 1
+    with database.begin() as connection:
+        names = connection.exec_driver_sql("SELECT name FROM spans ORDER BY name").scalars().all()
+        (reason,) = connection.exec_driver_sql("SELECT reason FROM headrace.dead_letter").scalars().all()
+    assert names == ["also small", "small"]
+    assert "HEADRACE_MAX_WRITE_BYTES" in reason
+
+
+def test_a_batch_that_would_be_too_large_is_written_in_parts(queue: DiskQueue, database: Database, config: Config) -> None:
+    experiments = Experiments(database, create=False, cache_seconds=60)
+    worker = Worker(config, queue, database, Exporter(database, experiments, open_writer, max_write_bytes=1 << 20))
+    offer(queue, *(otlp.span(attrs={"a": "x" * 400_000}) for _ in range(8)))
+    split = BATCHES_SPLIT._value.get()
+    assert worker.export_once() == 1
+    assert BATCHES_SPLIT._value.get() - split == 7
+    with database.begin() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM spans").scalar() == 8
 
 
 def test_what_a_client_sent_is_not_in_the_reason(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:

@@ -23,6 +23,8 @@ class Delivery:
     received_unix_nano: int
     user_agent: str
     key_name: str = ""
+    max_tags: int = 0
+    """Most tags that a trace of it may be given. 0: as the writer is set up."""
 
     @classmethod
     def from_envelope(cls, data: bytes) -> "Delivery":
@@ -38,6 +40,7 @@ class Delivery:
             envelope.received_unix_nano,
             envelope.user_agent,
             envelope.key_name,
+            envelope.max_tags,
         )
 
     def to_envelope(self) -> bytes:
@@ -48,6 +51,7 @@ class Delivery:
             run_id=self.run_id,
             user_agent=self.user_agent,
             key_name=self.key_name,
+            max_tags=self.max_tags,
             request=self.request.SerializeToString(),
         ).SerializeToString()
 
@@ -63,4 +67,11 @@ class Writer(Protocol):
 
         Raises:
             DatabaseUnavailable: the same call may succeed later. PermanentExportError: it never will.
+        """
+
+    def rehearse(self, delivery: Delivery, seconds: float) -> None:
+        """Writes a delivery as `write` does, takes so long for it at the least, and takes it all back.
+
+        Raises:
+            As `write`.
         """

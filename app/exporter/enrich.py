@@ -20,18 +20,24 @@ _HTTP_STATUS = ("http.response.status_code", "http.status_code")
 _DB_OPERATION = ("db.operation.name", "db.operation")
 _DB_TARGET = ("db.collection.name", "db.sql.table")
 _MAX_PREVIEW = 1000
+_MAX_SHARED = 1024
+"""Characters of a value that each span of a scope is given: what is sent once is stored as often as there are spans. The whole
+value stays in `headrace.origin`."""
 
 
 def shared_attributes(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> dict[str, str]:
-    """What each span of a scope is given (values dumped as JSON): its own service, the scope's name and version."""
+    """What each span of a scope is given (values dumped as JSON): its own service, the scope's name and version.
+
+    A value of more than `_MAX_SHARED` characters is cut.
+    """
     added = {}
     for pair in resource_spans.resource.attributes:
         if pair.key == "service.name" and pair.value.string_value:
-            added["service.name"] = quote(pair.value.string_value)
+            added["service.name"] = quote(_cut(pair.value.string_value, _MAX_SHARED))
     if scope_spans.scope.name:
-        added["otel.scope.name"] = quote(scope_spans.scope.name)
+        added["otel.scope.name"] = quote(_cut(scope_spans.scope.name, _MAX_SHARED))
     if scope_spans.scope.version:
-        added["otel.scope.version"] = quote(scope_spans.scope.version)
+        added["otel.scope.version"] = quote(_cut(scope_spans.scope.version, _MAX_SHARED))
     return added
 
 
@@ -92,5 +98,5 @@ def _first(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     return ""
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_PREVIEW else f"{text[: _MAX_PREVIEW - 3]}..."
+def _cut(text: str, limit: int = _MAX_PREVIEW) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

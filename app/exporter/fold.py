@@ -43,6 +43,7 @@ def apply(trace: Trace, part: TracePart, enrich: bool = False) -> None:
     """Adds one request's part to the trace. With `enrich` the parts only say what they know: `decide` comes after the last."""
     first = trace.created and trace.generation == 0
     trace.generation += 1
+    trace.max_tags = max(trace.max_tags, part.max_tags)
     usage, cost = _usage(part.nodes.values()), _cost(part.nodes.values())
     # As MLflow: it looks for the mark of a finished trace only where the request has totals or a session.
     finalized = trace.finalized and (enrich or bool(usage or cost or part.session_id))
@@ -53,11 +54,14 @@ def apply(trace: Trace, part: TracePart, enrich: bool = False) -> None:
     trace.tags[SPANS_LOCATION] = TRACKING_STORE
     if not enrich:
         _apply_in_order(trace, part)
-    others = [] if first else [node for node in trace.nodes.values() if node.span_id not in part.nodes]
-    _add_totals(trace, usage, cost, [*part.nodes.values(), *others], finalized, enrich)
+    if not enrich or trace.finalized:
+        others = [] if first else [node for node in trace.nodes.values() if node.span_id not in part.nodes]
+        _add_totals(trace, usage, cost, [*part.nodes.values(), *others], finalized, enrich)
     trace.spans |= part.spans
     trace.nodes |= part.nodes
     if enrich:
+        trace.has_usage |= bool(usage)
+        trace.has_cost |= bool(cost)
         _listen(trace, part)
 
 
@@ -97,6 +101,8 @@ def decide(trace: Trace) -> None:
 
     MLflow takes what comes first, or last, so that the same spans give other traces in another order.
     """
+    if not trace.finalized:  # once for all parts, as a tree of many spans is walked; a finished trace is added to in order
+        _add_totals(trace, trace.has_usage, trace.has_cost, list(trace.nodes.values()), False, True)
     root = trace.root
     if len(trace.roots) > 1:
         for other in trace.roots.values():
@@ -142,10 +148,8 @@ def _apply_in_order(trace: Trace, part: TracePart) -> None:
     trace.tags |= (part.resource_tags or {}) | part.trace_tags
 
 
-def _add_totals(
-    trace: Trace, usage: dict[str, Any], cost: dict[str, Any], nodes: list[Node], finalized: bool, enrich: bool
-) -> None:
-    """`usage` and `cost` are the part's own totals; where they count, those over all `nodes` are written.
+def _add_totals(trace: Trace, usage: object, cost: object, nodes: list[Node], finalized: bool, enrich: bool) -> None:
+    """Where `usage` or `cost`, totals of the spans that have come, is not empty, the totals over all `nodes` are written.
 
     With enrichment those are the whole truth: also where the last span of a parent cycle came, of which nothing is counted.
     """
@@ -153,13 +157,13 @@ def _add_totals(
     if enrich and (usage or cost or known_tokens or known_costs):
         nodes.sort()  # sums of floats depend on their order
     if (usage or (enrich and known_tokens)) and not (finalized and known_tokens):
-        usage = _usage(nodes)
-        tokens = [token_count_or_none(usage.get(key)) for key in _TOKEN_KEYS]
+        figures = _usage(nodes)
+        tokens = [token_count_or_none(figures.get(key)) for key in _TOKEN_KEYS]
         whole = enrich and any(node.usage is not None for node in nodes)
         trace.tokens = tokens if whole else _merged(trace.tokens, tokens)
     if (cost or (enrich and known_costs)) and not (finalized and known_costs):
-        cost = _cost(nodes)
-        costs = [finite_float_or_none(cost.get(key)) for key in _COST_KEYS]
+        figures = _cost(nodes)
+        costs = [finite_float_or_none(figures.get(key)) for key in _COST_KEYS]
         whole = enrich and any(node.cost is not None for node in nodes)
         trace.costs = costs if whole else _merged(trace.costs, costs)
 

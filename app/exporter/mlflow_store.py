@@ -10,11 +10,13 @@ from typing import Any
 from mlflow.entities.span import Span
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracing.utils import dump_span_attribute_value
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from sqlalchemy import text
 
 from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.exporter import Delivery
-from app.exporter.tags import SPANS_LOCATION, known_service
+from app.exporter.tags import MAX_TAGS, SPANS_LOCATION, known_service
 from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED, log
 
 # It logs the whole stack of each database error before it raises it; the worker says the same in one line.
@@ -27,7 +29,8 @@ _LOCATION = f"mlflow.traceTag.{SPANS_LOCATION}"
 class MlflowStoreWriter:
     """A `Writer` for any schema revision that the installed MLflow accepts."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_tags: int = MAX_TAGS) -> None:
+        self._max_tags = max_tags
         self._database = database
         self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
 
@@ -39,7 +42,7 @@ class MlflowStoreWriter:
         """See `Writer.write`. Each request is its own transaction; a second write of it changes nothing."""
         for delivery in translated:
             for experiment_id in sorted({destination.experiment_id for destination in delivery.destinations}):
-                spans = _mlflow_spans(delivery, experiment_id)
+                spans = _mlflow_spans(delivery, experiment_id, min(self._max_tags, delivery.max_tags or self._max_tags))
                 if not spans:
                     continue
                 try:
@@ -49,6 +52,12 @@ class MlflowStoreWriter:
                 if delivery.run_id:
                     self._link([span.trace_id for span in spans if span.parent_id is None], delivery.run_id)
         self._database.note(None)
+
+    def rehearse(self, delivery: Delivery, seconds: float) -> None:
+        """See `Writer.rehearse`. MLflow's store takes nothing back: the bytes go to Postgres, but into no table."""
+        query = text("SELECT length(:request), pg_sleep(:seconds)")
+        with self._database.begin() as connection:
+            connection.execute(query, {"request": delivery.request.SerializeToString(), "seconds": seconds})
 
     def _link(self, trace_ids: list[str], run_id: str) -> None:
         """Links finished traces to the run. One that cannot be linked is logged and counted, as in MLflow not an error."""
@@ -65,7 +74,7 @@ class MlflowStoreWriter:
                 log.warning("traces not linked to run", run_id=run_id, traces=len(batch), error=str(judged))
 
 
-def _mlflow_spans(delivery: Delivery, experiment_id: str) -> list[Any]:
+def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int) -> list[Any]:
     """The request's spans for one experiment, in order; of a span that came twice the last stands, in the first's place.
 
     (MLflow's own bulk upsert fails on the same key twice, and its aggregation never returns where such a pair makes a
@@ -75,13 +84,19 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str) -> list[Any]:
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
         if destination.experiment_id == experiment_id:
             service = known_service(resource_spans)
+            resource = _with_few(resource_spans.resource, max_tags)
             for scope in resource_spans.scope_spans:
                 for proto in scope.spans:
-                    span: Any = Span.from_otel_proto(proto, resource=resource_spans.resource)
+                    span: Any = Span.from_otel_proto(proto, resource=resource)
                     if span.parent_id is None:
                         _finish_root(span._span._attributes, service)
                     spans[proto.trace_id, proto.span_id] = span
     return list(spans.values())
+
+
+def _with_few(resource: Resource, most: int) -> Resource:
+    """MLflow makes a tag of each attribute: only so many of them."""
+    return resource if len(resource.attributes) <= most else Resource(attributes=resource.attributes[:most])
 
 
 def _finish_root(attributes: dict[str, Any], service: str | None) -> None:

@@ -15,8 +15,8 @@ _FIRST_SECONDS = 0.1
 _MAX_SECONDS = 5.0
 
 
-def attempts(stop: threading.Event) -> Iterator[int]:
-    """Yields 0 at once, then 1, 2, … after growing pauses with full jitter, until `stop` is set.
+def attempts(stop: threading.Event, most_seconds: float = _MAX_SECONDS) -> Iterator[int]:
+    """Yields 0 at once, then 1, 2, … after pauses with jitter that grow up to `most_seconds`, until `stop` is set.
 
     Jitter keeps many workers from knocking on a recovering Postgres at the same moment
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
@@ -24,7 +24,7 @@ def attempts(stop: threading.Event) -> Iterator[int]:
     attempt = 0
     while not stop.is_set():
         yield attempt
-        longest = min(_MAX_SECONDS, _FIRST_SECONDS * 2 ** min(attempt, 16))
+        longest = min(most_seconds, _FIRST_SECONDS * 2 ** min(attempt, 16))
         stop.wait(random.uniform(longest / 2, longest))  # noqa: S311 - not for secrets
         attempt += 1
 

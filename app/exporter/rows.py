@@ -134,6 +134,8 @@ class TracePart:
     trace_tags: dict[str, str] = field(default_factory=dict)
     trace_name: str | None = None
     run_id: str = ""
+    max_tags: int = 0
+    """Most tags that its trace may have."""
     origins: dict[str, bytes] = field(default_factory=dict)
     """From here on only where enrichment is on. What its spans came with, by digest."""
     implicit: bool = True
@@ -198,6 +200,8 @@ class Trace:
     """The new timestamp, where an existing trace turned out to have begun earlier."""
     tags: dict[str, str] = field(default_factory=dict)
     """To be written."""
+    max_tags: int = 0
+    """How many it may have, those that are stored among them."""
     user_id: str | None = None
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -212,6 +216,9 @@ class Trace:
     """It is in `headrace.unfinished_trace`."""
     decided_by: Root | None = None
     """The one that has decided what stands in Postgres."""
+    has_usage: bool = False
+    """Its spans of this batch have token usage; `has_cost`: they have a cost."""
+    has_cost: bool = False
     others: Said = field(default_factory=Said)
     """What all but the root have said in this batch, or (where the writer has read that) ever."""
     stored_tags: dict[str, str] = field(default_factory=dict)

@@ -32,10 +32,11 @@ REVISIONS = frozenset({"dc11669786a5"})
 """The Alembic revisions of MLflow's schema that the bulk writer knows: 3.17."""
 
 
-def open_writer(database: Database, enrich: bool = True, note_unfinished: bool = False) -> Writer:
+def open_writer(database: Database, enrich: bool = True, note_unfinished: bool = False, max_tags: int = 128) -> Writer:
     """Checks the schema and returns the writer that fits it. Imports MLflow: takes about two seconds the first time.
 
     `enrich`: whether it adds what `enrich.py` says (MLflow's own store never does). `note_unfinished`: for `finish.py`.
+    `max_tags`: the most of a trace.
 
     Raises:
         StartError, DatabaseUnavailable: as `check`.
@@ -44,12 +45,12 @@ def open_writer(database: Database, enrich: bool = True, note_unfinished: bool =
     if revision in REVISIONS:
         from app.exporter.writer import BulkWriter
 
-        return BulkWriter(database, enrich, note_unfinished)
+        return BulkWriter(database, enrich, note_unfinished, max_tags)
     log.warning("unknown MLflow schema revision: writing through MLflow's own store, many times slower", revision=revision)
     from app.exporter.mlflow_store import MlflowStoreWriter
 
     try:
-        return MlflowStoreWriter(database)
+        return MlflowStoreWriter(database, max_tags)
     except Exception as error:
         raise database.judge(error) from error
 

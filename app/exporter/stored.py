@@ -15,7 +15,7 @@ from app.database import Database
 from app.exporter.fold import needs_stored_nodes
 from app.exporter.readback import to_span
 from app.exporter.rows import Claim, Trace, TracePart
-from app.exporter.tags import resource_tags, session_and_user
+from app.exporter.tags import resource_tags, root_tags, session_and_user
 from app.exporter.text import to_object
 from app.exporter.translate import to_node, to_root
 
@@ -49,7 +49,10 @@ def read_traces(cursor: Rows, parts: Sequence[TracePart], enrich: bool) -> dict[
     traces = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
     known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
     if enrich:
-        _read_roots(cursor, traces)
+        spans = Counter[str]()
+        for _, part in known:
+            spans[part.trace_id] += len(part.spans)
+        _read_roots(cursor, traces, spans)
     _read_nodes(cursor, {part.trace_id for trace, part in known if needs_stored_nodes(trace, part, enrich)}, traces)
     return traces
 
@@ -82,11 +85,16 @@ def _mark(trace: Trace, kind: str, key: str, value: str) -> None:
         trace.user_id = trace.user_stored = value
 
 
-def _read_roots(cursor: Rows, traces: dict[str, Trace]) -> None:
-    """The root spans that are there already, and by which claims the traces stand where they do."""
+def _read_roots(cursor: Rows, traces: dict[str, Trace], spans: Counter[str]) -> None:
+    """The root spans that are there already and may decide, and by which claims the traces stand where they do.
+
+    `spans`: how many of each trace come now. Each may be a root that comes again, as something else, so that the next
+    decides: one more than these are enough. What all later roots say of their trace stands in its rows already.
+    """
     if not traces:
         return
-    cursor.execute(STATEMENTS["read_roots"], {"ids": sorted(traces)})
+    ids = sorted(traces)
+    cursor.execute(STATEMENTS["read_roots"], {"ids": ids, "most": [spans[id_] + 1 for id_ in ids]})
     found = [(trace_id, span_id, start, to_object(content) or {}) for trace_id, span_id, start, content in cursor]
     tags = _read_tags(cursor, {_origin(content) for *_, content in found})
     for trace_id, span_id, start, content in found:
@@ -102,14 +110,18 @@ def _read_roots(cursor: Rows, traces: dict[str, Trace]) -> None:
 
 
 def read_others(cursor: Rows, traces: dict[str, Trace]) -> None:
-    """What all spans but the roots say that are there already, of traces in which that counts again."""
+    """What all spans say that are there already, of traces in which that counts again.
+
+    The root that decides is among them: what it says comes first anyway.
+    """
     if not traces:
         return
     origins = set()
-    cursor.execute(STATEMENTS["read_others"], {"ids": sorted(traces)})
-    for trace_id, text in cursor:
+    for trace_id, is_root, text in cursor.stream(STATEMENTS["read_others"], {"ids": sorted(traces)}):
         content = to_object(text) or {}
-        traces[trace_id].others.add({}, *session_and_user(content.get("attributes") or {}, Counter()))
+        attributes = content.get("attributes") or {}
+        own = root_tags(attributes, Counter())[0] if is_root else {}
+        traces[trace_id].others.add(own, *session_and_user(attributes, Counter()))
         origins.add((trace_id, _origin(content)))
     tags = _read_tags(cursor, {digest for _, digest in origins})
     for trace_id, digest in origins:
@@ -131,7 +143,6 @@ def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: dict[str, Trac
     """The figures of all spans that are there already."""
     if not trace_ids:
         return
-    cursor.execute(STATEMENTS["read_nodes"], {"ids": sorted(trace_ids)})
-    for trace_id, span_id, parent_id, content in cursor:
+    for trace_id, span_id, parent_id, content in cursor.stream(STATEMENTS["read_nodes"], {"ids": sorted(trace_ids)}):
         attributes = (to_object(content) or {}).get("attributes") or {} if content else {}
         traces[trace_id].nodes[span_id] = to_node(span_id, parent_id, attributes)

@@ -5,6 +5,7 @@ Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +28,13 @@ SPANS_LOCATION = "mlflow.trace.spansLocation"
 FINISHED = "headrace.finished"
 """The tag of a trace whose root span has not come, and which therefore `finish.py` has finished."""
 
+ARTIFACT_LOCATION = "mlflow.artifactLocation"
+_PLACES = (SPANS_LOCATION, ARTIFACT_LOCATION, FINISHED)
+
+MAX_TAGS = 128
+"""Of a trace, unless HEADRACE_MAX_TAGS_PER_TRACE says otherwise."""
+_SERVICE = "service.name"
+
 MAX_TRACE_NAME = 4096
 MAX_SESSION = 250
 MAX_USER = 8000
@@ -46,15 +54,38 @@ def known_service(resource_spans: ResourceSpans) -> str | None:
     return None
 
 
-def resource_tags(resource: ResourceProto, repaired: Repairs) -> dict[str, str] | None:
-    """The trace tags that a resource gives, or None where it has no attributes (then another resource's may serve)."""
+def resource_tags(resource: ResourceProto, repaired: Repairs, most: int = MAX_TAGS) -> dict[str, str] | None:
+    """The trace tags that a resource gives, or None where it has no attributes (then another resource's may serve).
+
+    At the most `most`, the service's name and the first ones; the pipeline has told the client of the others.
+    """
     if not resource.attributes:
         return None
     data = resource.SerializeToString(deterministic=True)
     tags, nul = _tags_of(data) if len(data) <= MAX_CACHED_BYTES else _tags_of.__wrapped__(data)
     if nul:
         repaired["nul_replaced"] += nul
-    return tags
+    return tags if tags is None or len(tags) <= most else _first(tags, most)
+
+
+def _first(tags: dict[str, str], most: int) -> dict[str, str]:
+    """So many of them; that of the service comes first."""
+    return dict(sorted(tags.items(), key=lambda tag: tag[0] != _SERVICE)[:most])
+
+
+def bounded(tags: dict[str, str], stored: Collection[str], decided: Collection[str], most: int) -> dict[str, str]:
+    """The tags to be written to a trace that has the `stored` ones already, so that it has at the most `most` in all.
+
+    Those that are there are kept; of new ones those that the root has `decided` come first, then the service's, then by key.
+    MLflow's own tags of a trace's place do not count.
+    """
+    new = [key for key in tags if key not in stored and key != SPANS_LOCATION]
+    room = max(0, most - sum(1 for key in stored if key not in _PLACES))
+    if len(new) <= room:
+        return tags
+    new.sort(key=lambda key: (key not in decided, key != _SERVICE, key))
+    dropped = frozenset(new[room:])
+    return {key: value for key, value in tags.items() if key not in dropped}
 
 
 @lru_cache(maxsize=1024)
@@ -72,8 +103,8 @@ def _tags_of(resource: bytes) -> tuple[dict[str, str] | None, int]:
     return tags, repaired.total()
 
 
-def root_tags(attributes: dict[str, Any], repaired: Repairs) -> tuple[dict[str, str], str | None]:
-    """The trace's tags and name that MLflow's SDK puts on the root span, as `mlflow.traceTag.*`."""
+def root_tags(attributes: dict[str, Any], repaired: Repairs, most: int = MAX_TAGS) -> tuple[dict[str, str], str | None]:
+    """The trace's tags (at the most `most`) and name that MLflow's SDK puts on the root span, as `mlflow.traceTag.*`."""
     tags: dict[str, str] = {}
     trace_name = None
     for key, value in attributes.items():
@@ -85,7 +116,7 @@ def root_tags(attributes: dict[str, Any], repaired: Repairs) -> tuple[dict[str, 
         text = str(unquoted(value))[:MAX_TRACE_TAG_VAL_LENGTH]
         if name == _TRACE_NAME:
             trace_name = cut(text, MAX_TRACE_NAME, "trace_name_cut", repaired)
-        else:
+        elif len(tags) < most or name in tags:
             tags[name] = storable(text, repaired)
     return tags, trace_name
 

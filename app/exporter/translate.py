@@ -20,7 +20,15 @@ from app.exporter.enrich import add_attributes, request_preview, response_previe
 from app.exporter.genai import EVENTS, asks, translate
 from app.exporter.origin import Origin, origin_of, otlp_note
 from app.exporter.rows import Node, Root, SpanRow, TracePart, column_text
-from app.exporter.tags import MAX_TRACE_NAME, SESSION_AND_USER_KEYS, known_service, resource_tags, root_tags, session_and_user
+from app.exporter.tags import (
+    MAX_TAGS,
+    MAX_TRACE_NAME,
+    SESSION_AND_USER_KEYS,
+    known_service,
+    resource_tags,
+    root_tags,
+    session_and_user,
+)
 from app.exporter.text import Repairs, cut, encodable, smaller, storable, to_object, unquoted
 from app.otlp.attributes import to_python
 from app.queue import envelope_pb2 as pb
@@ -46,15 +54,16 @@ class _Context(NamedTuple):
     """Whether a rule or the default chose the experiment."""
 
 
-def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> list[TracePart]:
+def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False, max_tags: int = MAX_TAGS) -> list[TracePart]:
     """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
 
     Of a span that comes twice in one request the last stands, in the first one's place. What MLflow would break on is
     repaired, and counted in `repaired` by the name of the rule.
     """
     parts: dict[tuple[str, str], TracePart] = {}
+    max_tags = min(max_tags, delivery.max_tags or max_tags)
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
-        tags, service = resource_tags(resource_spans.resource, repaired), known_service(resource_spans)
+        tags, service = resource_tags(resource_spans.resource, repaired, max_tags), known_service(resource_spans)
         experiment_id = destination.experiment_id
         implicit = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:
@@ -64,7 +73,8 @@ def to_parts(delivery: Delivery, repaired: Repairs, enrich: bool = False) -> lis
                 trace_id = f"tr-{span.trace_id.hex()}"
                 part = parts.get((experiment_id, trace_id))
                 if part is None:
-                    part = parts[experiment_id, trace_id] = TracePart(trace_id, int(experiment_id), run_id=delivery.run_id)
+                    part = TracePart(trace_id, int(experiment_id), run_id=delivery.run_id, max_tags=max_tags)
+                    parts[experiment_id, trace_id] = part
                 part.implicit &= implicit
                 _add_span(part, span, context)
     return list(parts.values())
@@ -126,7 +136,7 @@ def to_root(span: Span, attributes: dict[str, Any], tags: dict[str, str] | None,
         trace_name,
         session or None,
         user or None,
-        (tags or {}) | own_tags,
+        (tags or {}) | own_tags if own_tags else tags or {},
         implicit,
     )
 
@@ -143,7 +153,7 @@ def to_node(span_id: str, parent_id: str | None, attributes: dict[str, Any]) -> 
 def _read_root(part: TracePart, attributes: dict[str, Any], repaired: Repairs) -> None:
     part.root_inputs = attributes.get("mlflow.spanInputs")
     part.root_outputs = attributes.get("mlflow.spanOutputs")
-    tags, trace_name = root_tags(attributes, repaired)
+    tags, trace_name = root_tags(attributes, repaired, part.max_tags)
     part.trace_tags |= tags
     part.trace_name = part.trace_name if trace_name is None else trace_name
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from mlflow.store.tracking.utils.sql_trace_rollups import (
@@ -25,7 +26,7 @@ from app.exporter import Delivery
 from app.exporter.fold import TRACKING_STORE, apply, create, decide, is_reopened
 from app.exporter.rows import COST_COLUMNS, TOKEN_COLUMNS, SpanRow, Trace, TracePart
 from app.exporter.stored import STATEMENTS, Rows, read_others, read_traces, transaction
-from app.exporter.tags import FINISHED, SPANS_LOCATION
+from app.exporter.tags import ARTIFACT_LOCATION, FINISHED, MAX_TAGS, SPANS_LOCATION, bounded
 from app.exporter.translate import to_parts
 from app.telemetry import RUN_LINKS_FAILED, SPANS_REPAIRED
 
@@ -40,20 +41,27 @@ class _Race(Exception):
     """Another writer created one of our traces between our look and our insert."""
 
 
+class _TakenBack(Exception):
+    """All went well in a rehearsal."""
+
+
 class BulkWriter:
     """A `Writer` for the schema revisions of `schema.REVISIONS`."""
 
-    def __init__(self, database: Database, enrich: bool = False, note_unfinished: bool = False) -> None:
+    def __init__(
+        self, database: Database, enrich: bool = False, note_unfinished: bool = False, max_tags: int = MAX_TAGS
+    ) -> None:
         self._database = database
         self._enrich = enrich
         self._note_unfinished = enrich and note_unfinished
+        self._max_tags = max_tags
         self._artifact_roots: dict[int, str] = {}
         self._origins_stored: set[str] = set()
 
     def translate(self, deliveries: Sequence[Delivery]) -> Sequence[TracePart]:
         """See `Writer.translate`."""
         repaired: Counter[str] = Counter()
-        parts = [part for delivery in deliveries for part in to_parts(delivery, repaired, self._enrich)]
+        parts = [part for delivery in deliveries for part in to_parts(delivery, repaired, self._enrich, self._max_tags)]
         for rule, count in repaired.items():
             SPANS_REPAIRED.labels(rule).inc(count)
         return parts
@@ -71,7 +79,13 @@ class BulkWriter:
                 raise
         raise PermanentExportError("Its traces are created again and again by somebody else.")
 
-    def _write_parts(self, parts: Sequence[TracePart]) -> None:
+    def rehearse(self, delivery: Delivery, seconds: float) -> None:
+        """See `Writer.rehearse`."""
+        until = time.monotonic() + seconds
+        with suppress(_TakenBack):
+            self._write_parts(self.translate([delivery]), until)
+
+    def _write_parts(self, parts: Sequence[TracePart], rehearsed_until: float | None = None) -> None:
         with transaction(self._database) as (connection, cursor):
             if rollups_enabled():  # before any lock on a trace: MLflow's order
                 partitions = _rollup_partitions(cursor, parts, self._enrich)
@@ -91,6 +105,9 @@ class BulkWriter:
             if self._enrich:
                 _keep_claims(cursor, traces)
                 _keep_unfinished(cursor, traces, self._note_unfinished)
+            if rehearsed_until is not None:
+                cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
+                raise _TakenBack
         self._origins_stored |= origins.keys()
 
     def _add_origins(self, cursor: Rows, origins: dict[str, bytes]) -> None:
@@ -114,6 +131,8 @@ class BulkWriter:
             read_others(cursor, {trace.trace_id: trace for trace in folded if is_reopened(trace)})
             for trace in folded:
                 decide(trace)
+        for trace in folded:
+            _bound_tags(trace)
         return folded
 
     def _add_artifact_locations(self, cursor: Rows, traces: Sequence[Trace]) -> None:
@@ -131,8 +150,17 @@ class BulkWriter:
         for trace in traces:
             root, mark, query = self._artifact_roots[trace.experiment_id].partition("?")
             location = f"{root.rstrip('/')}/traces/{trace.trace_id}/artifacts{mark}{query}"
-            if "mlflow.artifactLocation" not in trace.tags:
-                trace.tags["mlflow.artifactLocation"] = location
+            trace.tags.setdefault(ARTIFACT_LOCATION, location)
+
+
+def _bound_tags(trace: Trace) -> None:
+    """However many requests bring tags, the trace has no more than it may."""
+    if len(trace.tags) + len(trace.stored_tags) > trace.max_tags:
+        root = trace.root
+        tags = bounded(trace.tags, trace.stored_tags, root.tags if root else (), trace.max_tags)
+        if len(tags) < len(trace.tags):
+            SPANS_REPAIRED.labels("tags_over_limit").inc(len(trace.spans))
+            trace.tags = tags
 
 
 def _rollup_partitions(cursor: Rows, parts: Sequence[TracePart], enrich: bool) -> list[tuple[Any, int, list[int]]]:

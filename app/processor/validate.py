@@ -21,6 +21,7 @@ REASONS = {
     "invalid_span_id": "span_id must be 8 bytes, not all zero",
     "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
     "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer",
+    "too_many_rows": "the request would become more rows than HEADRACE_MAX_ROWS_PER_REQUEST: send smaller batches",
     "no_experiment": "no experiment could be told for the span's resource",
     "too_many_experiments": "one request may name HEADRACE_MAX_EXPERIMENTS_PER_REQUEST experiments, and create "
     "HEADRACE_MAX_NEW_EXPERIMENTS_PER_REQUEST: send fewer services a request, or create the experiments in MLflow first",
@@ -35,6 +36,13 @@ REPAIRS = {
 """The repairs that are made before the queue: silent for the client, counted for the operator."""
 
 
+WARNINGS = {
+    "tags_over_limit": "only some of the resource's attributes became tags of the trace: they are more than "
+    "HEADRACE_MAX_TAGS_PER_TRACE, or make more rows than HEADRACE_MAX_ROWS_PER_REQUEST",
+}
+"""The repairs of which the client is told; the spans are accepted."""
+
+
 @dataclass(slots=True)
 class Verdict:
     """How many spans came, and what became of those that could not stay as they were."""
@@ -42,6 +50,7 @@ class Verdict:
     received: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
+    warned: Counter[str] = field(default_factory=Counter)
     reworded: bool = False
     """True where the request no longer says what its bytes said, so that it has to be serialised anew."""
 
@@ -64,10 +73,19 @@ class Verdict:
         self.repaired[rule] += 1
         self.reworded = True
 
+    def warn(self, rule: str, count: int) -> None:
+        """Counts `count` spans that are accepted, but of which not all is stored, by a rule of `WARNINGS`."""
+        self.warned[rule] += count
+
     def explain(self) -> str:
-        """One English sentence for `partial_success.error_message`."""
-        parts = [f"{REASONS[reason]} ({count})" for reason, count in sorted(self.rejected.items())]
-        return f"{self.rejected.total()} of {self.received} spans rejected: {'; '.join(parts)}."
+        """English for `partial_success.error_message`: a sentence on what was rejected, and one on what was not stored."""
+        sentences = []
+        if self.rejected:
+            parts = [f"{REASONS[reason]} ({count})" for reason, count in sorted(self.rejected.items())]
+            sentences.append(f"{self.rejected.total()} of {self.received} spans rejected: {'; '.join(parts)}.")
+        for rule, count in sorted(self.warned.items()):
+            sentences.append(f"{count} spans accepted, but {WARNINGS[rule]}.")
+        return " ".join(sentences)
 
 
 def validate(request: ExportTraceServiceRequest) -> Verdict:
@@ -79,7 +97,7 @@ def validate(request: ExportTraceServiceRequest) -> Verdict:
         if any(reasons):
             kept = [span for span, reason in zip(scope.spans, reasons, strict=True) if reason is None]
             verdict.reject_each(reason for reason in reasons if reason)
-            _replace_spans(scope, kept)
+            replace_spans(scope, kept)
         for span in scope.spans:
             if span.parent_span_id and span.parent_span_id == span.span_id:
                 span.ClearField("parent_span_id")
@@ -88,7 +106,7 @@ def validate(request: ExportTraceServiceRequest) -> Verdict:
                 span.end_time_unix_nano = span.start_time_unix_nano
                 verdict.repair("end_time_out_of_range")
     if not all(_says_something(resource_spans) for resource_spans in request.resource_spans):
-        _drop_empty(request)
+        drop_empty(request)
         verdict.reworded = True
     return verdict
 
@@ -97,7 +115,7 @@ def _says_something(resource_spans: ResourceSpans) -> bool:
     return len(resource_spans.scope_spans) > 0 and all(scope.spans for scope in resource_spans.scope_spans)
 
 
-def _drop_empty(request: ExportTraceServiceRequest) -> None:
+def drop_empty(request: ExportTraceServiceRequest) -> None:
     """Takes out scopes and resources without spans, which nobody shall have to route. (OTLP: "MAY ignore" them.)"""
     kept = ExportTraceServiceRequest()
     for resource_spans in request.resource_spans:
@@ -108,7 +126,7 @@ def _drop_empty(request: ExportTraceServiceRequest) -> None:
     request.CopyFrom(kept)
 
 
-def _replace_spans(scope: ScopeSpans, spans: list[Span]) -> None:
+def replace_spans(scope: ScopeSpans, spans: list[Span]) -> None:
     """In one pass: deleting from a repeated field one by one costs the square of its length."""
     kept = ScopeSpans(spans=spans)
     scope.ClearField("spans")

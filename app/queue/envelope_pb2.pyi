@@ -31,17 +31,19 @@ class Destination(_message.Message):
     def __init__(self, experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., routed_by: _Optional[_Union[RoutedBy, str]] = ...) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "request")
+    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "max_tags", "request")
     RECEIVED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     USER_AGENT_FIELD_NUMBER: _ClassVar[int]
     KEY_NAME_FIELD_NUMBER: _ClassVar[int]
+    MAX_TAGS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     received_unix_nano: int
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
     run_id: str
     user_agent: str
     key_name: str
+    max_tags: int
     request: bytes
-    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., request: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., max_tags: _Optional[int] = ..., request: _Optional[bytes] = ...) -> None: ...

@@ -166,9 +166,9 @@ class Reading(Share):
 
 
 def _answer(verdict: Verdict) -> ExportTraceServiceResponse:
-    """`partial_success` is set only where spans were rejected: unset means that all is well."""
+    """`partial_success` is set only where spans were rejected, or not all of them is stored: unset means that all is well."""
     answer = ExportTraceServiceResponse()
-    if verdict.rejected:
+    if verdict.rejected or verdict.warned:
         answer.partial_success.rejected_spans = verdict.rejected.total()
         answer.partial_success.error_message = verdict.explain()
     return answer

@@ -25,12 +25,19 @@ UNION ALL
 SELECT 'unfinished', trace_id, '', '' FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)s)
 
 -- name: read_roots
-SELECT trace_id, span_id, start_time_unix_nano, content FROM spans
-WHERE trace_id = ANY (%(ids)s) AND parent_span_id IS NULL AND content <> ''
+-- Of each trace the earliest roots, as many as `most` says for it: no other can decide.
+SELECT r.trace_id, r.span_id, r.start_time_unix_nano, r.content
+FROM unnest(%(ids)s::text[], %(most)s::int[]) AS w (id, most)
+CROSS JOIN LATERAL (
+    SELECT trace_id, span_id, start_time_unix_nano, content FROM spans
+    WHERE trace_id = w.id AND parent_span_id IS NULL AND content <> ''
+    ORDER BY start_time_unix_nano, span_id
+    LIMIT w.most
+) r
 
 -- name: read_others
-SELECT trace_id, content FROM spans
-WHERE trace_id = ANY (%(ids)s) AND parent_span_id IS NOT NULL AND content <> ''
+SELECT trace_id, parent_span_id IS NULL, content FROM spans
+WHERE trace_id = ANY (%(ids)s) AND content <> ''
 
 -- name: read_origins
 SELECT digest, origin FROM headrace.origin WHERE digest = ANY (%(digests)s)
