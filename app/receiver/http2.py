@@ -182,6 +182,7 @@ class Connection(asyncio.Protocol):
             SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
         }
         self.h2.local_settings = Settings(client=False, initial_values=settings)
+        self.h2.decoder.max_header_list_size = _MAX_HEADER_BYTES  # h2 would wait for the client to have seen the settings
         self._streams: dict[int, Stream] = {}
         self._calls = self._busy = 0
         self._backlog = bytearray()
