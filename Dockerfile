@@ -34,7 +34,7 @@ STOPSIGNAL SIGTERM
 
 # Set MLFLOW_BACKEND_STORE_URI, and MLFLOW_SERVER_ALLOWED_HOSTS where browsers call it by another name than localhost.
 FROM runtime AS mlflow
-# As `headrace up` has it (MLFLOW_DEFAULTS in app/config.py says why): it asks nothing of the Internet and runs no background
+# As `headrace up` has it (MLFLOW_DEFAULTS in app/headrace/config/__init__.py says why): it asks nothing of the Internet and runs no background
 # jobs. One worker, for this is a UI; the spans come through Headrace.
 ENV MLFLOW_DISABLE_TELEMETRY=true \
     MLFLOW_MODEL_CATALOG_URI= \

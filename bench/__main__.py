@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-from rich.markdown import Markdown
-
-from app.local import EmbeddedPostgres
 from bench import report
 from bench.load import Plan
 from bench.roads import SERVERS, Lab, Measurement, copy, measure
 from bench.shapes import SHAPES
+from rich.console import Console
+from rich.markdown import Markdown
+
+from headrace.local.postgres import EmbeddedPostgres
 
 _ROADS = (*SERVERS, "copy")
 _OPEN_LOOP_CONNECTIONS = 64  # so many that a late answer does not keep the next request from being sent

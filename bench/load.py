@@ -20,7 +20,6 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import cast
 
 import psutil
-
 from bench.shapes import SHAPES, templates
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-
 from bench.load import ROOT
 from bench.roads import Lab, Measurement
 

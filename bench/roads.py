@@ -17,12 +17,12 @@ from typing import Any
 
 import psutil
 import psycopg
-from typing_extensions import Self
-
-from app.config import MLFLOW_DEFAULTS, sqlalchemy_url
-from app.local import upgrade_mlflow_schema
 from bench.load import Outcome, Plan, generate
 from bench.shapes import SHAPES
+from typing_extensions import Self
+
+from headrace.config import MLFLOW_DEFAULTS, sqlalchemy_url
+from headrace.local.mlflow_server import upgrade_mlflow_schema
 
 SERVERS = {"mlflow": 2, "headrace": 1, "headrace-2": 2}
 """The roads that are servers, and how many processes of each receive and write."""

@@ -1,6 +1,7 @@
 """Writes what the code says into the documentation: `make docs`.
 
-The tables of settings (`app.config.Config`), of metrics (`app/telemetry.py`) and of logged events (every call of `log`).
+The tables of settings (`headrace.config`), of metrics (`headrace.telemetry.metrics`) and of logged
+events (every call of `log`).
 `tests/test_docs.py` fails where the pages are not what this writes.
 """
 
@@ -12,8 +13,8 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
-from app import telemetry
-from app.config import Config
+from headrace.config import Config
+from headrace.telemetry import metrics as telemetry
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("error", "warning", "info", "debug")
@@ -54,7 +55,7 @@ def _label(name: str, values: Sequence[str]) -> str:
 def events() -> str:
     """A Markdown table: level, event, fields. The gravest first."""
     found: dict[tuple[int, str], set[str]] = {}
-    for path in (ROOT / "app").rglob("*.py"):
+    for path in (ROOT / "app" / "headrace").rglob("*.py"):
         for level, event, fields in _events_of(ast.parse(path.read_text())):
             found.setdefault((LEVELS.index(level), event), set()).update(fields)
     lines = ["| Level | Event | Fields |", "|---|---|---|"]
@@ -75,8 +76,8 @@ def _events_of(tree: ast.Module) -> Iterator[tuple[str, str, set[str]]]:
 
 
 BLOCKS = {
-    "settings": ("app/config.py", settings),
-    "metrics": ("app/telemetry.py", metrics),
+    "settings": ("app/headrace/config/__init__.py", settings),
+    "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
 }
 PAGES = {"README.md": ["settings"], "docs/configuration.md": ["settings"], "docs/operations.md": ["metrics", "events"]}

@@ -1,6 +1,6 @@
 """Alembic's entry: migrates the schema `headrace`, and nothing else, on the connection it is given.
 
-Run by `app.exporter.schema.migrate` at start, inside its transaction. By hand: `make migrations` prints the SQL.
+Run by `headrace.mlflow.schema.migrate` at start, inside its transaction. By hand: `make migrations` prints the SQL.
 """
 
 from alembic import context

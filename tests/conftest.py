@@ -23,11 +23,12 @@ import httpx
 import psycopg
 import pytest
 
-from app.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url
-from app.database import Database
-from app.exporter.schema import migrate, migrations_directory
-from app.local import EmbeddedPostgres, upgrade_mlflow_schema
-from app.telemetry import configure_logging
+from headrace.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url
+from headrace.local.mlflow_server import upgrade_mlflow_schema
+from headrace.local.postgres import EmbeddedPostgres
+from headrace.store.database import Database
+from headrace.store.migrations import migrate, migrations_directory
+from headrace.telemetry.logging import configure_logging
 
 pytest.register_assert_rewrite("order_worker", "fraud_scorer", "hostile")  # asserts that several test files share
 
@@ -258,7 +259,9 @@ class Launcher:
         environment |= {f"HEADRACE_{key.upper()}": str(value) for key, value in settings.items()}
         log = self.directory / f"headrace-{len(self.started)}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen([sys.executable, "-m", "app", command], env=environment, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "headrace", command], env=environment, stdout=output, stderr=output
+            )
         http, ui, grpc = (f"http://127.0.0.1:{settings[f'{name}_port']}" for name in ("http", "ui", "grpc"))
         running = Running(http, process, log, ui, grpc)
         self.started.append(running)

@@ -1,6 +1,7 @@
-"""Imports point down, as DESIGN's layers say; only exporter/ and local.py know MLflow; help is quick."""
+"""The house of docs/architecture.md, held: imports point down; one room knows MLflow's tables; help is quick."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,31 +9,47 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "app"
+PACKAGE = Path(__file__).parent.parent / "app" / "headrace"
 
-LAYERS = [
-    {"errors", "console"},
-    {"config", "telemetry"},
-    {"parts"},
-    {"tracing", "otlp", "descriptors"},
-    {"queue", "database"},
-    {"processor", "exporter"},
-    {"pipeline", "export"},
-    {"receiver"},
-    {"server", "worker", "finisher", "replay", "local", "demo", "letter_text", "cli_keys", "cli_queue"},
-    {"supervisor", "cli_dead_letters"},
-    {"cli"},
-    {"__main__"},
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-SAME_LAYER = {("config", "errors"), ("server", "worker"), ("server", "finisher")}
-"""Imports between neighbours that are meant; within one layer no others are allowed."""
+ROOMS = (
+    ("errors",),
+    ("config", "telemetry"),
+    ("parts",),
+    ("tracing",),
+    ("otlp", "envelope"),
+    ("queue", "store", "processor"),
+    ("mlflow",),
+    ("pipeline", "export"),
+    ("receiver",),
+    ("host", "local"),
+    ("cli",),
+    ("__main__",),
+)
+"""From the ground up. A room may use those below it."""
+IN_MLFLOW = (("text",), ("model",), ("experiments", "translate"), ("fold",), ("write",), ("fallback",), ("schema",))
+"""The same inside `mlflow/`."""
+NEIGHBOURS = {
+    ("telemetry", "config"),  # never the other way round
+    ("mlflow", "mlflow"),
+}
+KNOW_MLFLOW = {"mlflow", "local"}
+TABLES = (
+    *("experiments", "runs", "tags", "trace_info", "spans", "trace_tags", "trace_request_metadata", "assessments"),
+    *("entity_associations", "alembic_version", "trace_metrics", "span_metrics", "dimension_attributes", "workspaces"),
+)
+ON_THEIR_TABLES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|COPY|TABLE|to_regclass\(')\s*({'|'.join(TABLES)})\b")
+
+
+def level(rooms: tuple[tuple[str, ...], ...], name: str) -> int:
+    return next(number for number, names in enumerate(rooms) if name in names)
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Each module's name below the package, `mlflow.model`, and its code."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if not path.name.endswith("_pb2.py"):
-            yield path.relative_to(PACKAGE).as_posix().removesuffix(".py").split("/")[0], ast.parse(path.read_text())
+            parts = path.relative_to(PACKAGE).with_suffix("").parts
+            yield ".".join(parts if parts[-1] != "__init__" else parts[:-1]), ast.parse(path.read_text())
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
@@ -43,42 +60,88 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def upward(importer: str, imported: str) -> bool:
-    return importer != imported and LEVEL[imported] >= LEVEL[importer] and (importer, imported) not in SAME_LAYER
+def breaches(name: str, tree: ast.Module) -> list[str]:
+    """What this module does that the house forbids."""
+    return [*_upward(name, tree), *_mlflow(name, tree), *_sql(name, tree)]
 
 
-def test_every_module_has_its_layer() -> None:
-    assert {name for name, _ in modules()} - {"__init__"} == set(LEVEL)
+def _upward(name: str, tree: ast.Module) -> Iterator[str]:
+    room, *inside = name.split(".")
+    for target in imports(tree):
+        ours, *parts = target.split(".")
+        if ours != "headrace" or not room or parts[0] not in ALL_ROOMS:
+            continue
+        if parts[0] != room and level(ROOMS, parts[0]) >= level(ROOMS, room) and (room, parts[0]) not in NEIGHBOURS:
+            yield f"{name} imports {target}, which is not below it"
+        if parts[0] == room == "mlflow" and inside and len(parts) > 1 and {inside[0], parts[1]} <= ALL_IN_MLFLOW:
+            one, other = level(IN_MLFLOW, inside[0]), level(IN_MLFLOW, parts[1])
+            if inside[0] != parts[1] and other >= one:
+                yield f"{name} imports {target}, which is not below it"
 
 
-def test_imports_point_down() -> None:
-    wrong = {
-        f"{name} imports {target}"
-        for name, tree in modules()
-        if name != "__init__"
-        for target in imports(tree)
-        if target.startswith("app.") and (layer := target.split(".")[1]) in LEVEL and upward(name, layer)
-    }
-    assert not wrong
+def _mlflow(name: str, tree: ast.Module) -> Iterator[str]:
+    if name.split(".", maxsplit=1)[0] not in KNOW_MLFLOW:
+        yield from (f"{name} imports {target}" for target in imports(tree) if target.split(".")[0] == "mlflow")
 
 
-def test_the_check_finds_an_upward_import() -> None:
-    assert upward("receiver", "server")
-    assert upward("processor", "exporter")
-    assert not upward("exporter", "queue")
+def _sql(name: str, tree: ast.Module) -> Iterator[str]:
+    if name.split(".", maxsplit=1)[0] == "mlflow":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and ON_THEIR_TABLES.search(node.value):
+            yield f"{name} has SQL on MLflow's tables: {node.value[:60]!r}"
 
 
-def test_only_exporter_and_local_know_mlflow() -> None:
-    allowed = {"exporter", "local"}
-    wrong = {name for name, tree in modules() for target in imports(tree) if target.split(".")[0] == "mlflow"} - allowed
-    assert not wrong
+ALL_ROOMS = {name for names in ROOMS for name in names}
+ALL_IN_MLFLOW = {name for names in IN_MLFLOW for name in names}
 
 
-def test_the_receiver_never_imports_the_exporter() -> None:
-    assert not [t for name, tree in modules() if name in ("receiver", "pipeline") for t in imports(tree) if "exporter" in t]
+def test_every_module_has_its_room() -> None:
+    assert {name.split(".")[0] for name, _ in modules()} - {""} == ALL_ROOMS
+    assert {name.split(".")[1] for name, _ in modules() if name.startswith("mlflow.")} == ALL_IN_MLFLOW
 
 
-@pytest.mark.parametrize("module", ["app.cli", "app.server", "app.worker", "app.receiver.http", "app.exporter.schema"])
+def test_the_house_is_kept() -> None:
+    assert not [breach for name, tree in modules() for breach in breaches(name, tree)]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("processor.route", "from headrace.mlflow.experiments import Experiments"),
+        ("otlp.codec", "import headrace.receiver.http"),
+        ("receiver.http", "from headrace.host import build"),
+        ("config", "from headrace.telemetry.logging import log"),
+        ("queue.disk.file", "from headrace.store.database import Database"),
+        ("mlflow.translate.spans", "from headrace.mlflow.write.bulk import BulkWriter"),
+        ("mlflow.fold.fold", "def later():\n    from headrace.mlflow.schema import check"),
+        ("export.worker", "from mlflow.entities import Span"),
+        ("store.dead_letters", "import mlflow"),
+        ("store.dead_letters", "QUERY = 'SELECT 1 FROM trace_info'"),
+        ("receiver.health", "def ask():\n    return text('UPDATE experiments SET name = :name')"),
+    ],
+)
+def test_a_breach_is_found(name: str, code: str) -> None:
+    assert breaches(name, ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("receiver.http", "from headrace.otlp.codec import decode"),
+        ("mlflow.write.bulk", "from headrace.mlflow.model import Trace\nimport mlflow\nQUERY = 'SELECT 1 FROM spans'"),
+        ("local.postgres", "import mlflow"),
+        ("store.dead_letters", "QUERY = 'SELECT 1 FROM headrace.dead_letter'"),
+    ],
+)
+def test_what_is_allowed_is_no_breach(name: str, code: str) -> None:
+    assert not breaches(name, ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["headrace.cli.main", "headrace.host.build", "headrace.export.worker", "headrace.receiver.http", "headrace.mlflow.schema"],
+)
 def test_mlflow_is_imported_lazily(module: str) -> None:
     code = f"import sys, {module}; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,12 +12,12 @@ import psutil
 import pytest
 from conftest import Launcher, Running, free_port, rows, wait_until
 
-from app import __version__
+from headrace import __version__
 
 
 def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")} | settings
-    command = [sys.executable, "-m", "app", *arguments]
+    command = [sys.executable, "-m", "headrace", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 

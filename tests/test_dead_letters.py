@@ -11,7 +11,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import otlp
 import psycopg
 import pytest
 from conftest import Launcher, Running, rows, wait_until
@@ -19,19 +18,20 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from parity.compare import diff, explain, snapshot
 
-from app.config import Config
-from app.database import Database
-from app.errors import StartError
-from app.export import Exporter
-from app.exporter import Delivery
-from app.exporter.dead_letters import DeadLetter, Selection, check_table, count, drop, newest, store
-from app.exporter.schema import open_writer
-from app.letter_text import describe, printable
-from app.otlp.json_encoding import decode_json, encode_json
-from app.processor.experiments import Experiments
-from app.queue import envelope_pb2 as pb
-from app.queue.disk import DiskQueue
-from app.worker import Worker
+import otlp
+from headrace.cli.letter_text import describe, printable
+from headrace.config import Config
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import StartError
+from headrace.export.exporter import Exporter
+from headrace.export.worker import Worker
+from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.schema import open_writer
+from headrace.otlp.json_encoding import decode_json, encode_json
+from headrace.queue.disk.queue import DiskQueue
+from headrace.store.database import Database
+from headrace.store.dead_letters import DeadLetter, Selection, check_table, count, drop, newest, store
 
 Shell = Callable[..., str]
 
@@ -39,7 +39,7 @@ Shell = Callable[..., str]
 def start(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
     """`headrace dead-letters …`, started."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")} | settings
-    command = [sys.executable, "-m", "app", "dead-letters", *arguments]
+    command = [sys.executable, "-m", "headrace", "dead-letters", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
@@ -314,7 +314,7 @@ def test_what_comes_later_is_left_alone(mixed: list[Span], database: Database) -
 
 def test_the_name_of_the_key_travels(headrace: Launcher, database_url: str, letters: Shell) -> None:
     file = str(headrace.directory / "keys.json")
-    command = [sys.executable, "-m", "app", "keys", "add", "team checkout"]
+    command = [sys.executable, "-m", "headrace", "keys", "add", "team checkout"]
     made = subprocess.run(command, env=os.environ | {"HEADRACE_API_KEYS": file}, capture_output=True, text=True, check=True)
     running = headrace(database_url=database_url, api_keys=file)
     refuse(database_url, "name <> 'poison'")

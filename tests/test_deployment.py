@@ -20,9 +20,9 @@ import pytest
 import yaml
 from conftest import free_port, rows, wait_until
 
-import app
-from app.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url, unknown_variables
-from app.local import EmbeddedPostgres
+import headrace
+from headrace.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url, unknown_variables
+from headrace.local.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("headrace", "mlflow")
@@ -147,7 +147,7 @@ def test_what_is_copied_exists_and_reaches_the_build() -> None:
     for source in copies():
         assert (ROOT / source.removeprefix("./")).exists()
         assert not excluded(PurePosixPath(source))
-    assert not excluded(PurePosixPath("app/queue/envelope_pb2.py"))
+    assert not excluded(PurePosixPath("app/headrace/envelope/envelope_pb2.py"))
 
 
 @pytest.mark.parametrize(
@@ -390,10 +390,10 @@ def test_the_steps_of_the_image_install_a_headrace_that_runs(tmp_path: Path) -> 
             run(command.replace("python -m venv", f"{shlex.quote(sys.executable)} -m venv"), source)
 
     shutil.rmtree(source)  # as it is absent from the final stage
-    assert run("headrace --version", elsewhere) == app.__version__
+    assert run("headrace --version", elsewhere) == headrace.__version__
     assert "serve" in run("headrace --help", elsewhere)
     assert run("mlflow --version", elsewhere).startswith("mlflow, version 3.")
-    found = "from app.exporter.schema import migrations_directory; print(migrations_directory())"
+    found = "from headrace.mlflow.schema import migrations_directory; print(migrations_directory())"
     migrations = Path(run(f"python -c {shlex.quote(found)}", elsewhere))
     assert migrations.is_relative_to(venv)
     assert {each.name for each in migrations.glob("versions/*.py")} == {

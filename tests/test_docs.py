@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from app import telemetry
-from app.config import Config
-from app.processor.validate import REASONS, REPAIRS
+from headrace.config import Config
+from headrace.processor.validate import REASONS, REPAIRS
+from headrace.telemetry import metrics as telemetry
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,13 +50,13 @@ def test_every_metric_is_documented_and_no_other() -> None:
 
 
 def test_every_event_has_a_name_that_stands_in_the_code() -> None:
-    for path in (ROOT / "app").rglob("*.py"):
+    for path in (ROOT / "app" / "headrace").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if isinstance(node, ast.Call) and re.fullmatch(r"log\.\w+|log_rarely", called):
                 assert called == "log_rarely" or called.removeprefix("log.") in generator().LEVELS, called
                 event = node.args[0]
-                handed_on = path.name == "telemetry.py" and ast.unparse(event) == "event"
+                handed_on = path.name == "logging.py" and ast.unparse(event) == "event"
                 assert handed_on or isinstance(event, ast.Constant), ast.unparse(node)
 
 
@@ -84,7 +84,7 @@ def test_the_table_of_repairs_has_every_rule_and_no_other() -> None:
     _, _, after = (ROOT / "docs" / "operations.md").read_text().partition("\n| Rule | What was done |\n")
     table = after.partition("\n\n")[0]
     documented = [rule for row in table.splitlines() for rule in re.findall(r"`([a-z_]+)`", row.split("|")[1])]
-    counted = {rule for path in (ROOT / "app").rglob("*.py") for rule in rules_of(path.read_text())}
+    counted = {rule for path in (ROOT / "app" / "headrace").rglob("*.py") for rule in rules_of(path.read_text())}
     assert len(counted) >= 5
     assert sorted(documented) == sorted(counted | set(REPAIRS))
     assert sorted(documented) == sorted(telemetry.LABELS["headrace_spans_repaired"]["rule"])

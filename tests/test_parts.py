@@ -15,16 +15,16 @@ import pytest
 from conftest import wait_until
 from fastapi import FastAPI
 
-from app.config import Config
-from app.database import Database
-from app.errors import QueueUnavailable
-from app.finisher import Finisher
-from app.parts import Part, PartTask, PartThread, down
-from app.processor.experiments import Experiments
-from app.queue.disk import DiskQueue
-from app.receiver.auth import Keys
-from app.receiver.health import health_router, refusal
-from app.telemetry import PART_RESTARTS
+from headrace.config import Config
+from headrace.errors import QueueUnavailable
+from headrace.export.finisher import Finisher
+from headrace.mlflow.experiments import Experiments
+from headrace.parts import Part, PartTask, PartThread, down
+from headrace.queue.disk.queue import DiskQueue
+from headrace.receiver.auth import Keys
+from headrace.receiver.health import health_router, refusal
+from headrace.store.database import Database
+from headrace.telemetry.metrics import PART_RESTARTS
 
 MIB = 1024 * 1024
 ENDS = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), SystemExit(1), RecursionError("deep"), None]
@@ -255,7 +255,7 @@ def test_the_finisher_outlives_a_lack_of_descriptors(database: Database, monkeyp
         asked.release()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("app.finisher.knows_schema", knows)
+    monkeypatch.setattr("headrace.export.finisher.knows_schema", knows)
     finisher = Finisher(database, 0.1)
     finisher.start()
     for _ in range(3):
@@ -269,7 +269,7 @@ def test_the_finisher_outlives_a_lack_of_descriptors(database: Database, monkeyp
 def test_known_keys_stay_valid_whatever_the_file_does(
     tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from app.receiver.auth import new_key
+    from headrace.receiver.auth import new_key
 
     path = tmp_path / "keys.json"
     key, text = new_key("one")

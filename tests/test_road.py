@@ -1,8 +1,9 @@
 """The main road, end to end: `headrace serve` on a real Postgres."""
 
 import httpx
-import otlp
 from conftest import Launcher, rows, wait_until
+
+import otlp
 
 
 def test_spans_of_three_services_in_three_requests_root_last_are_one_trace(headrace: Launcher, database_url: str) -> None:

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 
 import grpc
 import httpx
-import otlp
 import psycopg
 from conftest import Launcher, Running, wait_until
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from scrape import DASHBOARD, RULES, Scrape, grouping, queries, selectors
 
-import app
-from app.telemetry import LABELS
+import headrace
+import otlp
+from headrace.telemetry.metrics import LABELS
 
 
 def send_grpc(running: Running, body: bytes) -> None:
@@ -48,7 +48,7 @@ def assert_all_stands_at_zero(now: Scrape) -> None:
 
 
 def assert_says_what_process_it_is(now: Scrape, workers: set[str | None]) -> None:
-    assert now("headrace_build_info", version=app.__version__) == 1
+    assert now("headrace_build_info", version=headrace.__version__) == 1
     starts = {s.labels.get("worker"): s.value for s in now.samples if s.name == "process_start_time_seconds"}
     assert starts.keys() == workers
     assert all(-1 <= time.time() - started < 120 for started in starts.values())

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-import otlp
 import pytest
 from conftest import Launcher, free_port, rows, wait_until
 from opentelemetry import trace
 from scrape import Scrape
 from test_telemetry import send_grpc
 
-from app.config import load
-from app.errors import StartError
-from app.tracing.loop import refuse_loop
+import otlp
+from headrace.config import load
+from headrace.errors import StartError
+from headrace.tracing.loop import refuse_loop
 
 
 @pytest.fixture(autouse=True)
@@ -202,8 +202,8 @@ def test_a_dead_endpoint_costs_nothing_but_a_line_in_the_log(headrace: Launcher,
 
 
 def test_what_has_no_room_is_dropped_and_counted() -> None:
-    from app.telemetry import OWN_SPANS
-    from app.tracing.export import MAX_WAITING, Traces
+    from headrace.telemetry.metrics import OWN_SPANS
+    from headrace.tracing.export import MAX_WAITING, Traces
 
     def counted() -> dict[str, float]:
         return {sample.labels["outcome"]: sample.value for metric in OWN_SPANS.collect() for sample in metric.samples}
@@ -249,5 +249,5 @@ def test_an_endpoint_without_a_path_gets_otlp_s() -> None:
 
 
 def test_off_the_sdk_is_not_even_loaded() -> None:
-    code = "import sys, app.server; sys.exit('opentelemetry.sdk' in sys.modules)"
+    code = "import sys, headrace.host.build; sys.exit('opentelemetry.sdk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,25 +4,26 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import otlp
 import psycopg
 import pytest
 from conftest import rows
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.config import Config
-from app.database import Database
-from app.errors import DatabaseUnavailable, PermanentExportError
-from app.export import Exporter
-from app.exporter import Delivery, Writer
-from app.exporter.retry import halves
-from app.exporter.schema import open_writer
-from app.otlp.spans import spans_of
-from app.processor.experiments import Experiments
-from app.queue import envelope_pb2 as pb
-from app.queue.disk import DiskQueue
-from app.telemetry import BATCHES_SPLIT, SPANS_DEAD_LETTERED
-from app.worker import Worker
+import otlp
+from headrace.config import Config
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.split import halves
+from headrace.errors import DatabaseUnavailable, PermanentExportError
+from headrace.export.exporter import Exporter
+from headrace.export.worker import Worker
+from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.schema import open_writer
+from headrace.mlflow.write import Writer
+from headrace.otlp.spans import spans_of
+from headrace.queue.disk.queue import DiskQueue
+from headrace.store.database import Database
+from headrace.telemetry.metrics import BATCHES_SPLIT, SPANS_DEAD_LETTERED
 
 
 @pytest.fixture
@@ -367,7 +368,7 @@ def test_halves_keep_resources_scopes_and_destinations() -> None:
 def test_known_service_names_are_mlflow_s() -> None:
     from mlflow.server.otel_api import _KNOWN_SERVICE_NAMES
 
-    from app.exporter.tags import KNOWN_SERVICE_NAMES
+    from headrace.mlflow.translate.tags import KNOWN_SERVICE_NAMES
 
     assert KNOWN_SERVICE_NAMES == _KNOWN_SERVICE_NAMES
 

@@ -10,7 +10,7 @@ def upgrade() -> None:
     op.execute(
         """
         ALTER TABLE headrace.movable_trace
-            -- `Claim` of app/exporter/rows.py: the smallest counts. What is there already gives way to a root only, as before.
+            -- `Claim` of fold/rows.py: the smallest counts. What is there already gives way to a root only, as before.
             ADD COLUMN rank smallint NOT NULL DEFAULT 2,
             ADD COLUMN start bigint NOT NULL DEFAULT 0,
             ADD COLUMN span_id text NOT NULL DEFAULT '',

@@ -6,8 +6,9 @@ import time
 from browser.test_ui import page, pytestmark
 from conftest import Running, wait_until
 from mlflow import MlflowClient
-from otlp import request, span, trace_id_of
 from playwright.sync_api import Page, expect
+
+from otlp import request, span, trace_id_of
 
 __all__ = ["page", "pytestmark"]  # pytest finds them here: no chromium, no test
 

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import SpanStatusCode, Trace, TraceState
 from playwright.sync_api import Page, expect
 
-from app.receiver.auth import Keys, new_key
+from headrace.receiver.auth import Keys, new_key
 
 __all__ = ["page", "pytestmark"]  # pytest finds them here: no chromium, no test
 

@@ -30,7 +30,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from app.local import EmbeddedPostgres
+from headrace.local.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.timeout(900)  # the modules on a slow network, and the build: one and a half minutes on two cores
 

@@ -43,7 +43,7 @@ class Guarded:
 def guarded() -> Iterator[Guarded]:
     with database_directory() as directory:
         file = directory / "keys.json"
-        command = [sys.executable, "-m", "app", "keys", "add", "agents"]
+        command = [sys.executable, "-m", "headrace", "keys", "add", "agents"]
         environment = {**os.environ, "HEADRACE_API_KEYS": str(file)}
         key = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
         launcher = Launcher(directory)

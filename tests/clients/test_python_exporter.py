@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import otlp
 import psycopg
 import pytest
 from conftest import Launcher, Running, rows, wait_until
 from fraud_scorer import EXAMPLE, PROTOCOLS, SPANS, answers, environment, run, start, trace_of
 from mlflow import MlflowClient
 from mlflow.entities import SpanStatusCode, TraceState
+
+import otlp
 
 pytestmark = pytest.mark.timeout(400)  # the old exporters, on a slow network
 

@@ -6,11 +6,11 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import otlp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
+import otlp
 from conformance.cases import (
     ODD_VALUES,
     PARENT,

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
-import otlp
 import pytest
 from conftest import wait_until
 from google.protobuf import json_format
@@ -33,7 +32,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     SummaryDataPoint,
 )
 
-from app.config import Config
+import otlp
 from conformance.cases import PARENT, Procedures, one_span, span, spans_of
 from conformance.stand import FORBIDDEN, GUARDED, MIB, ORIGIN, PLAIN, PRESSED, Server, Stand, request_of
 from conformance.wire import (
@@ -51,6 +50,7 @@ from conformance.wire import (
     over_grpc,
     over_http,
 )
+from headrace.config import Config
 
 shows = Procedures()
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import psycopg
 from conftest import Launcher, Running, free_port, wait_until
 from cryptography import x509
@@ -23,9 +22,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from parity.sent import normal
 
-from app.exporter.readback import digests, to_traces_data
-from app.receiver.auth import Keys, new_key
+import otlp
 from conformance.wire import GRPC, PACKINGS, Reply, Transport, judge, over_grpc, over_http
+from headrace.mlflow.translate.readback import digests, to_traces_data
+from headrace.receiver.auth import Keys, new_key
 
 MIB = 1024 * 1024
 PLAIN = "plain"

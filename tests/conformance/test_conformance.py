@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from conftest import database_directory
 
-from app.local import EmbeddedPostgres
 from conformance.cases import Case
 from conformance.page import CASES, PAGE, rendered, shown_by
 from conformance.requirements import BINDS_CLIENTS, BY_KEY, KEYWORD_LINES
 from conformance.stand import Stand
 from conformance.wire import Transport
+from headrace.local.postgres import EmbeddedPostgres
 
 
 @pytest.fixture(scope="module")

@@ -29,16 +29,17 @@ from parity.compare import Difference, diff, explain, snapshot
 from parity.databases import MLFLOW_SETTINGS
 from parity.scenario import MS, Draft, of
 
-from app.config import sqlalchemy_url
-from app.database import Database
-from app.errors import DatabaseUnavailable
-from app.exporter import Delivery, Writer
-from app.exporter.mlflow_store import MlflowStoreWriter
-from app.exporter.writer import BulkWriter
-from app.otlp.spans import spans_of
-from app.processor.experiments import Experiments
-from app.processor.route import Route
-from app.queue import envelope_pb2 as pb
+from headrace.config import sqlalchemy_url
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import DatabaseUnavailable
+from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.fallback import MlflowStoreWriter
+from headrace.mlflow.write import Writer
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.otlp.spans import spans_of
+from headrace.processor.route import Route
+from headrace.store.database import Database
 
 SECONDS = float(os.environ.get("HEADRACE_SOAK_SECONDS", "2"))
 # Processes take ten seconds to start. Threads find the same: what meets is the connections.

@@ -3,17 +3,17 @@
 import json
 from typing import Any
 
-import otlp
 import psycopg
 import pytest
 from conftest import rows
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.database import Database
-from app.exporter import Delivery
-from app.exporter.writer import BulkWriter
-from app.queue import envelope_pb2 as pb
+import otlp
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.store.database import Database
 
 
 def store(database: Database, *spans: Span, enrich: bool = True, service: str = "checkout") -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import otlp
 import psycopg
 import pytest
 import structlog
@@ -17,20 +16,22 @@ from parity.databases import MLFLOW_SETTINGS, seed
 from parity.scenario import EXPERIMENT_HEADER, RUN_HEADER
 from prometheus_client import REGISTRY
 
-from app.config import Config, sqlalchemy_url
-from app.database import Database
-from app.errors import DatabaseUnavailable, PermanentExportError
-from app.export import Exporter
-from app.exporter import Delivery, Writer
-from app.exporter.mlflow_store import MlflowStoreWriter
-from app.exporter.schema import open_writer
-from app.exporter.writer import BulkWriter
-from app.processor.experiments import Experiments
-from app.processor.route import Route
-from app.processor.validate import validate
-from app.queue import envelope_pb2 as pb
-from app.queue.disk import DiskQueue
-from app.worker import Worker
+import otlp
+from headrace.config import Config, sqlalchemy_url
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import DatabaseUnavailable, PermanentExportError
+from headrace.export.exporter import Exporter
+from headrace.export.worker import Worker
+from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.fallback import MlflowStoreWriter
+from headrace.mlflow.schema import open_writer
+from headrace.mlflow.write import Writer
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.processor.route import Route
+from headrace.processor.validate import validate
+from headrace.queue.disk.queue import DiskQueue
+from headrace.store.database import Database
 
 SCENARIOS = (
     "root last, 3 spans a request",
@@ -62,7 +63,7 @@ Open = Callable[[Callable[[Database], Writer]], tuple[Writer, str]]
 @pytest.fixture
 def unknown_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the installed MLflow were newer than the bulk writer."""
-    monkeypatch.setattr("app.exporter.schema.REVISIONS", frozenset())
+    monkeypatch.setattr("headrace.mlflow.schema.REVISIONS", frozenset())
 
 
 @pytest.fixture

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import otlp
 import psycopg
 import pytest
 from conftest import Launcher, rows, wait_until
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from app.config import sqlalchemy_url
-from app.database import Database
-from app.exporter import Delivery
-from app.exporter.finish import finish_quiet
-from app.exporter.writer import BulkWriter
-from app.queue import envelope_pb2 as pb
+import otlp
+from headrace.config import sqlalchemy_url
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.mlflow.write.finish import finish_quiet
+from headrace.store.database import Database
 
 TRACE = b"unfinished-trace"
 ROOT, TOP, LATER, CHILD = (bytes([n]) * 8 for n in (1, 2, 3, 4))

@@ -5,8 +5,8 @@ from mlflow.entities.span import Span as MlflowSpan
 from mlflow.tracing.otel import translation
 from parity.corpus import corpus
 
-from app.exporter.content import dump_all, sanitized_attributes
-from app.exporter.genai import EVENTS, PREFIXES, _relevant, asks, record
+from headrace.mlflow.translate.content import dump_all, sanitized_attributes
+from headrace.mlflow.translate.genai import EVENTS, PREFIXES, _relevant, asks, record
 
 
 def test_the_translators_that_walk_over_all_keys_are_the_listed_ones() -> None:

@@ -4,14 +4,14 @@ import json
 import time
 from typing import Any
 
-import otlp
 from conftest import rows
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.database import Database
-from app.exporter import Delivery
-from app.exporter.writer import BulkWriter
-from app.queue import envelope_pb2 as pb
+import otlp
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.store.database import Database
 
 ROOTS = 20_000
 SECONDS = 1.0

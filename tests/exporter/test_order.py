@@ -8,7 +8,6 @@ from typing import Any
 
 import alembic.command
 import alembic.config
-import otlp
 import psycopg
 import pytest
 from conftest import rows
@@ -17,12 +16,13 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
-from app.config import sqlalchemy_url
-from app.database import Database
-from app.exporter import Delivery
-from app.exporter.schema import migrate, migrations_directory
-from app.exporter.writer import BulkWriter
-from app.queue import envelope_pb2 as pb
+import otlp
+from headrace.config import sqlalchemy_url
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.store.database import Database
+from headrace.store.migrations import migrate, migrations_directory
 
 Part = tuple[pb.Destination, ResourceSpans]
 """Where a rule sends it, its spans."""

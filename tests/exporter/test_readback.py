@@ -6,12 +6,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from parity.corpus import corpus
 from parity.sent import Sent, by_span
 
-from app.database import Database
-from app.exporter import Delivery
-from app.exporter.readback import digests, to_traces_data
-from app.exporter.writer import BulkWriter
-from app.processor.validate import validate
-from app.queue import envelope_pb2 as pb
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.translate.readback import digests, to_traces_data
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.processor.validate import validate
+from headrace.store.database import Database
 
 
 def test_nothing_of_the_corpus_is_lost(database: Database, database_url: str) -> None:

@@ -7,10 +7,11 @@ import psycopg
 import pytest
 from conftest import Launcher, rows
 
-from app.database import Database
-from app.errors import StartError
-from app.exporter.schema import migrate, open_writer
-from app.local import EmbeddedPostgres
+from headrace.errors import StartError
+from headrace.local.postgres import EmbeddedPostgres
+from headrace.mlflow.schema import open_writer
+from headrace.store.database import Database
+from headrace.store.migrations import migrate
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import otlp
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.errors import PermanentExportError, WriteBroke
-from app.exporter import Delivery
-from app.exporter.rehearsal import LAST_ROUNDS, rehearsed
-from app.exporter.translate import to_parts
-from app.exporter.weight import weigh
-from app.queue import envelope_pb2 as pb
+import otlp
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import PermanentExportError, WriteBroke
+from headrace.export.rehearsal import LAST_ROUNDS, rehearsed
+from headrace.mlflow.translate.spans import to_parts
+from headrace.mlflow.translate.weight import weigh
 
 
 def delivery(*spans: Span, **resource: Any) -> Delivery:
@@ -67,7 +67,7 @@ def happens(chance: random.Random, share: float) -> bool:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_what_cuts_connections_at_random_convicts_nobody(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.exporter.retry._FIRST_SECONDS", 0)
+    monkeypatch.setattr("headrace.export.retry._FIRST_SECONDS", 0)
     chance, stop = random.Random(os.urandom(8)), threading.Event()
 
     def write() -> None:
@@ -85,7 +85,7 @@ def test_what_cuts_connections_at_random_convicts_nobody(share: float, monkeypat
 
 
 def test_who_breaks_each_connection_while_rehearsals_go_through_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.exporter.retry._FIRST_SECONDS", 0)
+    monkeypatch.setattr("headrace.export.retry._FIRST_SECONDS", 0)
     writes = []
 
     def write() -> None:

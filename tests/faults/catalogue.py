@@ -12,10 +12,10 @@ import psutil
 import psycopg
 from conftest import wait_until
 
-from app.local import upgrade_mlflow_schema
 from faults.cluster import CONNECTIONS, Cluster
 from faults.load import TIMEOUT_SECONDS
 from faults.stage import Stage
+from headrace.local.mlflow_server import upgrade_mlflow_schema
 
 Break = Callable[[Stage], None]
 

@@ -17,13 +17,13 @@ from random import Random
 
 from conftest import Launcher, database_directory, wait_until
 
-from app.config import MLFLOW_DEFAULTS
 from faults.catalogue import DISK_FULL, FAULTS, KILLS, POSTGRES_AWAY, Fault, cannot_mount
 from faults.cluster import Cluster
 from faults.hostile import HOSTILE
 from faults.proxy import Proxy
 from faults.stage import Stage, Usage
 from faults.table import Row, lines
+from headrace.config import MLFLOW_DEFAULTS
 
 _KILLS_A_MINUTE = 3.4
 _AWAY_SECONDS = 60

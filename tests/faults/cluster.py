@@ -13,8 +13,9 @@ import psycopg
 from conftest import free_port, wait_until
 from psycopg import sql
 
-from app.config import sqlalchemy_url
-from app.local import EmbeddedPostgres, upgrade_mlflow_schema
+from headrace.config import sqlalchemy_url
+from headrace.local.mlflow_server import upgrade_mlflow_schema
+from headrace.local.postgres import EmbeddedPostgres
 
 CONNECTIONS = 24
 """Its max_connections: few, so that a test can take them all."""

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
-import otlp
 from fuzz.wire import http2
 from fuzz.wire.answers import Answers
 from fuzz.wire.case import Case, Step
@@ -21,6 +20,7 @@ from fuzz.wire.peer import play
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+import otlp
 from faults.catalogue import Fault
 from faults.stage import Stage
 

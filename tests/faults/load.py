@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 
 import grpc
 import httpx
-import otlp
 import psycopg
 from conftest import Running, rows
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from typing_extensions import Self
+
+import otlp
 
 SPANS = 8
 """In a trace."""

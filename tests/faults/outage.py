@@ -7,10 +7,10 @@ from pathlib import Path
 from random import Random
 
 import psycopg
-from conftest import Launcher, wait_until
-
 from bench.load import Outcome, Plan, generate
 from bench.shapes import SHAPES
+from conftest import Launcher, wait_until
+
 from faults.cluster import Cluster
 from faults.proxy import Proxy
 from faults.stage import Stage, Usage

@@ -8,10 +8,11 @@ import otlp
 import psycopg
 from conftest import Launcher, Running, rows, wait_until
 
-from app.config import sqlalchemy_url
-from app.local import EmbeddedPostgres, upgrade_mlflow_schema
 from faults.cluster import Cluster
 from faults.load import send, stored
+from headrace.config import sqlalchemy_url
+from headrace.local.mlflow_server import upgrade_mlflow_schema
+from headrace.local.postgres import EmbeddedPostgres
 
 
 def test_sigkill_between_the_answer_and_the_write_loses_nothing(headrace: Launcher, database_url: str) -> None:

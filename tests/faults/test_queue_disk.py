@@ -13,16 +13,16 @@ from random import Random
 from typing import Any
 
 import httpx
-import otlp
 import pytest
 from conftest import Launcher, Running, free_port, rows, wait_until
 
-from app.queue import Item
-from app.queue.disk import DiskQueue
-from app.queue.file import FORMAT
+import otlp
 from faults.load import Tally
 from faults.power_cut import Operation, cut, read_record
 from faults.table import Row
+from headrace.queue import Item
+from headrace.queue.disk.file import FORMAT
+from headrace.queue.disk.queue import DiskQueue
 
 MIB = 1024 * 1024
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "100"))
@@ -30,7 +30,7 @@ _SETTLED = 1 << 32
 
 _LOAD = """
 import ctypes, os, pathlib, random, sys, threading
-from app.queue.disk import DiskQueue
+from headrace.queue.disk.queue import DiskQueue
 note = ctypes.CDLL(os.environ["LD_PRELOAD"]).record_note
 note.argtypes = [ctypes.c_uint64]
 queue = DiskQueue(pathlib.Path(os.environ["RECORD_DIR"]), 1 << 30)
@@ -272,7 +272,7 @@ def test_a_full_queue_disk_refuses_and_recovers_by_itself(
 
 
 def test_a_disk_that_takes_nothing_is_not_taken_for_well(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.disk._PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.queue.disk.queue._PROBE_SECONDS", 0.01)
     with closing(DiskQueue(small_disk / "queue", MIB)) as queue:
         failed = []
         abandon = queue._abandon

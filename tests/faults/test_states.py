@@ -9,10 +9,10 @@ import pytest
 from conftest import wait_until
 from sqlalchemy import text
 
-from app.database import Database
-from app.errors import DatabaseUnavailable, PermanentExportError, StatementTimeout, WriteBroke
 from faults.cluster import Cluster
 from faults.proxy import Proxy
+from headrace.errors import DatabaseUnavailable, PermanentExportError, StatementTimeout, WriteBroke
+from headrace.store.database import Database
 
 PASSES = [
     "08000", "08001", "08003", "08004", "08006", "08P01", "0A000", "25006", "25P02", "25P03", "25P04", "26000",

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import otlp
 import psutil
 import psycopg
 import pytest
 from conftest import Launcher, Running, rows, wait_until
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.errors import QueueLocked
-from app.queue import Size
-from app.queue.adopt import adopt, adopt_leftovers
-from app.queue.disk import DiskQueue
-from app.queue.shared import SharedQueue
+import otlp
 from faults.load import send, send_grpc, stored
 from faults.stage import workers
+from headrace.errors import QueueLocked
+from headrace.queue import Size
+from headrace.queue.disk.adopt import adopt, adopt_leftovers
+from headrace.queue.disk.queue import DiskQueue
+from headrace.queue.disk.shared import SharedQueue
 
 MIB = 1024 * 1024
 
@@ -230,8 +230,8 @@ def test_a_crash_amid_an_adoption_loses_nothing(tmp_path: Path) -> None:
     dying = """
 import os, signal, sys
 from pathlib import Path
-from app.queue.adopt import adopt
-from app.queue.disk import DiskQueue
+from headrace.queue.disk.adopt import adopt
+from headrace.queue.disk.queue import DiskQueue
 
 class Dying(DiskQueue):
     def offer(self, envelope):

@@ -16,10 +16,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from app.config import MLFLOW_DEFAULTS
+from headrace.config import MLFLOW_DEFAULTS
 
 TARGETS = ("protobuf", "json", "gzip", "deflate", "zstd", "stacked")
-INSTRUMENTED = ["app", "google.protobuf.json_format", "mlflow.tracing.otel.translation"]
+INSTRUMENTED = ["headrace", "google.protobuf.json_format", "mlflow.tracing.otel.translation"]
 _CHATTER = re.compile(r"#|{|INFO|WARNING|\d+ bodies")
 
 
@@ -88,7 +88,7 @@ def run_here(name: str, runs: int, seed: int, corpus: Path) -> None:
 
 
 def _configure() -> None:
-    from app.telemetry import configure_logging
+    from headrace.telemetry.logging import configure_logging
 
     configure_logging("json", "error")
 

@@ -24,11 +24,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as m
 
-from app.errors import HeadraceError
-from app.otlp.codec import Encoding
-from app.otlp.compression import inflate
-from app.otlp.signals import Signal
 from fuzz import messages
+from headrace.errors import HeadraceError
+from headrace.otlp.codec import Encoding
+from headrace.otlp.compression import inflate
+from headrace.otlp.signals import Signal
 
 MAX_BYTES = 64 * 1024
 """Of a body; what is larger is for test_bombs.py."""

@@ -18,23 +18,23 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.config import Config, load
-from app.errors import HeadraceError, Unroutable
-from app.exporter import Delivery
-from app.exporter.fold import apply, create, decide
-from app.exporter.readback import to_span
-from app.exporter.rows import SpanRow, Trace, TracePart
-from app.exporter.translate import to_parts
-from app.otlp.attributes import to_dict
-from app.otlp.codec import Encoding, decode, encode, encoding_of
-from app.otlp.compression import inflate
-from app.otlp.signals import Signal, refuse_logs, refuse_metrics
-from app.processor.route import route_resource
-from app.processor.validate import validate
-from app.queue import envelope_pb2 as pb
-from app.receiver.answers import status_of
 from fuzz.bodies import MAX_BYTES, Headers, Target
 from fuzz.messages import parts_of
+from headrace.config import Config, load
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import HeadraceError, Unroutable
+from headrace.mlflow.fold.fold import apply, create, decide
+from headrace.mlflow.model import SpanRow, Trace, TracePart
+from headrace.mlflow.translate.readback import to_span
+from headrace.mlflow.translate.spans import to_parts
+from headrace.otlp.attributes import to_dict
+from headrace.otlp.codec import Encoding, decode, encode, encoding_of
+from headrace.otlp.compression import inflate
+from headrace.otlp.signals import Signal, refuse_logs, refuse_metrics
+from headrace.processor.route import route_resource
+from headrace.processor.validate import validate
+from headrace.receiver.answers import status_of
 
 LIMIT = 4 * MAX_BYTES
 """Of inflated bodies."""

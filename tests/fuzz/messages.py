@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.exporter.genai import _TRIGGERS, EVENTS
-from app.exporter.tags import SESSION_AND_USER_KEYS
+from headrace.mlflow.translate.genai import _TRIGGERS, EVENTS
+from headrace.mlflow.translate.tags import SESSION_AND_USER_KEYS
 
 INTS = (0, 1, -1, 2, 127, 128, 2**31 - 1, 2**31, -(2**31), 2**32 - 1, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1)
 FLOATS = (0.0, -0.0, 1.0, 0.1, -1.5, 5e-324, 1e300, 1e308, math.inf, -math.inf, math.nan, 2.0**63, 1e16)

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-import otlp
 import pytest
 from backports import zstd
 from conftest import Launcher, Running, database_directory, free_port
 from google.protobuf.message import Message
 from hostile import MIB, Memory
 
-from app.otlp.signals import Signal
-from app.receiver.grpc import SERVICES
+import otlp
+from headrace.otlp.signals import Signal
+from headrace.receiver.grpc import SERVICES
 
 BOMB_BYTES = 200 * MIB
 LIMIT_BYTES = 64 * MIB

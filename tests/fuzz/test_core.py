@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import MalformedBody, UnsupportedMediaType
-from app.otlp.codec import encoding_of
-from app.otlp.compression import inflate
 from fuzz.bodies import TARGETS
 from fuzz.core import memory_mib, run
+from headrace.errors import MalformedBody, UnsupportedMediaType
+from headrace.otlp.codec import encoding_of
+from headrace.otlp.compression import inflate
 
 COUNTS = {"protobuf": 10_000, "json": 10_000, "gzip": 2500, "deflate": 2500, "zstd": 2500, "stacked": 2500}
 MAX_GROWTH_MIB = 256

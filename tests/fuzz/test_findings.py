@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import otlp
 import pytest
 from conftest import Launcher, free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.config import load
-from app.errors import BodyTooLarge, HeadraceError, MalformedBody, Unroutable
-from app.exporter import Delivery
-from app.exporter.fold import create
-from app.exporter.translate import to_parts
-from app.otlp.codec import Encoding, decode
-from app.otlp.json_encoding import load_object
-from app.processor.route import route_headers, route_resource
-from app.processor.validate import validate
-from app.queue import envelope_pb2 as pb
-from app.receiver.auth import Keys
+import otlp
+from headrace.config import load
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import BodyTooLarge, HeadraceError, MalformedBody, Unroutable
+from headrace.mlflow.fold.fold import create
+from headrace.mlflow.translate.spans import to_parts
+from headrace.otlp.codec import Encoding, decode
+from headrace.otlp.json_encoding import load_object
+from headrace.processor.route import route_headers, route_resource
+from headrace.processor.validate import validate
+from headrace.receiver.auth import Keys
 
 SPAN = '{"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "x"}'
 

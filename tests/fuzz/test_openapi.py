@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
-from app.local import EmbeddedPostgres
 from fuzz.bodies import PROTOBUF, TARGETS, encode_json
 from fuzz.messages import seeds
+from headrace.local.postgres import EmbeddedPostgres
 
 EXAMPLES = {GenerationMode.POSITIVE: 80, GenerationMode.NEGATIVE: 12}
 """Requests to each of the OTLP paths: as the schemas have them, and otherwise (which take twenty times as long to make)."""

@@ -12,16 +12,16 @@ import httpx
 import pytest
 from conftest import Launcher, Running, rows, wait_until
 
-from app.config import load
-from app.errors import Unroutable
-from app.otlp.attributes import to_dict
-from app.otlp.codec import decode, encoding_of
-from app.otlp.compression import inflate
-from app.otlp.signals import Signal
-from app.processor.route import route_resource
-from app.processor.validate import validate
-from app.receiver.grpc import SERVICES
 from fuzz.bodies import TARGETS, Headers
+from headrace.config import load
+from headrace.errors import Unroutable
+from headrace.otlp.attributes import to_dict
+from headrace.otlp.codec import decode, encoding_of
+from headrace.otlp.compression import inflate
+from headrace.otlp.signals import Signal
+from headrace.processor.route import route_resource
+from headrace.processor.validate import validate
+from headrace.receiver.grpc import SERVICES
 
 THREADS = 8
 COMPRESSIONS = (grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import otlp
 import psutil
 import pytest
 from conftest import Running, rows
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+
+import otlp
 
 MIB = 1024 * 1024
 VISIBLE_SECONDS = 2.0

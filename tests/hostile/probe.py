@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-import otlp
 from conftest import Running, wait_until
+
+import otlp
 
 
 class Health:

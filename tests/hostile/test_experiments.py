@@ -19,8 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from scrape import Scrape
 
-from app.config import load
-from app.local import MlflowServer
+from headrace.config import load
+from headrace.local.mlflow_server import MlflowServer
 from hostile import assert_serves
 
 MANY = 3000

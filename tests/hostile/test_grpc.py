@@ -14,7 +14,7 @@ import pytest
 from conftest import Launcher, Running, database_directory, free_port, wait_until
 from hpack import Decoder
 
-from app.local import EmbeddedPostgres
+from headrace.local.postgres import EmbeddedPostgres
 from hostile import MIB, Memory, assert_serves, descriptors
 from hostile.probe import warm
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import otlp
 import psutil
 import pytest
 from conftest import Launcher, Running, wait_until
 
-from app.receiver.auth import Keys, new_key
+import otlp
+from headrace.receiver.auth import Keys, new_key
 from hostile import MIB, Memory, assert_serves, descriptors
 from hostile.probe import health, warm
 

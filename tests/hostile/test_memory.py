@@ -13,19 +13,19 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import pytest
 from backports import zstd
 from conftest import Launcher, Running
 
-from app.config import Config
-from app.errors import InFlightFull
-from app.otlp.codec import Encoding, decode
-from app.otlp.signals import Signal
-from app.receiver.grpc import SERVICES
-from app.receiver.intake import Intake
-from app.receiver.memory import Memory as InFlight
-from app.receiver.memory import Share
+import otlp
+from headrace.config import Config
+from headrace.errors import InFlightFull
+from headrace.otlp.codec import Encoding, decode
+from headrace.otlp.signals import Signal
+from headrace.receiver.grpc import SERVICES
+from headrace.receiver.intake import Intake
+from headrace.receiver.memory import Memory as InFlight
+from headrace.receiver.memory import Share
 from hostile import MIB, Memory, assert_serves
 from hostile.probe import health, warm
 

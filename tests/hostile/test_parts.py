@@ -17,7 +17,6 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import psutil
 import psycopg
 import pytest
@@ -26,19 +25,24 @@ from faults.load import send, stored
 from faults.stage import workers
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
+import otlp
 from hostile import assert_serves
 
 FAULTS = {
-    "worker: the queue cannot be read": ("worker", "app.worker.Worker._claim", "RuntimeError('a fault')"),
-    "worker: what is written cannot be settled": ("worker", "app.queue.disk.DiskQueue.settle", "MemoryError()"),
+    "worker: the queue cannot be read": ("worker", "headrace.export.worker.Worker._claim", "RuntimeError('a fault')"),
+    "worker: what is written cannot be settled": ("worker", "headrace.queue.disk.queue.DiskQueue.settle", "MemoryError()"),
     "worker: no thread can be started": (
         "worker",
         "concurrent.futures.ThreadPoolExecutor.submit",
         "RuntimeError('cannot start new thread') if self._thread_name_prefix == 'headrace-translate' else None",
     ),
-    "queue: no memory": ("queue", "app.queue.disk.DiskQueue._commit", "MemoryError()"),
-    "queue: after the commit": ("queue", "app.queue.place.Place.lost", "OverflowError('a fault')"),
-    "finisher: no descriptors": ("finisher", "app.finisher.Finisher._finish_all", "OSError(24, 'Too many open files')"),
+    "queue: no memory": ("queue", "headrace.queue.disk.queue.DiskQueue._commit", "MemoryError()"),
+    "queue: after the commit": ("queue", "headrace.queue.disk.place.Place.lost", "OverflowError('a fault')"),
+    "finisher: no descriptors": (
+        "finisher",
+        "headrace.export.finisher.Finisher._finish_all",
+        "OSError(24, 'Too many open files')",
+    ),
 }
 """What is broken → the part that ends by it, the function that raises, and what it raises."""
 
@@ -53,7 +57,7 @@ def breaking(function):
         return function(self, *given, **named)
     return broken
 
-if sys.argv[:1] == ["-m"]:  # `python -m app`, before it imports anything
+if sys.argv[:1] == ["-m"]:  # `python -m headrace`, before it imports anything
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     module, name, method = {target!r}.rsplit(".", 2)
     owner = getattr(importlib.import_module(module), name)
@@ -403,7 +407,7 @@ def test_nobody_reads_the_log(headrace: Launcher, database_url: str) -> None:
         "HEADRACE_GRPC_PORT": grpc_port,
     }
     reading, writing = os.pipe()
-    process = subprocess.Popen([sys.executable, "-m", "app", "serve"], env=environment, stdout=writing, stderr=writing)
+    process = subprocess.Popen([sys.executable, "-m", "headrace", "serve"], env=environment, stdout=writing, stderr=writing)
     os.close(reading)
     os.close(writing)
     muted = Running(running.url, process, running.log, "", running.grpc_url)

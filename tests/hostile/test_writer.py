@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-import otlp
 import pytest
 from conftest import Launcher, Running, rows, wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
+import otlp
 from hostile import MIB, Memory, assert_serves
 
 SECONDS = 60

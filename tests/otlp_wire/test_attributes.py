@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-import otlp
 import pytest
 
-from app.otlp.attributes import to_dict, to_python, to_text
+import otlp
+from headrace.otlp.attributes import to_dict, to_python, to_text
 
 
 @pytest.mark.parametrize(

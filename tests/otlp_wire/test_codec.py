@@ -5,14 +5,14 @@ import gzip
 import json
 import zlib
 
-import otlp
 import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
-from app.otlp.codec import Encoding, decode, encode, encoding_of
-from app.otlp.compression import inflate
+import otlp
+from headrace.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from headrace.otlp.codec import Encoding, decode, encode, encoding_of
+from headrace.otlp.compression import inflate
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"

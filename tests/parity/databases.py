@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from app.config import sqlalchemy_url
+from headrace.config import sqlalchemy_url
 from parity.scenario import DELETED_EXPERIMENT, DELETED_RUN, EPOCH, MS, RUN, SECOND_EXPERIMENT
 
 MLFLOW_SETTINGS = {

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlp import attributes
 
+from otlp import attributes
 from parity.scenario import EPOCH, Draft, Scenario
 
 Attributes = dict[str, Any]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import otlp
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+import otlp
 from parity.concepts import concepts
 from parity.dialects import dialects
 from parity.scenario import DEFAULT_EXPERIMENT, EPOCH, EXPERIMENT_HEADER, MS, RUN, RUN_HEADER, SECOND_EXPERIMENT, Exchange

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import httpx
 
-from app.config import sqlalchemy_url
+from headrace.config import sqlalchemy_url
 from parity.scenario import Exchange
 
 Send = Callable[[Exchange], httpx.Response]

@@ -22,14 +22,16 @@ from pathlib import Path
 import psycopg
 from mlflow.version import VERSION
 
-from app.database import Database
-from app.exporter import Delivery, Writer
-from app.exporter.schema import migrate
-from app.local import EmbeddedPostgres, upgrade_mlflow_schema
-from app.otlp.spans import spans_of
-from app.processor.validate import validate
-from app.queue import envelope_pb2 as pb
-from app.telemetry import configure_logging
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.local.mlflow_server import upgrade_mlflow_schema
+from headrace.local.postgres import EmbeddedPostgres
+from headrace.mlflow.write import Writer
+from headrace.otlp.spans import spans_of
+from headrace.processor.validate import validate
+from headrace.store.database import Database
+from headrace.store.migrations import migrate
+from headrace.telemetry.logging import configure_logging
 from parity.compare import Difference, diff, explain, snapshot, unknown
 from parity.corpus import Exchange, Scenario, corpus, names_of
 from parity.databases import MLFLOW_SETTINGS, seed
@@ -196,7 +198,7 @@ def _digest(*parts: bytes) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--writer", default="app.exporter.writer:BulkWriter", help="module:Class of a Writer")
+    parser.add_argument("--writer", default="headrace.mlflow.write.bulk:BulkWriter", help="module:Class of a Writer")
     parser.add_argument("--batch", default="1,25,0", type=lambda text: [int(size) for size in text.split(",")])
     parser.add_argument(
         "--twice", action="store_true", help="write each batch twice, as after a crash: the rows must be the same"

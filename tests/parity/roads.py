@@ -10,8 +10,8 @@ import httpx
 import psycopg
 from conftest import Launcher, Running, free_port, rows
 
-from app.config import load
-from app.local import MlflowServer
+from headrace.config import load
+from headrace.local.mlflow_server import MlflowServer
 from parity.compare import Snapshot, snapshot
 from parity.scenario import Exchange, Scenario
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
-from otlp import attributes
 
+from otlp import attributes
 from parity.scenario import EPOCH, MS, Draft, Scenario, of
 
 UNICODE = "Grüße, 世界 🌍 \u202eעברית\u202c e\u0301 \u2028 \ufeff"

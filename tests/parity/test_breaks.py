@@ -4,12 +4,12 @@ import pytest
 from conftest import rows
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.database import Database
-from app.exporter import Delivery
-from app.exporter.writer import BulkWriter
-from app.otlp.spans import spans_of
-from app.processor.validate import validate
-from app.queue import envelope_pb2 as pb
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.otlp.spans import spans_of
+from headrace.processor.validate import validate
+from headrace.store.database import Database
 from parity.corpus import Scenario, mlflow_breaks
 
 REFUSED = {"start over int64"}

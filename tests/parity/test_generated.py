@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.database import Database
-from app.exporter import Delivery
-from app.exporter.readback import digests, to_traces_data
-from app.exporter.writer import BulkWriter
-from app.otlp.spans import spans_of
-from app.processor.validate import validate
-from app.queue import envelope_pb2 as pb
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.translate.readback import digests, to_traces_data
+from headrace.mlflow.write.bulk import BulkWriter
+from headrace.otlp.spans import spans_of
+from headrace.processor.validate import validate
+from headrace.store.database import Database
 from parity.compare import Difference, diff, explain, snapshot
 from parity.databases import MLFLOW_SETTINGS, seed
 from parity.generated import exchanges, shared_out

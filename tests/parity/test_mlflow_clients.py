@@ -22,8 +22,8 @@ from mlflow import MlflowClient
 from mlflow.entities import SpanStatusCode, Trace, TraceState
 from mlflow.version import VERSION
 
-from app.config import load
-from app.local import MlflowServer
+from headrace.config import load
+from headrace.local.mlflow_server import MlflowServer
 from parity.compare import Snapshot, diff, explain, snapshot
 from parity.databases import MLFLOW_SETTINGS
 

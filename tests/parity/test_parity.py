@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from conftest import report
 
-from app.local import EmbeddedPostgres
+from headrace.local.postgres import EmbeddedPostgres
 from parity.compare import diff, explain, not_found, unknown
 from parity.corpus import Scenario, corpus, mlflow_breaks, names_of
 from parity.databases import MLFLOW_SETTINGS, seed

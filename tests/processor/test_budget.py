@@ -2,13 +2,13 @@
 
 import os
 
-import otlp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
-from app.otlp.spans import count_spans
-from app.processor.budget import keep_within
-from app.processor.validate import validate
+import otlp
+from headrace.otlp.spans import count_spans
+from headrace.processor.budget import keep_within
+from headrace.processor.validate import validate
 
 ROWS, TAGS = 10_000, 128
 

@@ -8,13 +8,13 @@ import pytest
 from conftest import rows
 from sqlalchemy.event import listen
 
-from app.config import sqlalchemy_url
-from app.database import Database
-from app.errors import DatabaseUnavailable, ExperimentsNotReady, RateLimited, TooManyExperiments, Unroutable
-from app.processor.allowance import Allowance
-from app.processor.experiments import Experiments
-from app.processor.route import Route
-from app.queue import envelope_pb2 as pb
+from headrace.config import sqlalchemy_url
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import DatabaseUnavailable, ExperimentsNotReady, RateLimited, TooManyExperiments, Unroutable
+from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.experiments.allowance import Allowance
+from headrace.processor.route import Route
+from headrace.store.database import Database
 
 
 def by_name(name: str) -> Route:
@@ -183,7 +183,7 @@ def test_the_worker_waits_for_the_limit_on_an_account_of_its_own(database: Datab
 
 
 def test_the_cache_forgets_what_was_looked_up_longest_ago(experiments: Experiments, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.processor.experiments.MAX_CACHED", 3)
+    monkeypatch.setattr("headrace.mlflow.experiments.MAX_CACHED", 3)
     for name in ("a", "b", "c", "a", "d"):
         experiments.look_up(by_name(name))
     assert [experiments.cached(by_name(name)) is None for name in "abcd"] == [False, True, False, False]

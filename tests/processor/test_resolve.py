@@ -3,13 +3,12 @@
 import asyncio
 
 import otlp
-
-from app.config import load
-from app.database import Database
-from app.errors import PermissionDenied, TooManyExperiments
-from app.processor.experiments import Experiments
-from app.processor.resolve import Resolver
-from app.queue import envelope_pb2 as pb
+from headrace.config import load
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import PermissionDenied, TooManyExperiments
+from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.experiments.resolve import Resolver
+from headrace.store.database import Database
 
 
 def fates(database: Database, allowed: frozenset[str] | None, *names: str) -> list[type]:

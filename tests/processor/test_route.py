@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from app.config import Config, load
-from app.errors import Unroutable
-from app.processor.route import Route, route_headers, route_resource
-from app.queue import envelope_pb2 as pb
+from headrace.config import Config, load
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import Unroutable
+from headrace.processor.route import Route, route_headers, route_resource
 
 ROUTES = """[
     {"match": {"service.name": "shop-*", "env": "prod"}, "experiment": "shop"},

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import otlp
 import pytest
 
-from app.processor.validate import REASONS, validate
+import otlp
+from headrace.processor.validate import REASONS, validate
 
 GOOD: dict[str, Any] = {"trace_id": b"t" * 16, "span_id": b"s" * 8}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import QueueFull, QueueLocked, QueueUnavailable
-from app.queue.disk import DiskQueue
-from app.queue.file import FORMAT
+from headrace.errors import QueueFull, QueueLocked, QueueUnavailable
+from headrace.queue.disk.file import FORMAT
+from headrace.queue.disk.queue import DiskQueue
 
 MIB = 1024 * 1024
 
@@ -131,7 +131,7 @@ def test_a_later_format_is_not_touched(tmp_path: Path) -> None:
 
 def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
     code = (
-        "import os, sys, pathlib; from app.queue.disk import DiskQueue\n"
+        "import os, sys, pathlib; from headrace.queue.disk.queue import DiskQueue\n"
         "queue = DiskQueue(pathlib.Path(sys.argv[1]), 1 << 20)\n"
         "[queue.offer(b'%d' % n).result(5) for n in range(100)]\n"
         "queue.offer(b'maybe'); os.kill(os.getpid(), 9)\n"

@@ -1,4 +1,4 @@
-"""The committed Python of the envelope is what the .proto generates."""
+"""The committed Python is what the .proto files generate."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "room"), [("envelope", "envelope"), ("health", "receiver/grpc")])
+def test_generated_code_is_up_to_date(tmp_path: Path, name: str, room: str) -> None:
     from grpc_tools import protoc
 
-    arguments = ["", f"-I{ROOT}/proto/headrace/v1", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", "envelope.proto"]
+    arguments = ["", f"-I{ROOT}/proto/headrace/v1", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", f"{name}.proto"]
     assert protoc.main(arguments) == 0
-    for name in ("envelope_pb2.py", "envelope_pb2.pyi"):
-        assert (tmp_path / name).read_text() == (ROOT / "app" / "queue" / name).read_text(), "run `make proto`"
+    for file in (f"{name}_pb2.py", f"{name}_pb2.pyi"):
+        assert (tmp_path / file).read_text() == (ROOT / "app" / "headrace" / room / file).read_text(), "run `make proto`"

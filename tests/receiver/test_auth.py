@@ -24,9 +24,9 @@ from fraud_scorer import PROTOCOLS, SPANS, answers, run
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
-from app.errors import RateLimited, Unauthenticated
-from app.local import EmbeddedPostgres
-from app.receiver.auth import Keys, new_key
+from headrace.errors import RateLimited, Unauthenticated
+from headrace.local.postgres import EmbeddedPostgres
+from headrace.receiver.auth import Keys, new_key
 
 PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 UNAUTHENTICATED = {"http/protobuf": "401", "grpc": "UNAUTHENTICATED"}
@@ -51,7 +51,7 @@ def shell(file: Path) -> Shell:
     """Runs `headrace keys` on this file."""
 
     def keys(*arguments: str, status: int = 0, **settings: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "app", "keys", *arguments]
+        command = [sys.executable, "-m", "headrace", "keys", *arguments]
         environment = {**os.environ, "HEADRACE_API_KEYS": str(file), **settings}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == status, done.stderr

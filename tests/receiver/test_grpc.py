@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import otlp
 import pytest
 from conftest import Launcher, Running, free_port, rows, wait_until
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
@@ -21,8 +20,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics
 
-from app.otlp.signals import Signal
-from app.receiver.grpc import SERVICES
+import otlp
+from headrace.otlp.signals import Signal
+from headrace.receiver.grpc import SERVICES
 
 ZERO = (("x-mlflow-experiment-id", "0"),)
 

@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from app.local import EmbeddedPostgres
+from headrace.local.postgres import EmbeddedPostgres
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -188,7 +188,7 @@ def test_bodies_in_memory_are_bounded(headrace: Launcher, shared_url: str, tmp_p
 def test_routes_by_name_by_resource_and_by_run(running: Running, shared_url: str) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    from app.config import sqlalchemy_url
+    from headrace.config import sqlalchemy_url
 
     store = SqlAlchemyStore(sqlalchemy_url(shared_url), "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
     run_id = store.create_run("0", "user", 0, [], "a run").info.run_id  # type: ignore[no-untyped-call]

@@ -4,16 +4,16 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import pytest
 from conftest import Launcher
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.config import load
-from app.errors import RateLimited
-from app.receiver.limits import Bucket, Limits
+import otlp
+from headrace.config import load
+from headrace.errors import RateLimited
+from headrace.receiver.limits import Bucket, Limits
 
 PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from cryptography.x509.oid import NameOID
 from fraud_scorer import PROTOCOLS, SPANS, answers, run
 
-from app.errors import StartError
-from app.receiver.tls import Certificates
+from headrace.errors import StartError
+from headrace.receiver.tls import Certificates
 
 HEADERS = "x-mlflow-experiment-id=0"
 

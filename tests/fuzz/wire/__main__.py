@@ -18,10 +18,10 @@ from typing import Any
 from conftest import Launcher, database_directory
 from faults.cluster import Cluster
 
-from app.config import MLFLOW_DEFAULTS
 from fuzz.wire.case import CORPUS, PORTS
 from fuzz.wire.hunt import Hunt, make_case
 from fuzz.wire.watch import Usage
+from headrace.config import MLFLOW_DEFAULTS
 
 _BATCH = 120
 _SAY_SECONDS = 30.0

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from random import Random
 
 import otlp
-
 from fuzz.wire import http2
 from fuzz.wire.http2 import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITIZED, Kind, call, frame
 from fuzz.wire.odd import odd_value

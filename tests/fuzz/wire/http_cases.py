@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 import otlp
-
 from fuzz.bodies import mutate_bytes
 from fuzz.wire.case import Case, Step
 from fuzz.wire.http2 import PREFACE, Header, opening

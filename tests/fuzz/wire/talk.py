@@ -3,7 +3,6 @@
 from random import Random
 
 import otlp
-
 from fuzz.wire.case import Step
 
 

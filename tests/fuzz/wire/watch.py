@@ -10,12 +10,13 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import psutil
 from conftest import Running
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+
+import otlp
 
 PATIENCE_SECONDS = 15.0
 """How long a normal request may take amid the attack."""

@@ -1,0 +1,124 @@
+"""`headrace queue`: what waits on disk, and whether it is sound."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from headrace.cli.console import fail, stderr, stdout
+
+if TYPE_CHECKING:
+    from headrace.queue.disk.inspect import Status
+
+queue = typer.Typer(help="The disk queue: what waits for Postgres, and whether it is sound.", no_args_is_help=True)
+
+_MOST_LINES = 20
+
+DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: where the queues are.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a queue and line.")]
+
+
+@queue.command()
+def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show how full each worker's queue is. Headrace may run meanwhile, or not."""
+    from headrace.queue.disk.inspect import status as read
+
+    with _readable():
+        found = [read(directory) for directory in _directories(data_dir)]
+    if as_json:
+        for one in found:
+            print(json.dumps(_as_object(one)))
+        return
+    table = Table("queue", "requests", "size", "oldest", "file", "disk free", "owner", box=None, pad_edge=False)
+    for one in found:
+        owner = f"process {one.owner}" if one.owner else "not running"
+        sizes = _size(one.bytes), _age(one.oldest_unix_nano), _size(one.file_bytes), _size(one.disk_free_bytes)
+        table.add_row(str(one.directory), f"{one.requests:,}", *sizes, owner)
+    stdout.print(table, soft_wrap=False)
+    for path in [path for one in found for path in one.moved_aside]:
+        stdout.print(f"Damaged, moved aside: {path}")
+
+
+@queue.command()
+def verify(data_dir: DataDir = None) -> None:
+    """Read every request that waits, and check its bytes. Exit status 1 where something is damaged."""
+    from headrace.queue.disk.inspect import check_requests, damage
+
+    sound = True
+    for directory in _directories(data_dir):
+        with _readable():
+            if found := damage(directory):
+                sound = False
+                stderr.print(f"{directory}: {found}")
+                continue
+            requests = spans = damaged = 0
+            for checked in _with_progress(directory, check_requests(directory)):
+                requests, spans, damaged = requests + 1, spans + checked.spans, damaged + bool(checked.damage)
+                if checked.damage and damaged <= _MOST_LINES:
+                    stderr.print(f"{directory}: request {checked.id}: {checked.damage}")
+            sound = sound and not damaged
+            stdout.print(f"{directory}: {requests:,} requests, {spans:,} spans, {damaged:,} damaged")
+    if not sound:
+        fail("Headrace puts what is damaged aside, a file at its next start, a request at its turn, and writes the rest.")
+
+
+def _with_progress(directory: Path, checked: "Iterator[Any]") -> "Iterator[Any]":
+    from rich.progress import track
+
+    from headrace.queue.disk.inspect import status as read
+
+    total, hidden = read(directory).requests, not sys.stderr.isatty()
+    return iter(track(checked, str(directory), total, console=stderr, transient=True, disable=hidden))
+
+
+def _directories(data_dir: Path | None) -> list[Path]:
+    """The queues to look at; there is at least one."""
+    from headrace.config import load
+    from headrace.errors import StartError
+    from headrace.queue.disk.inspect import used_queues
+
+    try:
+        directory = load(data_dir=data_dir).data_dir
+    except StartError as error:
+        fail(error)
+    return used_queues(directory) or fail(f"{directory} has no queue: name the directory with --data-dir.")
+
+
+@contextmanager
+def _readable() -> "Iterator[None]":
+    """What cannot be read is one message and exit status 1."""
+    import sqlite3
+
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        fail(f"The queue cannot be read: {error}. `headrace queue verify` says more; the next start mends it.")
+
+
+def _as_object(status: "Status") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        name: str(value) if isinstance(value, Path) else [str(path) for path in value] if isinstance(value, list) else value
+        for name, value in asdict(status).items()
+    }
+
+
+def _size(number: int) -> str:
+    """Bytes as people say them."""
+    from rich.filesize import decimal
+
+    return decimal(number)
+
+
+def _age(unix_nano: int) -> str:
+    seconds = max(0, time.time_ns() - unix_nano) // 1_000_000_000
+    if not unix_nano:
+        return "–"
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

@@ -1,0 +1,70 @@
+"""A delivery in parts: halves of its spans, or some of its spans apart from the others. No I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from headrace.envelope import Delivery
+
+
+def halves(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
+    """One delivery → two, each with half of its spans and what they stand in; None where it has but one span."""
+    places = _places(delivery)
+    middle = len(places) // 2
+    return (_of(delivery, places[:middle]), _of(delivery, places[middle:])) if middle else None
+
+
+def set_apart(
+    delivery: Delivery, experiment_ids: Sequence[str], reasons: Mapping[tuple[str, str], str]
+) -> tuple[list[tuple[Delivery, str]], Delivery]:
+    """The spans that have a reason by (MLflow's trace id, experiment id), each alone, and a delivery of the others.
+
+    `experiment_ids[i]` is that of `request.resource_spans[i]`.
+    """
+    alone, others = [], []
+    for place in _places(delivery):
+        if reason := reasons.get((f"tr-{place.span.trace_id.hex()}", experiment_ids[place.resource])):
+            alone.append((_of(delivery, [place]), reason))
+        else:
+            others.append(place)
+    return alone, _of(delivery, others)
+
+
+class _Place(NamedTuple):
+    """A span, and the indices of what it stands in."""
+
+    resource: int
+    scope: int
+    span: Span
+
+
+def _places(delivery: Delivery) -> list[_Place]:
+    return [
+        _Place(number, index, span)
+        for number, resource in enumerate(delivery.request.resource_spans)
+        for index, scope in enumerate(resource.scope_spans)
+        for span in scope.spans
+    ]
+
+
+def _of(delivery: Delivery, places: Sequence[_Place]) -> Delivery:
+    """These of a delivery's spans, with their resources, scopes and destinations, as if the others had never been sent."""
+    request = ExportTraceServiceRequest()
+    destinations = []
+    last: _Place | None = None
+    for place in places:
+        resource = delivery.request.resource_spans[place.resource]
+        if last is None or place.resource != last.resource:
+            known = resource.resource if resource.HasField("resource") else None
+            request.resource_spans.add(resource=known, schema_url=resource.schema_url)
+            destinations.append(delivery.destinations[place.resource])
+        if last is None or place[:2] != last[:2]:
+            scope = resource.scope_spans[place.scope]
+            known_scope = scope.scope if scope.HasField("scope") else None
+            request.resource_spans[-1].scope_spans.add(scope=known_scope, schema_url=scope.schema_url)
+        request.resource_spans[-1].scope_spans[-1].spans.append(place.span)
+        last = place
+    return replace(delivery, request=request, destinations=tuple(destinations))

@@ -1,0 +1,111 @@
+"""Writes through MLflow's own `SqlAlchemyStore.log_spans`, as its `/v1/traces` does: slow, and right wherever MLflow is.
+
+Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `log_spans` call for each experiment.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from mlflow.entities.span import Span
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracing.utils import dump_span_attribute_value
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from sqlalchemy import text
+
+from headrace.envelope import Delivery
+from headrace.errors import DatabaseUnavailable
+from headrace.mlflow.translate.tags import MAX_TAGS, SPANS_LOCATION, known_service
+from headrace.store.database import Database
+from headrace.telemetry.logging import log
+from headrace.telemetry.metrics import RUN_LINKS_FAILED, SPANS_REPAIRED
+
+# It logs the whole stack of each database error before it raises it; the worker says the same in one line.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+_LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
+_LOCATION = f"mlflow.traceTag.{SPANS_LOCATION}"
+
+
+class MlflowStoreWriter:
+    """A `Writer` for any schema revision that the installed MLflow accepts."""
+
+    def __init__(self, database: Database, max_tags: int = MAX_TAGS) -> None:
+        self._max_tags = max_tags
+        self._database = database
+        self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+
+    def translate(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """See `Writer.translate`: MLflow's store translates as it writes."""
+        return deliveries
+
+    def write(self, translated: Sequence[Delivery]) -> None:
+        """See `Writer.write`. Each request is its own transaction; a second write of it changes nothing."""
+        for delivery in translated:
+            for experiment_id in sorted({destination.experiment_id for destination in delivery.destinations}):
+                spans = _mlflow_spans(delivery, experiment_id, min(self._max_tags, delivery.max_tags or self._max_tags))
+                if not spans:
+                    continue
+                try:
+                    self._store.log_spans(experiment_id, spans)
+                except Exception as error:
+                    raise self._database.judge(error) from error
+                if delivery.run_id:
+                    self._link([span.trace_id for span in spans if span.parent_id is None], delivery.run_id)
+        self._database.note(None)
+
+    def rehearse(self, delivery: Delivery, seconds: float) -> None:
+        """See `Writer.rehearse`. MLflow's store takes nothing back: the bytes go to Postgres, but into no table."""
+        query = text("SELECT length(:request), pg_sleep(:seconds)")
+        with self._database.begin() as connection:
+            connection.execute(query, {"request": delivery.request.SerializeToString(), "seconds": seconds})
+
+    def _link(self, trace_ids: list[str], run_id: str) -> None:
+        """Links finished traces to the run. One that cannot be linked is logged and counted, as in MLflow not an error."""
+        unique = sorted(set(trace_ids))
+        for first in range(0, len(unique), _LINKS_PER_CALL):
+            batch = unique[first : first + _LINKS_PER_CALL]
+            try:
+                self._store.link_traces_to_run(batch, run_id)
+            except Exception as error:
+                judged = self._database.judge(error)
+                if isinstance(judged, DatabaseUnavailable):
+                    raise judged from error
+                RUN_LINKS_FAILED.inc(len(batch))
+                log.warning("traces not linked to run", run_id=run_id, traces=len(batch), error=str(judged))
+
+
+def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int) -> list[Any]:
+    """The request's spans for one experiment, in order; of a span that came twice the last stands, in the first's place.
+
+    (MLflow's own bulk upsert fails on the same key twice, and its aggregation never returns where such a pair makes a
+    parent cycle.)
+    """
+    spans: dict[tuple[bytes, bytes], Any] = {}
+    for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
+        if destination.experiment_id == experiment_id:
+            service = known_service(resource_spans)
+            resource = _with_few(resource_spans.resource, max_tags)
+            for scope in resource_spans.scope_spans:
+                for proto in scope.spans:
+                    span: Any = Span.from_otel_proto(proto, resource=resource)
+                    if span.parent_id is None:
+                        _finish_root(span._span._attributes, service)
+                    spans[proto.trace_id, proto.span_id] = span
+    return list(spans.values())
+
+
+def _with_few(resource: Resource, most: int) -> Resource:
+    """MLflow makes a tag of each attribute: only so many of them."""
+    return resource if len(resource.attributes) <= most else Resource(attributes=resource.attributes[:most])
+
+
+def _finish_root(attributes: dict[str, Any], service: str | None) -> None:
+    """Gives a root the name of a known service, as MLflow's endpoint, and takes off it what would hide the trace's spans.
+
+    (The bulk writer keeps that attribute and drops the tag alone; MLflow's store makes the tag of the attribute.)
+    """
+    if service:
+        attributes["service.name"] = dump_span_attribute_value(service)
+    if attributes.pop(_LOCATION, None) is not None:
+        SPANS_REPAIRED.labels("reserved_tag_dropped").inc()

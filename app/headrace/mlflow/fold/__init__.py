@@ -1,0 +1,1 @@
+"""Parts of traces → the traces as they shall stand. No I/O."""

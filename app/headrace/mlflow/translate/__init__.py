@@ -1,0 +1,1 @@
+"""OTLP → rows of MLflow's tables, and back. No I/O."""

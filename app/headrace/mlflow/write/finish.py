@@ -1,0 +1,80 @@
+"""Traces whose root span never comes: after a quiet time they are finished with what is known of them.
+
+MLflow would show them in progress for ever. A root that comes later decides all the same (`fold.py`), and the mark, the tag
+`headrace.finished`, is taken off. Only traces that the bulk writer has noted in `headrace.unfinished_trace` are touched,
+and none that MLflow's own client has reported.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from mlflow.store.tracking.utils.sql_trace_rollups import RollupFamily, enqueue_rollup_rebuild_partitions, rollups_enabled
+from sqlalchemy.orm import Session
+
+from headrace.mlflow.fold.fold import take_root
+from headrace.mlflow.model import Trace
+from headrace.mlflow.translate.readback import to_span
+from headrace.mlflow.translate.spans import to_root
+from headrace.mlflow.translate.tags import FINISHED
+from headrace.mlflow.write.stored import STATEMENTS, Rows, load_statements, transaction
+from headrace.store.database import Database
+from headrace.telemetry.metrics import TRACES_FINISHED
+
+_STATEMENTS = load_statements("finish.sql")
+_LIMIT = 200
+"""Traces a transaction."""
+
+
+def finish_quiet(database: Database, quiet_seconds: float) -> bool:
+    """Finishes traces of which nothing was written for so long, `_LIMIT` at most in one transaction. True: there may be more.
+
+    Raises:
+        DatabaseUnavailable, PermanentExportError.
+    """
+    with transaction(database) as (connection, cursor):
+        cursor.execute(_STATEMENTS["find_quiet"], {"quiet": quiet_seconds, "limit": _LIMIT})
+        found = cursor.fetchall()
+        if not found:
+            return False
+        if rollups_enabled():  # before any lock on a trace: MLflow's order
+            days = [(RollupFamily.TRACE_METRIC, experiment, [start]) for _, experiment, start in found if start is not None]
+            enqueue_rollup_rebuild_partitions(Session(bind=connection), days)
+        finished = _finish(cursor, sorted(trace_id for trace_id, *_ in found), quiet_seconds)
+    TRACES_FINISHED.inc(finished)
+    return len(found) == _LIMIT
+
+
+def _finish(cursor: Rows, ids: list[str], quiet_seconds: float) -> int:
+    given: dict[str, Any] = {"ids": ids, "quiet": quiet_seconds, "tag": FINISHED}
+    cursor.execute(_STATEMENTS["lock_traces"], given)
+    cursor.execute(_STATEMENTS["read_unfinished"], given)
+    cursor.execute(_STATEMENTS["read_top_spans"], {"ids": sorted(trace_id for (trace_id,) in cursor)})
+    traces = _as_if_they_were_roots(cursor)
+    if traces:
+        columns = {
+            "id": [trace.trace_id for trace in traces],
+            "status": [trace.status for trace in traces],
+            "name": [trace.trace_name for trace in traces],
+            "request": [trace.request_preview for trace in traces],
+            "response": [trace.response_preview for trace in traces],
+        }
+        cursor.execute(_STATEMENTS["finish_traces"], columns)
+        marks = {"key": [FINISHED] * len(traces), "value": [f"no root span within {quiet_seconds:g} s"] * len(traces)}
+        cursor.execute(STATEMENTS["upsert_tags"], {"request_id": columns["id"], **marks})
+    cursor.execute(_STATEMENTS["forget"], given)
+    return len(traces)
+
+
+def _as_if_they_were_roots(top_spans: Iterable[tuple[str, str, str]]) -> list[Trace]:
+    """What traces would be if the earliest of these spans were their roots; one that failed makes its trace a failed one."""
+    traces: dict[str, Trace] = {}
+    for trace_id, status, text in top_spans:
+        trace = traces.get(trace_id)
+        if trace is None:
+            content = json.loads(text)
+            trace = traces[trace_id] = Trace(trace_id, 0, 0, None, "IN_PROGRESS")
+            take_root(trace, to_root(to_span(content), content.get("attributes") or {}, None, False))
+        if status == "ERROR":
+            trace.status = "ERROR"
+    return list(traces.values())

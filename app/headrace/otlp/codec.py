@@ -1,0 +1,95 @@
+"""Body bytes × Content-Type → `ExportTraceServiceRequest`, and answers back. Pure; no I/O.
+
+Source: OTLP specification, "OTLP/HTTP"
+(https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp).
+"""
+
+import enum
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from headrace.errors import MalformedBody, UnsupportedMediaType
+from headrace.otlp import weight
+from headrace.otlp.json_encoding import decode_json
+from headrace.otlp.parts import check_parts, check_small
+from headrace.otlp.salvage import salvage
+from headrace.otlp.weight import Charge
+
+_ALSO = {
+    "application/protobuf": "application/x-protobuf",  # RFC 9695's name for the same bytes
+    "text/plain": "application/json",  # what a browser's sendBeacon calls it (opentelemetry-js#2321)
+}
+
+
+class Encoding(enum.Enum):
+    """The two encodings of OTLP/HTTP; the value is the media type that stands in Content-Type."""
+
+    PROTOBUF = "application/x-protobuf"
+    JSON = "application/json"
+
+
+def encoding_of(content_type: str) -> Encoding:
+    """A Content-Type header → the encoding of the body. Media types are case-insensitive and may have parameters.
+
+    Raises:
+        UnsupportedMediaType: it is neither of the two.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    try:
+        return Encoding(_ALSO.get(media_type, media_type))
+    except ValueError:
+        raise UnsupportedMediaType(
+            f"Content-Type {media_type[:80] or '(none)'!r} is not OTLP: send application/x-protobuf or application/json."
+        ) from None
+
+
+def decode(body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> tuple[ExportTraceServiceRequest, int]:
+    """Body → request, and the number of spans that had to be left out because they cannot be parsed.
+
+    Unknown fields are ignored, as the specification demands. An empty protobuf body is a valid, empty request. `charge` is told
+    of the memory that the request and its envelope take, before they take it; the body itself is counted by the caller.
+
+    Raises:
+        MalformedBody: the body is no `ExportTraceServiceRequest`.
+        BodyTooLarge: it has too many parts.
+        InFlightFull: by `charge`.
+    """
+    if encoding is Encoding.JSON:
+        return _decode_json(body, charge)
+    small = check_small(body)
+    charge(weight.of_protobuf(body, small))
+    try:
+        charge(weight.of_spans(check_parts(body)))
+        return ExportTraceServiceRequest.FromString(body), 0
+    except DecodeError:
+        pass  # see what can be made of it
+    try:
+        charge(weight.of_salvage(body, small))
+        return salvage(body)
+    except DecodeError as error:
+        raise MalformedBody(f"The body is not a protobuf ExportTraceServiceRequest: {error}.") from None
+
+
+def _decode_json(body: bytes, charge: Charge) -> tuple[ExportTraceServiceRequest, int]:
+    """Python's objects are gone once the messages are made of them: then these alone are counted, and better."""
+    estimated = 0
+
+    def note(size: int) -> None:
+        nonlocal estimated
+        charge(size)
+        estimated += size
+
+    request, left_out = decode_json(body, note)
+    serialized = request.SerializeToString()
+    spans = check_parts(serialized)
+    charge(weight.of_protobuf(serialized) + weight.of_spans(spans) - estimated)
+    return request, left_out
+
+
+def encode(message: Message, encoding: Encoding) -> bytes:
+    """An answer → bytes in the request's own encoding; enums as integers in JSON, as the specification demands."""
+    if encoding is Encoding.PROTOBUF:
+        return message.SerializeToString()
+    return json_format.MessageToJson(message, indent=None, use_integers_for_enums=True).encode()

@@ -1,0 +1,115 @@
+"""Content-Encoding: identity, gzip, deflate, zstd, and stacks of them; bounded, so that a bomb costs no more than that. Pure.
+
+Sources: RFC 9110, section 8.4 (names are case-insensitive, the last one was applied last); RFC 1952 (gzip); RFC 1950 and 1951
+(deflate, with and without the zlib wrapper, about which clients disagree); RFC 9659 (zstd: windows of 8 MiB at most).
+"""
+
+import io
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+from backports import zstd
+
+from headrace.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from headrace.otlp.weight import Charge, nothing
+
+SUPPORTED = "gzip, deflate, zstd"
+"""For `Accept-Encoding` on the answer to an encoding that is none of these (RFC 9110, section 15.5.16)."""
+
+_MAX_STACKED = 3
+_ZSTD_WINDOW_LOG = 23
+_MAX_MEMBERS = 10_000
+_PART_BYTES = {"zstd": 128}
+"""What is left of a part when a member ends is copied: in one piece, a body of tiny members would cost its square. And what a
+part inflates to is there before it is counted: at most 1 MiB of zlib's 1024 bytes, 4 MiB of zstd's 128."""
+_PART_BYTES_OTHERS = 1024
+_STATE_BYTES = {"zstd": 1 << _ZSTD_WINDOW_LOG}
+"""What a decompressor takes itself: zstd's window; zlib's are 40 KiB."""
+
+
+class _Decompressor(Protocol):
+    """What zlib and zstd have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def inflate(body: bytes, content_encoding: str, limit: int, charge: Charge = nothing) -> bytes:
+    """Undoes Content-Encoding. `limit` bounds each result, in bytes. `charge` is told of the result as it grows.
+
+    Raises:
+        InFlightFull: by `charge`.
+        UnsupportedMediaType: an encoding that is not supported, or a stack of more than three.
+        MalformedBody: the body is not what its encoding says, or ends too early.
+        BodyTooLarge: an inflated body is over `limit`.
+    """
+    names = [name for part in content_encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    if len(names) > _MAX_STACKED:
+        raise UnsupportedMediaType(f"Content-Encoding has {len(names)} layers: send one of {SUPPORTED}, or identity.")
+    before = 0  # of an inner layer, which goes when the next one is undone
+    for name in reversed(names):
+        start = _DECOMPRESSORS.get(name)
+        if start is None:
+            raise UnsupportedMediaType(f"Content-Encoding {name[:80]!r} is not supported: send {SUPPORTED}, or identity.")
+        try:
+            charge(_STATE_BYTES.get(name, 0))
+            body = _inflate_all(body, start, limit, charge, _PART_BYTES.get(name, _PART_BYTES_OTHERS))
+            charge(-before - _STATE_BYTES.get(name, 0))
+            before = len(body)
+        except (zlib.error, zstd.ZstdError) as error:
+            raise MalformedBody(f"The body is not valid {name}: {error}.") from None
+        except EOFError:
+            raise MalformedBody(f"The {name} body ends too early.") from None
+    return body
+
+
+def _inflate_all(body: bytes, start: Callable[[bytes], _Decompressor], limit: int, charge: Charge, part_bytes: int) -> bytes:
+    """Every member of a gzip file (RFC 1952, section 2.2), every frame of zstd (RFC 8878, section 3)."""
+    inflated = io.BytesIO()  # its value is not copied
+    position = members = size = 0
+    while position < len(body):
+        if (members := members + 1) > _MAX_MEMBERS:
+            raise MalformedBody(f"The body has over {_MAX_MEMBERS} compressed members.")
+        member = start(body[position : position + 2])
+        while not member.eof:
+            if not (part := body[position : position + part_bytes]):
+                raise EOFError
+            found = member.decompress(part, limit + 1 - size)
+            size += len(found)
+            charge(len(found))
+            if size > limit:
+                raise BodyTooLarge(
+                    f"The inflated body is over {limit} bytes: send smaller batches, or raise HEADRACE_MAX_BODY_BYTES."
+                )
+            inflated.write(found)
+            position += len(part) - len(member.unused_data)
+    return inflated.getvalue()
+
+
+def _gzip(_: bytes) -> _Decompressor:
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+
+def _deflate(body: bytes) -> _Decompressor:
+    """With the zlib wrapper if its header is there, as RFC 9110 demands, else raw."""
+    wrapped = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
+
+
+def _zstd(_: bytes) -> _Decompressor:
+    decompressor: _Decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+    return decompressor
+
+
+_DECOMPRESSORS: dict[str, Callable[[bytes], _Decompressor]] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "zstd": _zstd,
+}

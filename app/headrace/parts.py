@@ -1,0 +1,173 @@
+"""The parts of this process that run by themselves: its servers, threads and tasks. None of them ends unnoticed.
+
+A part that ends without being asked is counted, logged and run again after a pause. Until it is well again, `down()` names it:
+`/healthz` answers 503 with that, and so does `/readyz` where the part takes requests.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.telemetry.logging import log
+from headrace.telemetry.metrics import PART_RESTARTS
+
+_FIRST_PAUSE_SECONDS = 0.1
+_MOST_PAUSE_SECONDS = 1.0
+"""The longest pause between two runs, so that what is mended works again within two seconds."""
+
+_WELL_SECONDS = 0.5
+"""A part that ends again and again, at once, shall not look well between two pauses."""
+
+_STEADY_SECONDS = 30.0
+"""A part that ran for so long begins anew: its next end is logged, and its next pause is the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A part that does not run. `since` is in Unix seconds; `error` says what ended it."""
+
+    part: str
+    since: float
+    error: str
+    takes_requests: bool
+
+
+class Part:
+    """What is known of one part. Whoever runs it calls `enter`, `runs`, `ended` and `leave`; `PartThread` and `PartTask` do.
+
+    `takes_requests`: without it no request can be accepted. `lives` is asked by `down()` as well, if it is given.
+    """
+
+    def __init__(self, name: str, takes_requests: bool = False, lives: Callable[[], bool] | None = None) -> None:
+        self.name = name
+        self._takes_requests = takes_requests
+        self._lives = lives
+        self._down: Down | None = None  # from an end until it is well again
+        self._running = True
+        self._gone: Down | None = None  # as `lives` says
+        self._began = time.monotonic()
+        self._pause = 0.0
+        self._said = ""
+
+    def enter(self) -> None:
+        """From now on `down()` looks at this part."""
+        with _lock:
+            _parts.append(self)
+
+    def leave(self) -> None:
+        """The part was asked to end: nobody misses it."""
+        with _lock, suppress(ValueError):
+            _parts.remove(self)
+
+    def runs(self) -> None:
+        """It begins to run. It is well once it has done so for `_WELL_SECONDS`."""
+        self._began, self._running = time.monotonic(), True
+
+    def ended(self, error: BaseException | None) -> float:
+        """It ended unasked; `error` is what it raised, if it did. Returns the seconds to wait before it runs again."""
+        if time.monotonic() - self._began >= _STEADY_SECONDS:
+            self._pause, self._said = 0.0, ""
+        self._pause = min(_MOST_PAUSE_SECONDS, self._pause * 2 or _FIRST_PAUSE_SECONDS)
+        reason = "it returned"
+        with suppress(Exception):  # no memory for a message: the part runs again all the same
+            reason = f"{type(error).__name__}: {str(error)[:500]}" if error is not None else reason
+        since = self._down.since if self._down else time.time()
+        self._running, self._down = False, Down(self.name, since, reason, self._takes_requests)
+        with suppress(Exception):
+            PART_RESTARTS.labels(self.name).inc()
+            if reason != self._said:
+                self._said = reason
+                log.error("part ended: starting it again", part=self.name, error=reason, exc_info=error)
+        return self._pause
+
+    def down(self) -> Down | None:
+        """What is wrong with it; None while it runs."""
+        if self._lives is None or self._lives():
+            self._gone = None
+            if self._running and time.monotonic() - self._began >= _WELL_SECONDS:
+                self._down = None
+            return self._down
+        if self._gone is None:
+            self._gone = self._down or Down(self.name, time.time(), "it has ended", self._takes_requests)
+        return self._gone
+
+
+_lock = threading.Lock()
+_parts: list[Part] = []
+
+
+def down() -> list[Down]:
+    """The parts of this process that do not run now. No I/O."""
+    with _lock:
+        return [found for part in _parts if (found := part.down()) is not None]
+
+
+class PartThread:
+    """A thread that runs `body` until `stop()`, again and again if need be. `body` returns soon after `stopping` is set."""
+
+    def __init__(self, name: str, body: Callable[[], None], takes_requests: bool = False) -> None:
+        self.stopping = threading.Event()
+        self._body = body
+        self._thread = threading.Thread(target=self._keep, name=f"headrace-{name}", daemon=True)
+        self._part = Part(name, takes_requests, self._thread.is_alive)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+        self._part.enter()
+
+    def stop(self) -> None:
+        """Asks it to end, and waits until it has."""
+        self._part.leave()
+        self.stopping.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self.stopping.is_set():
+            error: BaseException | None = None
+            self._part.runs()
+            try:
+                self._body()
+            except BaseException as caught:  # whatever it is: a thread that ended would be missed
+                error = caught
+            if error is not None or not self.stopping.is_set():
+                self.stopping.wait(self._part.ended(error))
+
+
+class PartTask:
+    """A task of the running event loop that runs `body` until `stop()`, again and again if need be."""
+
+    def __init__(self, name: str, body: Callable[[], Coroutine[Any, Any, None]], takes_requests: bool = False) -> None:
+        self._body = body
+        self._part = Part(name, takes_requests)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts the task."""
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+        self._part.enter()
+
+    async def stop(self) -> None:
+        """Cancels it, and waits until it has ended."""
+        self._part.leave()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _keep(self) -> None:
+        while True:
+            self._part.runs()
+            # A task of its own: a cancellation from within it is an end that nobody asked for.
+            running = asyncio.ensure_future(self._body())
+            try:
+                await asyncio.wait([running])
+            except asyncio.CancelledError:
+                running.cancel()
+                await asyncio.wait([running])
+                raise
+            error = asyncio.CancelledError("it was cancelled") if running.cancelled() else running.exception()
+            await asyncio.sleep(self._part.ended(error))

@@ -1,0 +1,1 @@
+"""The queue on this machine's disk: one SQLite file a process."""

@@ -1,0 +1,75 @@
+"""Queues of workers that no longer are: their items move into worker 0's queue, before anything is received.
+
+An item is offered (fsynced) first and deleted after, so that a crash between the two costs a second write of the same rows,
+which changes nothing.
+"""
+
+import shutil
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from headrace.errors import QueueError, QueueLocked
+from headrace.queue.disk.file import lock
+from headrace.queue.disk.queue import DiskQueue
+from headrace.queue.disk.shared import queue_directories, queue_directory
+from headrace.telemetry.logging import log
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+def adopt_leftovers(data_dir: Path, workers: int) -> None:
+    """Empties the queues of workers that `workers` does not count any more into worker 0's, and removes them.
+
+    One that cannot be read, or whose owner lives, is left as it is, and said so.
+
+    Raises:
+        QueueLocked, QueueUnavailable: worker 0's own queue is in use, or cannot be written.
+    """
+    check_unused(data_dir)
+    found = leftovers(data_dir, workers)
+    if not found:
+        return
+    # Without a limit: these items are on this disk already. While they are over it, new ones are refused as ever.
+    with closing(DiskQueue(queue_directory(data_dir, 0), sys.maxsize)) as into:
+        for directory in found:
+            try:
+                items = adopt(directory, into)
+            except QueueLocked as error:
+                log.warning("queue of a former worker is in use: left alone", directory=str(directory), error=str(error))
+            except QueueError as error:
+                log.error("queue of a former worker cannot be adopted: left alone", directory=str(directory), error=str(error))
+            else:
+                log.info("queue of a former worker adopted", directory=str(directory), requests=items)
+
+
+def check_unused(data_dir: Path) -> None:
+    """Nothing where this data directory is free to be used: before anything is done to what another Headrace needs.
+
+    Raises:
+        QueueLocked, QueueUnavailable: it is in use, or cannot be written.
+    """
+    lock(queue_directory(data_dir, 0)).close()
+
+
+def leftovers(data_dir: Path, workers: int) -> list[Path]:
+    """The queues of workers that would have the number `workers` or a higher one."""
+    known = {queue_directory(data_dir, worker) for worker in range(workers)}
+    return [path for path in queue_directories(data_dir) if path not in known]
+
+
+def adopt(directory: Path, into: DiskQueue) -> int:
+    """Moves every item of the queue in `directory` to the end of `into`, then removes the directory. Returns how many.
+
+    Raises:
+        QueueLocked: its owner lives. QueueUnavailable: one of the two cannot be read or written.
+    """
+    moved = 0
+    with closing(DiskQueue(directory, 0)) as left:
+        while items := left.claim(_CHUNK_BYTES, 0):
+            for future in [into.offer(item.envelope) for item in items]:
+                future.result()
+            left.settle(items)
+            moved += len(items)
+    shutil.rmtree(directory, ignore_errors=True)  # what stays of it is empty, or moves again: both do no harm
+    return moved

@@ -1,0 +1,119 @@
+"""Looking at queues from outside, whether their owner runs or not. Changes nothing in them."""
+
+import fcntl
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from headrace.envelope.envelope_pb2 import Envelope
+from headrace.otlp.spans import count_spans
+from headrace.queue.disk.file import FORMAT, damaged_directories, find_damage, is_intact
+from headrace.queue.disk.shared import queue_directories
+
+_SIZE = "SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(min(offered_unix_nano), 0) FROM item"
+_NEXT = "SELECT id, envelope, crc32 FROM item WHERE id > ? ORDER BY id LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One queue. `owner` is the process that has it, 0 where none has; `file_bytes` counts its log as well."""
+
+    directory: Path
+    owner: int
+    format: int
+    requests: int
+    bytes: int
+    oldest_unix_nano: int
+    file_bytes: int
+    disk_free_bytes: int
+    moved_aside: list[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One request of a queue: its spans, and what is wrong with it; empty: nothing."""
+
+    id: int
+    spans: int
+    damage: str
+
+
+def used_queues(data_dir: Path) -> list[Path]:
+    """The queues of a data directory that hold a file, or one that was moved aside."""
+    return [path for path in queue_directories(data_dir) if (path / "queue.db").exists() or damaged_directories(path)]
+
+
+def status(directory: Path) -> Status:
+    """How full a queue is.
+
+    Raises:
+        sqlite3.Error: its file cannot be read; `find_damage` says why.
+    """
+    format_, size = FORMAT, (0, 0, 0)
+    if (directory / "queue.db").exists():
+        with closing(_open(directory)) as connection:
+            format_ = connection.execute("PRAGMA user_version").fetchone()[0]
+            size = connection.execute(_SIZE).fetchone()
+    return Status(
+        directory,
+        _owner(directory),
+        format_,
+        *size,
+        file_bytes=sum(path.stat().st_size for path in directory.glob("queue.db*")),
+        disk_free_bytes=shutil.disk_usage(directory).free,
+        moved_aside=sorted(directory.glob("damaged-*")),
+    )
+
+
+def damage(directory: Path) -> str:
+    """What is wrong with a queue's file as a whole; empty: nothing. Reads all of it."""
+    path = directory / "queue.db"
+    return find_damage(path) if path.exists() else ""
+
+
+def check_requests(directory: Path) -> Iterator[Checked]:
+    """Reads each request as the worker would. Another transaction each, so that the owner's log can be emptied meanwhile.
+
+    Raises:
+        sqlite3.Error: the file cannot be read further.
+    """
+    with closing(_open(directory)) as connection:
+        last = 0
+        while row := connection.execute(_NEXT, (last,)).fetchone():
+            last, envelope, crc = row
+            yield _check(last, envelope, crc)
+
+
+def _check(id_: int, envelope: bytes, crc: int | None) -> Checked:
+    if not is_intact(envelope, crc):
+        return Checked(id_, 0, "its checksum does not match")
+    try:
+        request = ExportTraceServiceRequest.FromString(Envelope.FromString(envelope).request)
+    except DecodeError as error:
+        return Checked(id_, 0, f"it cannot be parsed: {error}")
+    return Checked(id_, count_spans(request), "")
+
+
+def _open(directory: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{(directory / 'queue.db').as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+    if connection.execute("PRAGMA user_version").fetchone()[0] == 1:  # it had no checksums
+        connection.execute("CREATE TEMP VIEW item AS SELECT id, offered_unix_nano, envelope, NULL AS crc32 FROM main.item")
+    return connection
+
+
+def _owner(directory: Path) -> int:
+    try:
+        with (directory / "queue.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return int(file.read().strip() or 0)
+    except (OSError, ValueError):
+        pass
+    return 0

@@ -1,0 +1,223 @@
+"""uvicorn's HTTP connections, bounded: how many requests may wait, how much nobody has read yet, how long each step may take.
+
+What uvicorn leaves open: a client that sends its headers byte by byte, or for ever, or no byte at all, keeps its place.
+Trailers are kept as headers, without end. Any number of requests may wait behind the first one. An answer that nobody reads
+keeps its connection for ever.
+"""
+
+import asyncio
+import re
+from typing import Any
+
+import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from headrace.config import Config
+from headrace.errors import InFlightFull, MalformedBody
+from headrace.otlp.codec import Encoding
+from headrace.receiver.crowd import Crowd, note_closed
+from headrace.receiver.framing import Body, Head, Refused
+from headrace.receiver.http import bare_answer, failure
+from headrace.receiver.memory import Memory, Share
+
+_FREE_HEAD_BYTES = 8 * 1024
+"""Headers of up to as many bytes are not counted as memory in flight: the number of connections bounds them."""
+_MAX_PIPELINED = 16
+"""Requests that wait behind the one that is answered. Hardly any client sends even two."""
+
+_UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
+"""The offer of HTTP/2 that Java's HttpClient makes with its first request. httptools takes it for accepted, and the body for
+another protocol's: an empty request, a 200, and the spans lost (uvicorn#2722)."""
+
+
+async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
+    """Rather than a 200 to a request of which the body was not read."""
+    answer = failure(MalformedBody("An upgrade is not supported here: send without the header Upgrade."), Encoding.PROTOBUF)
+    answer.headers["connection"] = "close"
+    await answer(scope, receive, send)
+
+
+class Connection(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, settings: Config, memory: Memory, crowd: Crowd, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+        self._crowd = crowd
+        self._held = Share(memory)  # bytes that nobody has read yet, and large headers
+        self._head = Head()
+        self._body: Body | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._arrived = 0  # of the bodies in the bytes that are being parsed
+        self._stuck_since: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        super().connection_made(transport)
+        if self._crowd.enter(self, transport.get_extra_info("ssl_object")):
+            self._wait_for_head()
+        else:
+            self.close("too_many")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.leave(self)
+        self._head_is_here()
+        self._body_is_here()
+        super().connection_lost(exc)
+        self._held.give_back()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        if self._body is None:
+            end = data.find(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"\r\nx-upgrade", data[:end]) + data[end:] if end >= 0 else _UPGRADE.sub(b"\r\nx-upgrade", data)
+        before = self._body.pieces if self._body is not None else 0
+        try:
+            self.parser.feed_data(data)
+            if self._arrived:
+                arrived, self._arrived = self._arrived, 0
+                self._charge(arrived)
+            if self._body is not None:
+                self._body.fed(len(data), before)
+            elif self._timer is not None:
+                self._head.fed(len(data))
+                self._charge_head(self._head.wire)
+        except httptools.HttpParserUpgrade:
+            pass  # answered by `_refuse_upgrade`
+        except (httptools.HttpParserError, Refused) as error:
+            self._refuse(error)
+
+    def on_message_begin(self) -> None:
+        self._wait_for_head()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._body is not None:
+            return  # a trailer: OTLP has none
+        self._head.add(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_is_here()
+        self._head.add_url(len(self.url))
+        self._charge_head(self._head.size)
+        self._crowd.busy(self)
+        self._body = Body()
+        app = self.app
+        served = self.app = _Served(self._held, app, self._head.charged)
+        if self.parser.should_upgrade():  # the header came in two pieces, or behind another request: the body is lost
+            served.app = _refuse_upgrade
+        super().on_headers_complete()
+        served.cycle, self.app = self.cycle, app
+        if len(self.pipeline) > _MAX_PIPELINED:
+            self.close("pipelined")
+            raise Refused
+
+    def on_body(self, body: bytes) -> None:
+        if self.transport.is_closing():
+            raise Refused
+        assert self._body is not None  # noqa: S101 - headers come first
+        self._body.add(len(body))
+        if not self.cycle.response_complete:
+            self._arrived += len(body)
+            super().on_body(body)
+        elif self._body.size > self._settings.max_body_bytes:
+            self.close("unread_body")
+            raise Refused
+
+    def on_message_complete(self) -> None:
+        self._body = None
+        self._body_is_here()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer before the body was read: it is read on and forgotten, so that the answer arrives, but not for ever."""
+        waiting = len(self.pipeline)
+        super().on_response_complete()
+        if not waiting:
+            self._crowd.idle(self)
+        if self.cycle.response_complete and self.cycle.more_body and self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self._settings.body_seconds, self.close, "unread_body")
+
+    def close(self, reason: str) -> None:
+        """Closes the connection, and counts why."""
+        note_closed(reason)
+        self.transport.close()
+
+    def check(self, now: float) -> None:
+        """Once a second: whether what was sent is read. A connection that is closed waits for that, too."""
+        if not self.transport.get_write_buffer_size() and not self.transport.is_closing():
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        elif now - self._stuck_since > self._settings.body_seconds:
+            note_closed("unread_answer")
+            self.transport.abort()
+
+    def _refuse(self, error: Exception) -> None:
+        """Answers bytes that are no request, or too many, as OTLP has it: a `google.rpc.Status`; and closes."""
+        cause = error if isinstance(error, Refused) else error.__context__
+        said = cause.error if isinstance(cause, Refused) else MalformedBody("Invalid HTTP request received.")
+        if said is None or self.transport.is_closing():
+            return
+        if self.cycle is None or not self.cycle.response_started or (self.cycle.response_complete and self._body is None):
+            self.transport.write(bare_answer(said))
+        self.transport.close()
+
+    def _charge(self, size: int) -> None:
+        try:
+            self._held.charge(size)
+        except InFlightFull as error:
+            raise Refused(error) from None
+
+    def _charge_head(self, size: int) -> None:
+        if size > max(_FREE_HEAD_BYTES, self._head.charged):
+            self._charge(size - self._head.charged)
+            self._head.charged = size
+
+    def _head_is_here(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _body_is_here(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _wait_for_head(self) -> None:
+        self._head = Head()
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._settings.header_seconds, self.close, "slow_headers")
+
+
+class _Served:
+    """The application for one request: what it has read, and what nobody will read any more, is no longer held unread."""
+
+    cycle: RequestResponseCycle
+
+    def __init__(self, held: Share, app: Any, head_bytes: int) -> None:
+        self._held = held
+        self.app: ASGIApp = app
+        self._head_bytes = head_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def read() -> Message:
+            message = await receive()
+            if body := message.get("body"):
+                self._held.charge(-len(body))
+            return message
+
+        async def write(message: Message) -> None:
+            if self.cycle.transport.is_closing():
+                self.cycle.disconnected = True  # uvicorn tells this to the last of several requests only
+            await send(message)
+
+        try:
+            await self.app(scope, read, write)
+        finally:
+            self._held.charge(-self._head_bytes - len(self.cycle.body))
+            self.cycle.body = bytearray()

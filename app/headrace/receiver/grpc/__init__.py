@@ -1,0 +1,166 @@
+"""OTLP/gRPC: `TraceService/Export` and its siblings, and gRPC's health service, over the HTTP/2 connections of `http2.py`.
+
+Sources: OTLP specification, "OTLP/gRPC"
+(https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlpgrpc); gRPC over HTTP/2
+(https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md); why not grpcio's server: docs/adr/0018.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+
+from google.rpc import code_pb2
+
+from headrace import tracing
+from headrace.config import Config
+from headrace.errors import HeadersTooLarge, QueueUnavailable
+from headrace.otlp.codec import Encoding
+from headrace.otlp.signals import Signal
+from headrace.parts import PartTask
+from headrace.queue import Queue
+from headrace.receiver.answers import status
+from headrace.receiver.grpc.call import OneMessage, Refused
+from headrace.receiver.grpc.health import Check, Health, Watch
+from headrace.receiver.grpc.http2 import Call, Connections, Headers, Stream
+from headrace.receiver.intake import Intake
+from headrace.receiver.listen import bind
+from headrace.receiver.tls import Certificates
+from headrace.telemetry.metrics import ACK_SECONDS
+
+SERVICES = {
+    Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
+    Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
+}
+
+_MAX_METADATA_BYTES = 64 * 1024
+"""As over HTTP: see `framing.py`."""
+_LOOK_SECONDS = 0.5
+
+
+class GrpcReceiver:
+    """The gRPC server of one process. `start` and `stop` run on the event loop that serves."""
+
+    def __init__(self, config: Config, intake: Intake, queue: Queue, certificates: Certificates | None, shared: bool) -> None:
+        self._config = config
+        self._shared = shared
+        self._certificates = certificates
+        self._connections = Connections(config, self._begin)
+        self._part = PartTask("grpc", self._keep_listening, takes_requests=True)
+        self._health = Health(queue, ("", *SERVICES.values()))
+        self._methods: dict[bytes, Callable[[Stream, Mapping[str, str]], OneMessage]] = {
+            b"/grpc.health.v1.Health/Check": partial(Check, config=config, health=self._health),
+            b"/grpc.health.v1.Health/Watch": partial(Watch, config=config, health=self._health),
+        }
+        for signal, service in SERVICES.items():
+            self._methods[f"/{service}/Export".encode()] = partial(Export, config=config, intake=intake, signal=signal)
+
+    async def start(self) -> int:
+        """Starts serving, and returns the port.
+
+        Raises:
+            StartError: the port cannot be bound.
+        """
+        await self._listen()
+        self._connections.sweep()
+        self._part.start()
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new calls; those that run have `grace` seconds to end."""
+        await self._part.stop()
+        self._health.stopping = True
+        self._server.close()
+        self._connections.finish()
+        await self._connections.closed(grace)
+
+    async def _listen(self) -> None:
+        config = self._config
+        listener = bind(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port", shared=self._shared)
+        tls = None if self._certificates is None else self._certificates.http2
+        if tls is not None:
+            tls.on_handshake = self._connections.crowd.handshake
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connections, sock=listener, ssl=tls, ssl_handshake_timeout=config.header_seconds if tls else None
+        )
+
+    async def _keep_listening(self) -> None:
+        """Returns when the server has ended without being asked; called again, it listens anew."""
+        if not self._server.is_serving():
+            await self._listen()
+        while self._server.is_serving():  # noqa: ASYNC110 - asyncio has no event for it
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _begin(self, stream: Stream, headers: Headers) -> Call:
+        """Whoever answers a request with these headers."""
+        pseudo = {name: value for name, value in headers if name.startswith(b":")}
+        metadata = _metadata(headers)
+        if pseudo.get(b":method") != b"POST":
+            return Refused(stream, ((b":status", b"405"), (b"allow", b"POST")))
+        if not metadata.get("content-type", "").startswith("application/grpc"):
+            return Refused(stream, ((b":status", b"415"),))
+        path = pseudo.get(b":path", b"")
+        if (method := self._methods.get(path)) is None:
+            said = f"There is no method {path.decode('latin-1')[:200]!r} here; OTLP's is /{SERVICES[Signal.TRACES]}/Export."
+            return Refused.with_status(stream, status(code_pb2.UNIMPLEMENTED, said))
+        call = method(stream, metadata)
+        if self._health.stopping:
+            call.fail(QueueUnavailable("Headrace is stopping: send the batch again."))
+        elif sum(len(name) + len(value) for name, value in headers) > _MAX_METADATA_BYTES:
+            call.fail(HeadersTooLarge(f"The request's metadata is over {_MAX_METADATA_BYTES} bytes: send less of it."))
+        else:
+            call.begin()
+        return call
+
+
+class Export(OneMessage):
+    """`Export` of one signal's service."""
+
+    def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config, intake: Intake, signal: Signal) -> None:
+        super().__init__(stream, metadata, config)
+        self._started = time.perf_counter()
+        self._address = stream.address
+        self._intake = intake
+        self._signal = signal
+        self._held = ExitStack()
+        self._reading = self._held.enter_context(intake.reading())
+
+    def begin(self) -> None:
+        """Asks for the key, before anything of the message is read."""
+        try:
+            self._key = self._intake.admit(self.metadata, self._address)
+        except Exception as error:
+            self.fail(error)
+
+    def take(self, size: int) -> None:
+        """See `OneMessage.take`."""
+        self._reading.add(size)
+
+    async def serve(self, message: bytes, compression: str) -> None:
+        """See `OneMessage.serve`."""
+        with tracing.request(self._signal.value):
+            answer = await self._intake.export(
+                self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression, self._reading
+            )
+            self.reply(answer.SerializeToString())
+            if self._signal is Signal.TRACES:
+                ACK_SECONDS.observe(time.perf_counter() - self._started)
+
+    def ended(self, code: int) -> None:
+        """See `OneMessage.ended`."""
+        self._held.close()
+        tracing.answered("grpc", self._signal.value, code_pb2.Code.Name(code))
+
+
+def _metadata(headers: Headers) -> dict[str, str]:
+    """Headers by name, without HTTP/2's own and those of bytes (`-bin`). One that comes twice has both values."""
+    metadata: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name.decode("latin-1")
+        if name.startswith(":") or name.endswith("-bin"):
+            continue
+        value = raw_value.decode("latin-1")
+        metadata[name] = f"{metadata[name]}, {value}" if name in metadata else value
+    return metadata

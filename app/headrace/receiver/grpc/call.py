@@ -1,0 +1,188 @@
+"""One gRPC call: the framing of its messages, its limits, and how it ends.
+
+Sources: gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), compression
+(https://github.com/grpc/grpc/blob/master/doc/compression.md).
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from google.rpc import code_pb2
+from google.rpc.status_pb2 import Status
+
+from headrace.config import Config
+from headrace.errors import BodyTimeout, BodyTooLarge, HeadraceError, MalformedBody
+from headrace.receiver.answers import retry_info, status, status_of
+from headrace.receiver.grpc.http2 import Headers, Stream
+
+_ENCODINGS = ("identity", "deflate", "gzip", "zstd")
+_PREFIX_BYTES = 5
+"""Before each message: one byte that says whether it is compressed, and four of its length."""
+_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""With letters and digits, what stands in `grpc-message` as it is."""
+_HEAD: Headers = (
+    (b":status", b"200"),
+    (b"content-type", b"application/grpc"),
+    (b"grpc-accept-encoding", ",".join(_ENCODINGS).encode()),
+)
+_WELL: Headers = ((b"grpc-status", b"0"),)
+
+
+def outcome(status: Status, retry_after: int | None = None) -> Headers:
+    """The trailers that say how a call has ended."""
+    trailers = [
+        (b"grpc-status", str(status.code).encode()),
+        (b"grpc-message", quote(status.message, safe=_PLAIN).encode()),
+        (b"grpc-status-details-bin", _binary(status.SerializeToString())),
+    ]
+    if retry_after is not None:
+        # Python's exporter looks here rather than into the details.
+        trailers.append((b"google.rpc.retryinfo-bin", _binary(retry_info(retry_after).SerializeToString())))
+    return trailers
+
+
+def _binary(value: bytes) -> bytes:
+    """Base64 without padding, as metadata whose name ends with `-bin` have it."""
+    return b64encode(value).rstrip(b"=")
+
+
+class Refused:
+    """A `Call` that is answered before it has begun. What comes of it is dropped."""
+
+    def __init__(self, stream: Stream, headers: Headers) -> None:
+        stream.send(headers, end=True)
+        stream.close()
+
+    @classmethod
+    def with_status(cls, stream: Stream, status: Status) -> "Refused":
+        """Refused in gRPC's words, not in HTTP's."""
+        return cls(stream, (*_HEAD, *outcome(status)))
+
+    def data(self, chunk: bytes) -> None:
+        """See `Call`."""
+
+    def end(self) -> None:
+        """See `Call`."""
+
+    def gone(self) -> None:
+        """See `Call`."""
+
+
+class OneMessage(ABC):
+    """A `Call` of one message. `serve` answers it, by any number of `reply`."""
+
+    serves_on_alone = True
+    """Whether `serve` goes on after the client has gone: what it has begun to store is stored."""
+
+    def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config) -> None:
+        self.metadata = metadata
+        self._stream = stream
+        self._config = config
+        self._body = bytearray()
+        self._replied = self._over = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(config.body_seconds, self._is_late)
+
+    def begin(self) -> None:  # noqa: B027 - a hook
+        """Called once all is well with the headers."""
+
+    @abstractmethod
+    async def serve(self, message: bytes, compression: str) -> None:
+        """Answers the message, which `compression` (a Content-Encoding) was applied to."""
+
+    def take(self, size: int) -> None:  # noqa: B027 - a hook
+        """So many more bytes are in memory. Raises where they may not be."""
+
+    def ended(self, code: int) -> None:  # noqa: B027 - a hook
+        """The call is over, with this code; everything that it holds is to be given up."""
+
+    def reply(self, message: bytes) -> None:
+        """Sends a message."""
+        if not self._replied:
+            self._replied = True
+            self._stream.send(_HEAD)
+        self._stream.write(b"\0" + len(message).to_bytes(4, "big") + message)
+
+    def fail(self, error: Exception) -> None:
+        """Ends the call with an error, which its sender is told."""
+        retry_after = error.retry_after if isinstance(error, HeadraceError) else None
+        self.finish(status_of(error), retry_after)
+
+    # What the connection calls.
+
+    def data(self, chunk: bytes) -> None:
+        """See `Call`."""
+        if self._over:
+            return
+        try:
+            self.take(len(chunk))
+            self._body += chunk
+            self._check_length()
+        except HeadraceError as error:
+            self.fail(error)
+
+    def end(self) -> None:
+        """See `Call`."""
+        if self._over:
+            return
+        self._timer.cancel()
+        compression = self.metadata.get("grpc-encoding", "identity") if self._body[:1] == b"\1" else "identity"
+        if compression not in _ENCODINGS:
+            known = f"grpc-encoding {compression[:80]!r} is not supported: send {', '.join(_ENCODINGS)}."
+            self.finish(status(code_pb2.UNIMPLEMENTED, known))
+            return
+        if len(self._body) < _PREFIX_BYTES or len(self._body) != _PREFIX_BYTES + self._length():
+            self.fail(MalformedBody("The call does not hold exactly one whole message."))
+            return
+        message = bytes(memoryview(self._body)[_PREFIX_BYTES:])
+        self._body.clear()
+        self._task = asyncio.get_running_loop().create_task(self._run(message, compression))
+
+    def gone(self) -> None:
+        """See `Call`."""
+        if self._task is None:
+            self._give_up(code_pb2.CANCELLED)
+        elif not self.serves_on_alone:
+            self._task.cancel()
+
+    async def _run(self, message: bytes, compression: str) -> None:
+        try:
+            await self.serve(message, compression)
+        except asyncio.CancelledError:
+            self._give_up(code_pb2.CANCELLED)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.finish(None)
+
+    def _length(self) -> int:
+        return int.from_bytes(self._body[1:_PREFIX_BYTES], "big")
+
+    def _check_length(self) -> None:
+        """Refuses what is too large as soon as its length is known."""
+        most = self._config.max_body_bytes
+        if len(self._body) >= _PREFIX_BYTES and max(self._length(), len(self._body) - _PREFIX_BYTES) > most:
+            raise BodyTooLarge(f"The message is over {most} bytes: send smaller batches, or raise HEADRACE_MAX_BODY_BYTES.")
+
+    def _is_late(self) -> None:
+        seconds = f"{self._config.body_seconds:g} s"
+        self.fail(BodyTimeout(f"The message was not complete after {seconds} (HEADRACE_BODY_SECONDS): send smaller batches."))
+
+    def finish(self, status: Status | None, retry_after: int | None = None) -> None:
+        """Ends the call, by None well. What comes after that is dropped."""
+        if self._over:
+            return
+        trailers = _WELL if status is None else outcome(status, retry_after)
+        self._stream.send(trailers if self._replied else (*_HEAD, *trailers), end=True)
+        self._give_up(code_pb2.OK if status is None else status.code)
+
+    def _give_up(self, code: int) -> None:
+        if not self._over:
+            self._over = True
+            self._timer.cancel()
+            self._body.clear()
+            self.ended(code)
+            self._stream.close()

@@ -1,0 +1,381 @@
+"""HTTP/2 connections for OTLP/gRPC, bounded: how many, how long they may be silent, how much of them is in memory.
+
+The protocol's state machine is the `h2` library's. Here stand the limits around it, and the way of its events to a `Call`:
+
+    bytes ─ in turns of 16 KiB ─► h2 ─► RequestReceived → begin(stream, headers) → Call
+                                        DataReceived    → call.data     StreamEnded → call.end     StreamReset → call.gone
+
+A connection that breaks a rule of HTTP/2 is told so (GOAWAY) and closed. It costs no other connection anything.
+Source: RFC 9113 (https://www.rfc-editor.org/rfc/rfc9113).
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol, cast
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from h2.exceptions import H2Error
+from h2.settings import SettingCodes, Settings
+
+from headrace.config import Config
+from headrace.receiver.crowd import Crowd, note_closed
+from headrace.telemetry.logging import log_rarely
+
+_TURN_BYTES = 16 * 1024
+"""So much of one connection is read before the others have their turn: some ten milliseconds of the smallest frames."""
+_MAX_STREAMS = 256
+"""Requests of one connection at once, where h2 gives up on the connection. Those that are being answered, which include those
+that the client has given up, may be as many: then no more are read until one is done."""
+_MAX_HEADER_BYTES = 256 * 1024
+"""Of one request's headers, where h2 gives up on the connection. `grpc.py` refuses smaller ones in words."""
+_STREAM_WINDOW, _CONNECTION_WINDOW = 1024 * 1024, 4 * 1024 * 1024
+_MAX_IDLE_FRAMES = 1000
+"""Frames a second that neither begin a request nor carry data: PING, SETTINGS, RST_STREAM, empty DATA and the like."""
+_PING_SECONDS, _PONG_SECONDS = 60.0, 20.0
+_SWEEP_SECONDS = 1.0
+_CONFIG = H2Configuration(client_side=False, header_encoding=None)
+_HTTP1 = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ")
+_WRONG_PORT = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
+    b"This port speaks OTLP/gRPC. OTLP/HTTP is on the port of HEADRACE_HTTP_PORT, 4318 unless set otherwise.\n"
+)
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Call(Protocol):
+    """Whoever answers one request."""
+
+    def data(self, chunk: bytes) -> None:
+        """More of the body has come."""
+
+    def end(self) -> None:
+        """All of the body has come."""
+
+    def gone(self) -> None:
+        """The client has given up, or the connection is lost: nobody waits for the answer."""
+
+
+class Stream:
+    """The way back to the client of one request. What is sent after the client has gone is dropped."""
+
+    def __init__(self, connection: "Connection", number: int) -> None:
+        self._connection = connection
+        self._number = number
+        self._unsent: deque[bytes | Headers] = deque()
+        self._ended = False
+        self.call: Call
+        self.whole = False
+        """Whether all of the request has come."""
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; empty over a Unix socket."""
+        return self._connection.address
+
+    def send(self, headers: Headers, *, end: bool = False) -> None:
+        """Sends the answer's headers or, as the end of it, trailers."""
+        self._unsent.append(headers)
+        self._ended = end
+        self.push()
+
+    def write(self, data: bytes) -> None:
+        """Sends a part of the answer's body, as soon as the client's flow control has room for it."""
+        self._unsent.append(data)
+        self.push()
+
+    def push(self) -> None:
+        """Sends what there is room for."""
+        h2, number, last = self._connection.h2, self._number, False
+        with suppress(H2Error):  # the client has closed the stream: nobody waits for it
+            while self._unsent:
+                part = self._unsent[0]
+                last = self._ended and len(self._unsent) == 1
+                if not isinstance(part, bytes):
+                    h2.send_headers(number, part, end_stream=last)
+                elif (room := min(h2.local_flow_control_window(number), h2.max_outbound_frame_size)) >= len(part):
+                    h2.send_data(number, part)
+                elif room > 0:
+                    h2.send_data(number, part[:room])
+                    self._unsent[0] = part[room:]
+                    continue
+                else:
+                    break
+                self._unsent.popleft()
+            if last and not self._unsent and not self.whole:
+                h2.reset_stream(number, ErrorCodes.NO_ERROR)  # the rest of the request is not wanted (RFC 9113, 8.1)
+        self._connection.flush()
+
+    def close(self) -> None:
+        """The call is over: it makes room for another one. To be called once."""
+        self._connection.call_is_over(self._number, was_whole=self.whole, waits=bool(self._unsent))
+
+
+class Connections:
+    """All connections of one server. Calling it makes the protocol of one more, as asyncio wants it."""
+
+    def __init__(self, config: Config, begin: Callable[[Stream, Headers], Call]) -> None:
+        self.begin = begin
+        self.header_seconds = config.header_seconds
+        self.body_seconds = config.body_seconds
+        self.crowd = Crowd.of(config)
+        self.open: set[Connection] = set()
+        self.stopping = False
+        self._last_closed: asyncio.Event | None = None
+
+    def __call__(self) -> "Connection":
+        return Connection(self)
+
+    def sweep(self) -> None:
+        """Gives up handshakes that have failed; each second, from the first call on."""
+        self.crowd.sweep()
+        if not self.stopping:
+            asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self.sweep)
+
+    def finish(self) -> None:
+        """From now on each connection is closed as soon as its calls are over."""
+        self.stopping = True
+        for connection in list(self.open):
+            connection.close_if_done()
+
+    async def closed(self, grace: float) -> None:
+        """Returns when all connections are closed: after `grace` seconds by force."""
+        self._last_closed = asyncio.Event()
+        if self.open:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._last_closed.wait(), grace)
+        for connection in list(self.open):
+            connection.abort()
+
+    def discard(self, connection: "Connection") -> None:
+        """A connection is closed."""
+        self.open.discard(connection)
+        if not self.open and self._last_closed is not None:
+            self._last_closed.set()
+
+
+class Connection(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._all = connections
+        self._loop = asyncio.get_running_loop()
+        self.h2 = H2Connection(_CONFIG)
+        settings = {
+            SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_STREAMS,
+            SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_BYTES,
+            SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+        }
+        self.h2.local_settings = Settings(client=False, initial_values=settings)
+        self.h2.decoder.max_header_list_size = _MAX_HEADER_BYTES  # h2 would wait for the client to have seen the settings
+        self._streams: dict[int, Stream] = {}
+        self._calls = self._busy = 0
+        self._backlog = bytearray()
+        self._turn: asyncio.Handle | None = None
+        self._blocked = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._second, self._idle_frames = 0, 0
+        self._begun = self._heard = False
+        self.address = ""
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._all.open.add(self)
+        if self._all.stopping or not self._all.crowd.enter(self, transport.get_extra_info("ssl_object")):
+            self.close("too_many")
+            return
+        self._wait("silent", self._all.header_seconds, lambda: self.close("slow_headers"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self._all.discard(self)
+        self._all.crowd.leave(self)
+        self._backlog.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
+        for stream in list(self._streams.values()):
+            stream.call.gone()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._begun and not self._start(data):
+            return
+        self._heard = True
+        self._backlog += data
+        if self._turn is None:
+            self._take_turn()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: no more of its requests are read until it does."""
+        self._blocked = True
+        self._wait("unread", self._all.body_seconds, lambda: self.close("unread_answer"))
+        self._read_on()
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        if timer := self._timers.pop("unread", None):
+            timer.cancel()
+        self._read_on()
+
+    # What comes in.
+
+    def _start(self, first: bytes) -> bool:
+        """Greets the client, unless it speaks HTTP/1: then it is told of the other port."""
+        self._begun = True
+        if first.startswith(_HTTP1):
+            self._transport.write(_WRONG_PORT)
+            note_closed("protocol_error")
+            self._transport.close()
+            return False
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(_CONNECTION_WINDOW - self.h2.inbound_flow_control_window)
+        return True
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        part = bytes(self._backlog[:_TURN_BYTES])
+        del self._backlog[:_TURN_BYTES]
+        try:
+            for event in self.h2.receive_data(part):
+                self._handle(event)
+        except Exception as error:  # h2's errors are the client's fault; any other must not cost more than this connection
+            if not isinstance(error, H2Error):
+                log_rarely("HTTP/2 connection failed", "http2", error=f"{type(error).__name__}: {error}", exc_info=error)
+            self._backlog.clear()
+            self.close("protocol_error")
+        else:
+            self.flush()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Reads, or does not, as the state of this connection has it."""
+        if self._transport.is_closing():
+            return
+        if self._blocked or self._busy >= _MAX_STREAMS:
+            self._transport.pause_reading()
+        elif not self._backlog:
+            self._transport.resume_reading()
+        elif self._turn is None:
+            self._transport.pause_reading()
+            self._turn = self._loop.call_soon(self._take_turn)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, DataReceived) and event.data:
+            self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id or 0)
+            if stream := self._streams.get(event.stream_id or 0):
+                stream.call.data(event.data)
+        elif isinstance(event, RequestReceived):
+            self._begin(event.stream_id or 0, event.headers or ())
+        elif isinstance(event, StreamEnded):
+            if stream := self._streams.get(event.stream_id or 0):
+                stream.whole = True
+                self._busy += 1
+                stream.call.end()
+        else:
+            self._handle_idle_frame(event)
+
+    def _begin(self, number: int, headers: Headers) -> None:
+        if not self._calls:
+            self._wait("silent", _PING_SECONDS, self._ask)
+        self._all.crowd.busy(self)
+        stream = self._streams[number] = Stream(self, number)
+        self._calls += 1
+        stream.call = self._all.begin(stream, headers)
+
+    def _handle_idle_frame(self, event: Event) -> None:
+        if isinstance(event, StreamReset):
+            if stream := self._streams.pop(event.stream_id or 0, None):
+                stream.call.gone()
+        elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
+            for stream in list(self._streams.values()):
+                stream.push()
+        elif isinstance(event, TrailersReceived):
+            return
+        second = int(time.monotonic())
+        self._second, self._idle_frames = second, self._idle_frames + 1 if second == self._second else 1
+        if self._idle_frames > _MAX_IDLE_FRAMES:
+            self.close("too_many_frames", ErrorCodes.ENHANCE_YOUR_CALM)
+
+    # What goes out.
+
+    def flush(self) -> None:
+        """Hands to the transport what h2 has to send."""
+        if (data := self.h2.data_to_send()) and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def call_is_over(self, number: int, *, was_whole: bool, waits: bool) -> None:
+        """One of its calls has ended. `waits`: for the client's flow control, with a part of its answer."""
+        self._calls -= 1
+        self._busy -= was_whole
+        if not self._calls:
+            self._all.crowd.idle(self)
+        if not waits:
+            self._streams.pop(number, None)
+        self.close_if_done()
+        self._read_on()
+
+    def close_if_done(self) -> None:
+        """Closes a connection of a server that stops, once nothing is going on in it."""
+        if self._all.stopping and not self._calls:
+            self.close("")
+
+    def check(self, now: float) -> None:
+        """See `Guest.check`: its own timers look after it."""
+
+    def abort(self) -> None:
+        """Closes it at once."""
+        self._transport.abort()
+
+    def _ask(self) -> None:
+        """Asks a client that has been silent whether it is still there."""
+        if self._heard:
+            self._heard = False
+            self._wait("silent", _PING_SECONDS, self._ask)
+            return
+        with suppress(H2Error):
+            self.h2.ping(bytes(8))
+        self.flush()
+        self._wait("silent", _PONG_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._heard:
+            self._ask()
+        else:
+            self.close("vanished")
+
+    def close(self, reason: str, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Closes the connection, and counts why; an empty reason is none to be counted."""
+        if self._transport.is_closing():
+            return
+        if reason:
+            note_closed(reason)
+        if self._begun:
+            with suppress(H2Error):
+                self.h2.close_connection(code)
+            self.flush()
+        self._transport.close()
+        self._wait("unread", self._all.header_seconds, self._transport.abort)
+
+    def _wait(self, name: str, seconds: float, then: Callable[[], None]) -> None:
+        """Calls `then` after so many seconds, instead of what was waited for under this name."""
+        if (timer := self._timers.get(name)) is not None:
+            timer.cancel()
+        self._timers[name] = self._loop.call_later(seconds, then)

@@ -1,0 +1,125 @@
+"""What load balancers, Prometheus and people ask: `/healthz`, `/readyz`, `/metrics`; `refusal` is for gRPC's health service."""
+
+import asyncio
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from headrace.errors import QueueError
+from headrace.mlflow.experiments import Experiments
+from headrace.parts import Down, down
+from headrace.queue import Queue, Size
+from headrace.receiver.exposition import exposition
+from headrace.store.database import Database, Reachability
+from headrace.telemetry.metrics import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, READY
+
+_METRICS_WAIT_SECONDS = 1.0
+"""So long may Postgres hold up the metrics, which are wanted most when it hangs: it is asked once at a time, and the answer
+counts whenever it comes."""
+
+_READY_WAIT_SECONDS = 2.0
+"""A load balancer that gets no answer takes us for dead, although requests are accepted while Postgres hangs."""
+
+
+def health_router(queue: Queue, database: Database, experiments: Experiments) -> APIRouter:
+    """The three routes, over this queue and this database."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthz(response: Response) -> dict[str, Any]:
+        """200 while the event loop turns and every server, thread and task runs; 503 names those that do not."""
+        missing = down()
+        if not missing:
+            return {"status": "alive"}
+        response.status_code = 503
+        return {"status": "not alive", "down": [_part(part) for part in missing]}
+
+    @router.get("/readyz")
+    async def readyz(response: Response) -> dict[str, Any]:
+        """200 while requests can be accepted, 503 otherwise. Postgres may be away: requests are accepted all the same."""
+        try:
+            reach = await asyncio.wait_for(asyncio.to_thread(database.probe), _READY_WAIT_SECONDS)
+        except asyncio.TimeoutError:
+            database.note(f"no answer within {_READY_WAIT_SECONDS:g} s")
+            reach = database.state
+        except RuntimeError:  # the system gives no more threads
+            reach = database.state
+        try:
+            size = queue.size()
+        except QueueError as error:
+            response.status_code = 503
+            return {"status": "not ready", "reason": str(error), "database": _database(reach)}
+        reason = _refusal(size)
+        response.status_code = 503 if reason else 200
+        return {
+            "status": "not ready" if reason else "ready",
+            **({"reason": reason} if reason else {}),
+            **({"waits_for": experiments.waits_for} if experiments.waits_for else {}),
+            "queue": {
+                "requests": size.items,
+                "bytes": size.bytes,
+                "max_bytes": size.max_bytes,
+                "oldest_seconds": round(_age(size), 3),
+            },
+            "database": _database(reach),
+        }
+
+    asking: asyncio.Future[Reachability] | None = None
+
+    @router.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        """OpenMetrics or Prometheus' text format; of several workers the sums, whichever of them answers."""
+        nonlocal asking
+        if asking is None or asking.done():
+            asking = asyncio.ensure_future(asyncio.to_thread(database.probe))
+        await asyncio.wait([asking], timeout=_METRICS_WAIT_SECONDS)
+        body, content_type = await asyncio.to_thread(_metrics, queue, request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    return router
+
+
+def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
+    try:
+        size = queue.size()
+    except QueueError:
+        READY.set(0)  # how full it is stays as it was last known
+    else:
+        READY.set(not _refusal(size))
+        QUEUE_BYTES.set(size.bytes)
+        QUEUE_MAX_BYTES.set(size.max_bytes)
+        QUEUE_ITEMS.set(size.items)
+        QUEUE_AGE_SECONDS.set(_age(size))
+    return exposition(accept)
+
+
+def refusal(queue: Queue) -> str:
+    """Why requests cannot be taken now; empty: they can."""
+    try:
+        return _refusal(queue.size())
+    except QueueError as error:
+        return str(error)
+
+
+def _refusal(size: Size) -> str:
+    """As `refusal`, for a queue of this size."""
+    missing = [f"{part.part} ({part.error})" for part in down() if part.takes_requests]
+    return size.refusal or (f"Parts of Headrace are being started again: {', '.join(missing)}." if missing else "")
+
+
+def _part(part: Down) -> dict[str, str]:
+    return {"part": part.part, "since": _time(part.since), "error": part.error}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+
+
+def _age(size: Size) -> float:
+    return max(0.0, (time.time_ns() - size.oldest_unix_nano) / 1e9) if size.oldest_unix_nano else 0.0
+
+
+def _database(reach: Reachability) -> dict[str, Any]:
+    return {"reachable": bool(reach.up), "since": _time(reach.since), **({"error": reach.error} if reach.error else {})}

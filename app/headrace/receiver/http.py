@@ -1,0 +1,215 @@
+"""OTLP/HTTP: `POST /v1/traces`, `/v1/metrics`, `/v1/logs`. Pure ASGI: FastAPI's request parsing costs more than that.
+
+Every answer is in the request's own encoding, every failure is a `google.rpc.Status`
+(OTLP specification, "OTLP/HTTP Response": https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response).
+"""
+
+import io
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from http import HTTPStatus
+
+import anyio
+from google.rpc import code_pb2
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from headrace import tracing
+from headrace.config import Config
+from headrace.errors import BodyTimeout, HeadraceError, LengthRequired, PermissionDenied, Unauthenticated, UnsupportedMediaType
+from headrace.otlp.codec import Encoding, encode, encoding_of
+from headrace.otlp.compression import SUPPORTED
+from headrace.otlp.signals import Signal
+from headrace.receiver.answers import status, status_of
+from headrace.receiver.intake import Intake
+from headrace.telemetry.metrics import ACK_SECONDS
+
+TRACES_PATH = "/v1/traces"
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete; nobody waits for an answer."""
+
+
+def routes(config: Config, intake: Intake) -> Iterator[Route]:
+    """The three signals' paths, and what people make of them.
+
+    A slash at the end, and the path twice: `OTEL_EXPORTER_OTLP_ENDPOINT` that ends in /v1/traces has the SDK add it again.
+    """
+    for signal in Signal:
+        endpoint = SignalEndpoint(signal, config, intake)
+        path = f"/v1/{signal.value}"
+        for prefix in dict.fromkeys(("", config.path_prefix)):
+            for suffix in ("", "/", path, f"{path}/"):
+                yield Route(f"{prefix}{path}{suffix}", endpoint, methods=["POST"], include_in_schema=False)
+        for wrong in Signal:
+            if wrong is not signal:  # the endpoint of the traces, given to all signals
+                yield Route(f"/v1/{wrong.value}{path}", endpoint, methods=["POST"], include_in_schema=False)
+
+
+class SignalEndpoint:
+    """The ASGI application behind one signal's path."""
+
+    def __init__(self, signal: Signal, config: Config, intake: Intake) -> None:
+        self._signal = signal
+        self._body_seconds = config.body_seconds
+        self._origins = re.compile(origin_pattern(config))
+        self._intake = intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        with tracing.request(self._signal.value):
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = _headers(scope)
+        try:
+            response = await self._answer(headers, scope, receive)
+        except ClientGone:
+            tracing.answered("http", self._signal.value, "client_gone")
+            return
+        except Exception as error:
+            response = failure(error, answer_encoding("POST", headers), self._signal.value)
+        if response.status_code == 200 and self._signal is Signal.TRACES:
+            ACK_SECONDS.observe(time.perf_counter() - started)
+        await response(scope, receive, send)
+
+    async def _answer(self, headers: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
+        key = self._intake.admit(headers, (scope.get("client") or ("",))[0])
+        encoding = encoding_of(headers.get("content-type", ""))
+        _check_origin(headers, self._origins)
+        self._intake.check_size(_length(headers))
+        with self._intake.reading() as reading:
+            body = io.BytesIO()  # its value is not copied
+            try:
+                with anyio.fail_after(self._body_seconds):
+                    async for chunk in _chunks(receive):
+                        reading.add(len(chunk))
+                        body.write(chunk)
+            except TimeoutError:
+                seconds = f"{self._body_seconds:g} s"
+                raise BodyTimeout(
+                    f"The body was not complete after {seconds} (HEADRACE_BODY_SECONDS): send smaller batches."
+                ) from None
+            compression = headers.get("content-encoding", "")
+            answer = await self._intake.export(self._signal, body.getvalue(), headers, key, encoding, compression, reading)
+        tracing.answered(_protocol(encoding), self._signal.value, "200")
+        return Response(encode(answer, encoding), 200, media_type=encoding.value)
+
+
+def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Response:
+    """An error → its HTTP answer with a `google.rpc.Status` body."""
+    headers: dict[str, str] = {}
+    code = 500
+    if isinstance(error, HTTPException):
+        code = error.status_code
+        headers = dict(error.headers or {})
+        body = status(code_pb2.NOT_FOUND if code == 404 else code_pb2.UNIMPLEMENTED, str(error.detail))
+    else:
+        body = status_of(error)
+    if isinstance(error, HeadraceError):
+        code = error.http_status
+        if error.retry_after is not None:
+            headers["retry-after"] = str(error.retry_after)
+        if isinstance(error, BodyTimeout):
+            # Only here: closed while its client still sends, a connection is reset, and the answer lost (RFC 9112, section
+            # 9.6). The rest of a body that is too large is read by uvicorn, and thrown away.
+            headers["connection"] = "close"
+        elif isinstance(error, Unauthenticated):
+            headers["www-authenticate"] = 'Bearer realm="headrace"'
+        elif isinstance(error, UnsupportedMediaType):
+            headers["accept-encoding"] = SUPPORTED
+    tracing.answered(_protocol(encoding), signal, str(code))
+    return Response(encode(body, encoding), code, headers, encoding.value)
+
+
+async def not_found_or_not_allowed(request: Request, error: Exception) -> Response:
+    """FastAPI's exception handler for 404 and 405."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404:
+        detail = f"Nothing is here. Headrace takes OTLP traces at POST {TRACES_PATH}; see also /healthz, /readyz, /metrics."
+    elif error.status_code == 405:
+        detail = f"{request.method} is not allowed here: OTLP is sent with POST {TRACES_PATH}."
+    else:
+        detail = str(error.detail)
+    named = HTTPException(error.status_code, detail, headers=dict(error.headers or {}))
+    return failure(named, answer_encoding(request.method, request.headers))
+
+
+async def unexpected(request: Request, error: Exception) -> Response:
+    """FastAPI's exception handler for whatever nobody foresaw outside of `SignalEndpoint`."""
+    return failure(error, answer_encoding(request.method, request.headers))
+
+
+def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
+    """The request's own encoding; where it has none, protobuf for a POST, as OTLP demands, and JSON for a person's GET."""
+    try:
+        return encoding_of(headers.get("content-type", ""))
+    except UnsupportedMediaType:
+        return Encoding.PROTOBUF if method == "POST" else Encoding.JSON
+
+
+def bare_answer(error: HeadraceError) -> bytes:
+    """All bytes of the last answer on a connection, without a request: to what is none, or is too large to become one. Nobody
+    knows its encoding."""
+    answer = failure(error, Encoding.PROTOBUF)
+    answer.headers["connection"] = "close"
+    lines = [b"HTTP/1.1 %d %s" % (answer.status_code, HTTPStatus(answer.status_code).phrase.encode())]
+    lines += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])
+
+
+def origin_pattern(config: Config) -> str:
+    """What the whole of an `Origin` has to match so that its pages may send spans; `(?!)` matches none."""
+    return (
+        "|".join(re.escape(origin).replace(r"\*", "[^/]*" if origin != "*" else ".*") for origin in config.cors_origins)
+        or "(?!)"
+    )
+
+
+def _check_origin(headers: Mapping[str, str], allowed: "re.Pattern[str]") -> None:
+    """Browsers ask before a page sends JSON or protobuf to another origin, but not before it sends text."""
+    origin = headers.get("origin")
+    if origin is None or allowed.fullmatch(origin):
+        return
+    if headers.get("content-type", "").strip().lower().startswith("text/plain"):
+        raise PermissionDenied(f"Pages of {origin[:200]} may not send spans: see HEADRACE_CORS_ORIGINS.")
+
+
+def _protocol(encoding: Encoding) -> str:
+    """As `OTEL_EXPORTER_OTLP_PROTOCOL` calls it."""
+    return "http/protobuf" if encoding is Encoding.PROTOBUF else "http/json"
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """A header that comes twice says the same as one with both values (RFC 9110, section 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _length(headers: Mapping[str, str]) -> int:
+    """The body's length on the header's word; 0 where it comes in chunks."""
+    length = headers.get("content-length")
+    if length is None and "transfer-encoding" not in headers:
+        raise LengthRequired("The request has neither Content-Length nor chunks, so it has no body: send Content-Length.")
+    return int(length or 0)
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    """The parts of the body, as they come."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        yield message.get("body", b"")
+        more = message.get("more_body", False)

@@ -1,0 +1,175 @@
+"""What OTLP/HTTP and OTLP/gRPC do with a request alike: whose it is, whether he may, what it says, into the pipeline."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from headrace import tracing
+from headrace.config import Config
+from headrace.envelope.incoming import Incoming
+from headrace.errors import BodyTooLarge
+from headrace.otlp.codec import Encoding, decode
+from headrace.otlp.compression import inflate
+from headrace.otlp.signals import Signal, refuse_logs, refuse_metrics
+from headrace.otlp.spans import count_spans
+from headrace.pipeline import Pipeline
+from headrace.processor.validate import Verdict
+from headrace.receiver.auth import Key, Keys
+from headrace.receiver.limits import Limits
+from headrace.receiver.memory import Memory, Share
+from headrace.telemetry.metrics import RECORDS_REFUSED, REQUEST_BYTES
+
+_IN_THREAD_BYTES = 64 * 1024
+"""Bodies from here on are parsed off the event loop: about 0.5 ms of work, Quickwit's limit for async code. Those that are
+compressed are whatever their size: nobody knows what becomes of them."""
+_THREADS = 4
+"""Python's lock lets one parse at a time; the others wait for their turn while they inflate."""
+
+
+_T = TypeVar("_T")
+
+
+class Intake:
+    """Shared by the receivers of one process; all of it on the event loop, but for `_parse`."""
+
+    def __init__(self, config: Config, pipeline: Pipeline, keys: Keys | None) -> None:
+        self._max_body = config.max_body_bytes
+        self.memory = Memory(config.max_in_flight_bytes)
+        self._threads = ThreadPoolExecutor(_THREADS, "headrace-parse")
+        self._pipeline = pipeline
+        self._keys = keys
+        self._limits = Limits(config)
+
+    def admit(self, headers: Mapping[str, str], address: str) -> Key | None:
+        """Whose request it is; None where no keys are asked for. Before anything of the body is read.
+
+        Raises:
+            Unauthenticated, RateLimited.
+        """
+        return None if self._keys is None else self._keys.authenticate(headers, address)
+
+    @contextmanager
+    def reading(self) -> Iterator["Reading"]:
+        """Counts what a request takes in memory, until it is answered."""
+        reading = Reading(self)
+        try:
+            yield reading
+        finally:
+            reading.leave()
+
+    async def export(
+        self,
+        signal: Signal,
+        body: bytes,
+        headers: Mapping[str, str],
+        key: Key | None,
+        encoding: Encoding,
+        compression: str = "",
+        reading: "Reading | None" = None,
+    ) -> Message:
+        """A whole body, as it was sent → the answer to its sender: spans are durable by then.
+
+        `reading` has counted the body, and counts what becomes of it; without one, this does both.
+
+        Raises:
+            RequestError, RateLimited, QueueError.
+        """
+        if reading is None:
+            with self.reading() as own:
+                own.add(len(body))
+                return await self.export(signal, body, headers, key, encoding, compression, own)
+        REQUEST_BYTES.observe(len(body))
+        self._limits.charge("bytes", len(body), *((key.id, key.bytes_per_second) if key else ()))
+        parse = partial(self._parse, signal, body, headers, key, encoding, compression, reading)
+        if len(body) < _IN_THREAD_BYTES and compression.strip().lower() in ("", "identity"):
+            parsed = parse()
+        else:
+            parsed = await reading.in_thread(self._threads.submit(parse))
+        if isinstance(parsed, Message):
+            tracing.received(len(body))
+            return parsed
+        spans = count_spans(parsed.request)
+        tracing.received(len(body), parsed.request, spans)
+        self._limits.charge("spans", spans, *((key.id, key.spans_per_second) if key else ()))
+        return _answer(await self._pipeline.consume(parsed))
+
+    def _parse(
+        self,
+        signal: Signal,
+        body: bytes,
+        headers: Mapping[str, str],
+        key: Key | None,
+        encoding: Encoding,
+        compression: str,
+        reading: "Reading",
+    ) -> Incoming | Message:
+        """What the pipeline takes, or the answer, if that is known already."""
+        plain = inflate(body, compression, self._max_body, reading.charge)
+        if signal is not Signal.TRACES:
+            refuse = refuse_metrics if signal is Signal.METRICS else refuse_logs
+            answer, count = refuse(plain, encoding, reading.charge)
+            RECORDS_REFUSED.labels(signal.value).inc(count)
+            return answer
+        request, malformed = decode(plain, encoding, reading.charge)
+        allowed = frozenset(key.experiments) if key is not None and key.experiments else None
+        protobuf = plain if encoding is Encoding.PROTOBUF else None
+        return Incoming(request, headers, protobuf, malformed, allowed, "" if key is None else key.name)
+
+    def check_size(self, size: int) -> None:
+        """Raises BodyTooLarge for a body of so many bytes."""
+        if size > self._max_body:
+            raise BodyTooLarge(
+                f"The body is over {self._max_body} bytes: send smaller batches, or raise HEADRACE_MAX_BODY_BYTES."
+            )
+
+
+class Reading(Share):
+    """One request, from the first byte of its body until its answer."""
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(intake.memory)
+        self._intake = intake
+        self._body = 0
+        self._users = 1
+        self._users_lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """`size` more bytes of its body are here.
+
+        Raises:
+            BodyTooLarge, InFlightFull.
+        """
+        self._body += size
+        self._intake.check_size(self._body)
+        self.charge(size)
+
+    async def in_thread(self, work: "Future[_T]") -> _T:
+        """Waits for work on the request in a thread, which goes on, and holds its memory, where nobody waits any more."""
+        with self._users_lock:
+            self._users += 1
+        work.add_done_callback(lambda _: self.leave())
+        return await asyncio.wrap_future(work)
+
+    def leave(self) -> None:
+        """The request is answered, or a thread has done its work: when all is done, the memory is given back."""
+        with self._users_lock:
+            self._users -= 1
+            done = self._users == 0
+        if done:
+            self.give_back()
+
+
+def _answer(verdict: Verdict) -> ExportTraceServiceResponse:
+    """`partial_success` is set only where spans were rejected, or not all of them is stored: unset means that all is well."""
+    answer = ExportTraceServiceResponse()
+    if verdict.rejected or verdict.warned:
+        answer.partial_success.rejected_spans = verdict.rejected.total()
+        answer.partial_success.error_message = verdict.explain()
+    return answer

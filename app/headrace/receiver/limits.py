@@ -1,0 +1,73 @@
+"""How much may come in a second: for each API key, and for all together. Pure but for the clock.
+
+Token buckets that may go into debt: a batch is taken whole as long as anything is left, so that one larger than the burst
+is not refused for ever, and what it took too much is waited for by those after it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+from headrace.config import Config
+from headrace.errors import RateLimited
+from headrace.telemetry.metrics import RATE_LIMITED
+
+_MAX_RETRY_AFTER = 5
+"""Seconds. Exporters give up on a batch after 10 s in all."""
+
+
+class Bucket:
+    """`rate` tokens a second, at most `burst_seconds` of them saved up."""
+
+    def __init__(self, rate: float, burst_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._size = rate * burst_seconds
+        self._clock = clock
+        self._tokens = self._size
+        self._filled = clock()
+
+    def wait(self) -> float:
+        """Seconds until something can be taken; 0: now."""
+        now = self._clock()
+        self._tokens = min(self._size, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        return 0.0 if self._tokens > 0 else (1 - self._tokens) / self._rate
+
+    def take(self, count: float) -> None:
+        """Takes as many, into debt if need be."""
+        self._tokens -= count
+
+
+class Limits:
+    """The buckets of one receiver. Not thread-safe: the event loop's alone."""
+
+    def __init__(self, config: Config) -> None:
+        self._burst_seconds = config.burst_seconds
+        self._share = 1 / config.workers  # the kernel spreads the connections over them
+        self._all: dict[str, Bucket] = {}
+        if config.max_spans_per_second:
+            self._all["spans"] = Bucket(config.max_spans_per_second * self._share, config.burst_seconds)
+        if config.max_bytes_per_second:
+            self._all["bytes"] = Bucket(config.max_bytes_per_second * self._share, config.burst_seconds)
+        self._of_keys: dict[tuple[str, str, float], Bucket] = {}
+
+    def charge(self, unit: str, count: int, key_id: str = "", key_rate: float | None = None) -> None:
+        """Takes `count` spans or bytes (`unit`) from everybody's bucket and from the key's, or from neither.
+
+        Raises:
+            RateLimited: says whose limit it is, and when to come again.
+        """
+        buckets: list[tuple[str, Bucket]] = []
+        if (bucket := self._all.get(unit)) is not None:
+            buckets.append(("all", bucket))
+        if key_rate is not None:
+            of_key = self._of_keys.setdefault((key_id, unit, key_rate), Bucket(key_rate * self._share, self._burst_seconds))
+            buckets.append(("key", of_key))
+        for scope, bucket in buckets:
+            if (wait := bucket.wait()) > 0:
+                RATE_LIMITED.labels(scope, unit).inc()
+                whose = f"HEADRACE_MAX_{unit.upper()}_PER_SECOND" if scope == "all" else f"the API key's {unit} a second"
+                seconds = min(_MAX_RETRY_AFTER, max(1, math.ceil(wait)))
+                raise RateLimited(f"More {unit} than {whose} allows: send the batch again in {seconds} s.", seconds)
+        for _, bucket in buckets:
+            bucket.take(count)

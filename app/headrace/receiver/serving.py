@@ -1,0 +1,91 @@
+"""The HTTP server of one process: uvicorn, with bounded connections."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from headrace.config import Config
+from headrace.receiver.connections import Connection
+from headrace.receiver.crowd import Crowd
+from headrace.receiver.memory import Memory
+from headrace.receiver.tls import Certificates
+from headrace.telemetry.logging import log
+
+GRACE_SECONDS = 5
+"""How long a stop waits for requests that are being answered."""
+_STARTUP_FAILED = 3
+"""uvicorn's own status for it."""
+
+
+class HttpReceiver(uvicorn.Server):
+    """uvicorn, stopped by whoever sets `should_exit`: it neither takes the process's signals nor raises them again."""
+
+    def __init__(self, config: Config, app: ASGIApp, memory: Memory, certificates: Certificates | None) -> None:
+        self.failure = ""
+        """Why it ended without being asked; empty otherwise."""
+        self._crowd = Crowd.of(config)
+        self._handshake_seconds = config.header_seconds
+        if certificates is not None:
+            certificates.ssl.on_handshake = self._crowd.handshake
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=partial(Connection, config, memory, self._crowd),  # type: ignore[arg-type] # it is called, no more
+                ws="none",
+                ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl,
+                log_config=None,
+                access_log=False,  # every request is counted in /metrics instead
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=65,
+                lifespan="on",
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own, but for the time that a TLS handshake may take."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            raise SystemExit(_STARTUP_FAILED)
+        config, seconds = self.config, self._handshake_seconds if self.config.ssl else None
+        state = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
+        protocol: Any = partial(config.http_protocol_class, **state)
+        create: Any = asyncio.get_running_loop().create_server  # the types of asyncio's do not know the last argument
+        self.servers = [
+            await create(
+                protocol,
+                sock=listener,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=seconds,
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's own, ten times a second."""
+        if counter % 10 == 0:
+            self._crowd.sweep()
+        return await super().on_tick(counter)
+
+    async def main_loop(self) -> None:
+        """uvicorn's own. If it fails, what is open is closed in order, as at a stop, and the process ends."""
+        try:
+            await super().main_loop()
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            log.error("the HTTP server failed: stopping", exc_info=error)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves the signals to our caller."""
+        yield

@@ -1,0 +1,1 @@
+"""Postgres, and Headrace's own schema in it. Nothing here knows MLflow's tables."""

@@ -1,0 +1,237 @@
+"""`headrace.dead_letter`: spans that can never be written as they are, with their bytes and the reason.
+
+The worker stores them; `headrace dead-letters` lists, replays and drops them.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Literal, NamedTuple
+
+from sqlalchemy import ColumnElement, and_, case, column, delete, func, inspect, or_, select, table, text, update
+
+from headrace.envelope import Delivery
+from headrace.errors import StartError
+from headrace.otlp.spans import spans_of
+from headrace.store.database import Database
+from headrace.telemetry.logging import log
+from headrace.telemetry.metrics import SPANS_DEAD_LETTERED
+
+_MAX_REASON = 2000
+_MAX_BATCH = 500
+
+_INSERT = text(
+    "INSERT INTO headrace.dead_letter (digest, received_at, reason, experiment_id, experiment_name, user_agent, key_name,"
+    " trace_id, span_id, envelope) VALUES (:digest, :received_at, :reason, :experiment_id, :experiment_name, :user_agent,"
+    " :key_name, :trace_id, :span_id, :envelope) ON CONFLICT (digest) DO NOTHING"
+)
+
+
+_LETTERS = table(
+    "dead_letter",
+    *map(column, ("id", "created_at", "received_at", "experiment_id", "experiment_name", "trace_id", "span_id", "key_name")),
+    *map(column, ("user_agent", "reason", "envelope")),
+    schema="headrace",
+)
+_C = _LETTERS.c
+_COUNTED = {
+    # Without what is of one span only, so that letters of the same kind are counted together.
+    "reason": func.regexp_replace(
+        func.regexp_replace(_C.reason, r"\s(DETAIL|HINT|CONTEXT):.*$", ")"), "tr-[0-9a-f]{32}", "tr-…", "g"
+    ),
+    "experiment": case(
+        (and_(_C.experiment_id == "", _C.experiment_name == ""), "(unreadable)"),
+        (_C.experiment_name == "", _C.experiment_id),
+        (_C.experiment_id == "", _C.experiment_name),
+        else_=func.concat(_C.experiment_id, " (", _C.experiment_name, ")"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters: those for which all of it holds. What is None or empty asks for nothing.
+
+    `experiment` is an id or a name, `trace` an id or its beginning; `reason` and `client` (the key's name, or the user
+    agent) are parts of the text in any case; `since` is when it became a dead letter; `newest` is the highest id.
+    """
+
+    ids: tuple[int, ...] | None = None
+    experiment: str = ""
+    trace: str = ""
+    reason: str = ""
+    since: datetime | None = None
+    client: str = ""
+    newest: int | None = None
+
+    @property
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """For a WHERE; an empty list selects all."""
+        trace = self.trace.lower().removeprefix("tr-")
+        found: list[ColumnElement[bool]] = []
+        if self.ids is not None:
+            found.append(_C.id == func.any(list(self.ids)))
+        if self.experiment:
+            found.append(or_(_C.experiment_id == self.experiment, _C.experiment_name == self.experiment))
+        if trace:
+            found.append(_C.trace_id.startswith(trace, autoescape=True))
+        if self.reason:
+            found.append(_C.reason.icontains(self.reason, autoescape=True))
+        if self.since is not None:
+            found.append(_C.created_at >= self.since)
+        if self.client:
+            found.append(or_(*(c.icontains(self.client, autoescape=True) for c in (_C.key_name, _C.user_agent))))
+        if self.newest is not None:
+            found.append(_C.id <= self.newest)
+        return found
+
+
+class Letter(NamedTuple):
+    """A stored dead letter, without its envelope."""
+
+    id: int
+    created_at: datetime
+    received_at: datetime
+    experiment_id: str
+    experiment_name: str
+    trace_id: str | None
+    span_id: str | None
+    key_name: str
+    user_agent: str
+    reason: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One span (or one unreadable envelope, then `delivery` is None) and why it was given up.
+
+    `index` says in which of the envelopes that were to be written it came.
+    """
+
+    index: int
+    envelope: bytes
+    delivery: Delivery | None
+    reason: str
+
+
+def store(database: Database, letters: Sequence[DeadLetter]) -> None:
+    """Writes the letters, all or none; one that is there already is left alone.
+
+    Raises:
+        DatabaseUnavailable: try again later.
+    """
+    with database.begin() as connection:
+        new = sum(connection.execute(_INSERT, _row(letter)).rowcount for letter in letters)
+    SPANS_DEAD_LETTERED.inc(new)
+    if new:
+        log.error("dead letters", spans=new, reason=letters[0].reason[:500])
+
+
+def check_table(database: Database) -> None:
+    """Is there a table of dead letters?
+
+    Raises:
+        StartError: there is none, or one of an older Headrace. DatabaseUnavailable: it cannot be told now.
+    """
+    with database.begin() as connection:
+        tables = inspect(connection)
+        found = tables.has_table("dead_letter", schema="headrace")
+        columns = {column["name"] for column in tables.get_columns("dead_letter", schema="headrace")} if found else set()
+    if "key_name" not in columns:
+        state = "was made by an older Headrace" if found else "is not there"
+        raise StartError(
+            f"The table headrace.dead_letter {state}. A start of this version's `headrace serve` or `headrace up` makes it;"
+            " if that has been done, HEADRACE_DATABASE_URL names another database."
+        )
+
+
+def newest(database: Database, selection: Selection, limit: int) -> list[Letter]:
+    """At most so many letters, the newest first."""
+    columns = [_C[name] for name in Letter._fields[:-1]]
+    query = select(*columns, func.octet_length(_C.envelope)).where(*selection.conditions)
+    with database.begin() as connection:
+        return [Letter(*row) for row in connection.execute(query.order_by(_C.id.desc()).limit(limit))]
+
+
+def newest_id(database: Database) -> int:
+    """The highest id there is: whoever acts on the letters of this moment leaves later ones alone."""
+    with database.begin() as connection:
+        return int(connection.execute(select(func.coalesce(func.max(_C.id), 0))).scalar_one())
+
+
+def envelope_of(database: Database, id_: int) -> bytes:
+    """What the letter with this id holds; empty where there is none."""
+    with database.begin() as connection:
+        return bytes(connection.execute(select(_C.envelope).where(_C.id == id_)).scalar() or b"")
+
+
+def count(database: Database, selection: Selection, by: Literal["reason", "experiment"]) -> Counter[str]:
+    """How many letters there are of each kind of reason, or for each experiment as it was named; the most first."""
+    number = func.count()
+    value = _COUNTED[by].label("value")
+    query = select(value, number).select_from(_LETTERS).where(*selection.conditions)
+    with database.begin() as connection:
+        return Counter(dict(row.tuple() for row in connection.execute(query.group_by(value).order_by(number.desc(), value))))
+
+
+def batch(database: Database, selection: Selection, after: int, max_bytes: int) -> list[tuple[int, bytes]]:
+    """The oldest letters with a higher id than `after`, id and envelope: one at least, and about `max_bytes` at most."""
+    oldest = select(_C.id, _C.envelope).where(*selection.conditions, _C.id > after).order_by(_C.id).limit(_MAX_BATCH).subquery()
+    size = func.octet_length(oldest.c.envelope)
+    summed = select(oldest, (func.sum(size).over(order_by=oldest.c.id) - size).label("before")).subquery()
+    query = select(summed.c.id, summed.c.envelope).where(summed.c.before < max_bytes).order_by(summed.c.id)
+    with database.begin() as connection:
+        return [(id_, bytes(envelope)) for id_, envelope in connection.execute(query)]
+
+
+def settle(database: Database, written: Collection[int], failed: Mapping[int, str]) -> None:
+    """Forgets the letters that are written; those that failed again (id → why) stay, with their new reason."""
+    with database.begin() as connection:
+        connection.execute(delete(_LETTERS).where(_C.id.in_(written)))
+        for id_, reason in failed.items():
+            connection.execute(update(_LETTERS).where(_C.id == id_).values(reason=_bounded(reason)))
+
+
+def drop(database: Database, selection: Selection) -> int:
+    """Deletes letters for good; returns how many."""
+    with database.begin() as connection:
+        return connection.execute(delete(_LETTERS).where(*selection.conditions)).rowcount
+
+
+def _row(letter: DeadLetter) -> dict[str, object]:
+    row: dict[str, object] = {
+        "digest": hashlib.sha256(letter.envelope).digest(),
+        "received_at": datetime.now(timezone.utc),
+        "reason": _bounded(letter.reason),
+        **dict.fromkeys(("experiment_id", "experiment_name", "user_agent", "key_name"), ""),
+        "trace_id": None,
+        "span_id": None,
+        "envelope": letter.envelope,
+    }
+    if (delivery := letter.delivery) and (spans := spans_of(delivery.request)):
+        destination = next(
+            destination
+            for destination, resource in zip(delivery.destinations, delivery.request.resource_spans, strict=True)
+            if any(scope.spans for scope in resource.scope_spans)
+        )
+        row |= {
+            "received_at": datetime.fromtimestamp(delivery.received_unix_nano / 1e9, timezone.utc),
+            "experiment_id": _storable(destination.experiment_id),
+            "experiment_name": _storable(destination.experiment_name),
+            "user_agent": _storable(delivery.user_agent),
+            "key_name": _storable(delivery.key_name),
+            "trace_id": spans[0].trace_id.hex(),
+            "span_id": spans[0].span_id.hex(),
+        }
+    return row
+
+
+def _storable(value: str) -> str:
+    return value.replace("\x00", "\ufffd")
+
+
+def _bounded(reason: str) -> str:
+    return _storable(reason)[:_MAX_REASON]

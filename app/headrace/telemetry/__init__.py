@@ -1,0 +1,1 @@
+"""What Headrace tells of itself: `metrics.py` and `logging.py`. Its own traces are in `headrace.tracing`."""

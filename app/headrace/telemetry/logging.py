@@ -1,0 +1,62 @@
+"""Every logged event of Headrace goes through `log`: structlog, one event name, then fields.
+
+Start, stop, changes of state and the first error of a kind are logged. Whatever repeats is counted instead.
+"""
+
+import logging
+import math
+import sys
+import time
+from typing import Any
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("headrace")
+
+
+def configure_logging(log_format: str, level: str, worker: int | None = None) -> None:
+    """Sends our events, and uvicorn's, MLflow's and Alembic's warnings, to stderr: for people or as JSON lines.
+
+    `worker`: this one's number, which each event then names.
+    """
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if worker is None else [lambda _, __, event: {**event, "worker": worker}]),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback  # rich's shows local variables, which may hold secrets
+        )
+    )
+    tail = [structlog.processors.format_exc_info, renderer] if as_json else [renderer]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("headrace").setLevel(level.upper())
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+_last_logged: dict[str, float] = {}
+
+
+def log_rarely(event: str, kind: str, **fields: Any) -> None:
+    """Logs a warning at most once a minute for each `kind` (one of few): for what clients can repeat at will."""
+    now = time.monotonic()
+    if now - _last_logged.get(kind, -math.inf) >= 60:
+        _last_logged[kind] = now
+        log.warning(event, **fields)

@@ -1,0 +1,236 @@
+"""Every metric of Headrace. They are Prometheus', served at `/metrics`."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
+
+from google.rpc import code_pb2
+from prometheus_client import (
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+
+from headrace import __version__
+from headrace.errors import HeadraceError, QueueError, QueueLocked, RateLimited, RequestError
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # a second series a counter, which nobody asks for
+
+LABELS: dict[str, Mapping[str, Sequence[str]]] = {}
+"""The metrics with labels → each label's values, as far as they are known beforehand."""
+
+
+def _counter(name: str, meaning: str, **labels: Sequence[str]) -> Counter:
+    """A counter that stands at 0 from the start for all these values of its labels: so an alert sees its first increase."""
+    counter = Counter(name, meaning, list(labels))
+    if labels:
+        LABELS[name] = labels
+        for values in product(*labels.values()):
+            counter.labels(*values)
+    return counter
+
+
+def _refusals(error: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
+    """An error's class, and all that stand below it."""
+    yield error
+    for below in error.__subclasses__():
+        yield from _refusals(below)
+
+
+REFUSALS = {
+    error: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.__name__).lower()
+    for root in (RequestError, RateLimited, QueueError)
+    for error in _refusals(root)
+    if error not in (QueueError, QueueLocked)  # never itself; at the start only
+}
+"""The errors with which a request is refused → the reason that is counted."""
+
+REQUESTS = Counter(
+    "headrace_requests",
+    "OTLP requests answered, by HTTP status or gRPC code; `client_gone`: nobody waited for the answer. "
+    "`protocol` is as in `OTEL_EXPORTER_OTLP_PROTOCOL`.",
+    ["protocol", "signal", "code"],
+)
+LABELS["headrace_requests"] = {
+    "protocol": ("http/protobuf", "http/json", "grpc"),
+    "signal": ("traces", "metrics", "logs"),
+    "code": (),
+}
+for _protocol, _signal in product(*list(LABELS["headrace_requests"].values())[:2]):
+    REQUESTS.labels(_protocol, _signal, "OK" if _protocol == "grpc" else "200")
+_fates: list[type[HeadraceError]] = [HeadraceError, *REFUSALS]
+for _error in _fates:
+    REQUESTS.labels("http/protobuf", "traces", str(_error.http_status))
+    REQUESTS.labels("http/json", "traces", str(_error.http_status))
+    REQUESTS.labels("grpc", "traces", code_pb2.Code.Name(_error.rpc_code))
+REQUESTS_REFUSED = _counter(
+    "headrace_requests_refused",
+    "Requests refused as a whole, their sender was told. `unexpected` is a fault of Headrace.",
+    reason=(*sorted(REFUSALS.values()), "unexpected"),
+)
+REQUEST_BYTES = Histogram(
+    "headrace_request_bytes",
+    "Size of a request's body as received, before it is inflated.",
+    buckets=[4**n for n in range(4, 14)],
+)
+IN_FLIGHT_BYTES = Gauge(
+    "headrace_in_flight_bytes",
+    "Bytes of memory that requests take now: as sent, inflated, and parsed (estimated).",
+    multiprocess_mode="sum",
+)
+IN_FLIGHT_MAX_BYTES = Gauge(
+    "headrace_in_flight_max_bytes", "Bytes of memory that requests may take at once.", multiprocess_mode="sum"
+)
+RECORDS_REFUSED = _counter(
+    "headrace_records_refused",
+    "Metric data points and log records that came, and are not stored; their sender was told.",
+    signal=("metrics", "logs"),
+)
+AUTH_FAILURES = _counter("headrace_auth_failures", "Requests without a good API key.", reason=("missing", "unknown", "expired"))
+RATE_LIMITED = _counter(
+    "headrace_rate_limited",
+    "Requests refused by a limit of spans or bytes a second, that of a key or of all.",
+    scope=("all", "key"),
+    unit=("spans", "bytes"),
+)
+CONNECTIONS_CLOSED = _counter(
+    "headrace_connections_closed",
+    "Connections that Headrace has closed: too many (`idle`: the one that made room); headers, a body that is not needed, or "
+    "the reading of the answer took too long; too many requests without waiting for an answer; HTTP/2 against its rules, too "
+    "many frames that do nothing, or a client that answers no more.",
+    reason=(
+        *("too_many", "idle", "slow_headers", "unread_body", "unread_answer", "pipelined"),
+        *("protocol_error", "too_many_frames", "vanished"),
+    ),
+)
+SPANS_RECEIVED = _counter("headrace_spans_received", "Spans that came in decodable requests.")
+SPANS_REJECTED = _counter(
+    "headrace_spans_rejected",
+    "Spans refused; their sender was told.",
+    reason=(
+        "malformed_span",
+        "invalid_trace_id",
+        "invalid_span_id",
+        "invalid_parent_span_id",
+        "time_out_of_range",
+        "too_many_rows",
+        "no_experiment",
+        "too_many_experiments",
+        "forbidden_experiment",
+    ),
+)
+SPANS_REPAIRED = _counter(
+    "headrace_spans_repaired",
+    "Spans changed so that they can be stored; the rules are explained below.",
+    rule=(
+        "self_parent",
+        "end_time_out_of_range",
+        "nul_replaced",
+        "surrogate_replaced",
+        "duplicate_span",
+        "session_id_cut",
+        "user_id_cut",
+        "trace_name_cut",
+        "span_type_cut",
+        "reserved_tag_dropped",
+        "tags_over_limit",
+        "translation_failed",
+    ),
+)
+SPANS_ACCEPTED = _counter("headrace_spans_accepted", "Spans acknowledged: they are on disk.")
+SPANS_WRITTEN = _counter("headrace_spans_written", "Spans written to MLflow's tables.")
+SPANS_DEAD_LETTERED = _counter(
+    "headrace_spans_dead_lettered", "Spans that could not be written, kept in `headrace.dead_letter` instead."
+)
+RUN_LINKS_FAILED = _counter("headrace_run_links_failed", "Traces that could not be linked to the run of `x-mlflow-run-id`.")
+QUEUE_DAMAGED = _counter(
+    "headrace_queue_damaged",
+    "Files of the queue, and single requests in it, that the disk has changed.",
+    what=("file", "request"),
+)
+TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without their root span, which has not come.")
+EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
+EXPERIMENTS_LIMITED = _counter(
+    "headrace_experiments_limited",
+    "How often a limit of experiments held. Experiments that one request named (`named`), or would have created (`request`), "
+    "beyond what it may; requests over the limit a minute (`minute`); times that the worker waited for it (`queued`).",
+    limit=("named", "request", "minute", "queued"),
+)
+ACK_SECONDS = Histogram(
+    "headrace_ack_seconds",
+    "From the start of a request to its durable acknowledgement.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+QUEUE_COMMIT_SECONDS = Histogram(
+    "headrace_queue_commit_seconds",
+    "One commit of the queue, with its fsync, for all the requests that waited for it.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+TRANSLATE_SECONDS = Histogram(
+    "headrace_translate_seconds",
+    "Turning one batch into rows, off the event loop.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+WRITE_SECONDS = Histogram(
+    "headrace_write_seconds",
+    "One successful write of a batch to Postgres.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+BATCH_REQUESTS = Histogram(
+    "headrace_batch_requests", "Requests in one written batch.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
+)
+BATCH_SPANS = Histogram(
+    "headrace_batch_spans",
+    "Spans in one written batch.",
+    buckets=(1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 50_000),
+)
+BATCHES_SPLIT = _counter(
+    "headrace_batches_split", "Batches (and parts of them) halved, to find the span in them that cannot be written."
+)
+WRITE_RETRIES = _counter("headrace_write_retries", "Writes tried again because Postgres was away or busy.")
+VISIBLE_SECONDS = Histogram(
+    "headrace_visible_seconds",
+    "From receiving a request to its spans being visible in MLflow.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)
+EXPORT_LOOP_SECONDS = Gauge(
+    "headrace_export_loop_timestamp_seconds",
+    "When the export loop last turned, in Unix time; of several workers the one that turned longest ago.",
+    multiprocess_mode="min",
+)
+EXPORT_RETRYING = Gauge(
+    "headrace_export_retrying",
+    "How many workers hold a batch that Postgres does not take at the moment.",
+    multiprocess_mode="sum",
+)
+# Of several workers the one that looked last is right, for it looked at the same Postgres, and at the queues of all.
+_gauge = partial(Gauge, multiprocess_mode="mostrecent")
+QUEUE_BYTES = _gauge("headrace_queue_bytes", "Bytes of requests that wait for Postgres.")
+QUEUE_MAX_BYTES = _gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
+QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
+QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits.")
+READY = _gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
+DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
+OWN_SPANS = _counter(
+    "headrace_own_spans",
+    "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): sent, not taken by the endpoint, or not even tried as too many waited.",
+    outcome=("sent", "failed", "dropped"),
+)
+PART_RESTARTS = _counter(
+    "headrace_part_restarts",
+    "Ends, unasked for, of a thread or a task of Headrace, which was then started again.",
+    part=("worker", "finisher", "queue", "tls", "grpc", "supervisor-watch", "worker-process"),
+)
+BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
+LABELS["headrace_build_info"] = {"version": ()}
+
+
+def start_gauges(in_flight_max_bytes: int) -> None:
+    """What a process (one of several, perhaps started again) says of itself at its start."""
+    BUILD_INFO.labels(__version__).set(1)
+    IN_FLIGHT_BYTES.set(0)
+    IN_FLIGHT_MAX_BYTES.set(in_flight_max_bytes)
+    EXPORT_RETRYING.set(0)
+    EXPORT_LOOP_SECONDS.set_to_current_time()
