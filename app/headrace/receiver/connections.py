@@ -18,11 +18,13 @@ from headrace.errors import InFlightFull, MalformedBody
 from headrace.otlp.codec import Encoding
 from headrace.receiver.crowd import Crowd, note_closed
 from headrace.receiver.framing import Body, Head, Refused
-from headrace.receiver.http import bare_answer, failure
+from headrace.receiver.http import answer_encoding, bare_answer, failure
 from headrace.receiver.memory import Memory, Share
 
 _FREE_HEAD_BYTES = 8 * 1024
 """Headers of up to as many bytes are not counted as memory in flight: the number of connections bounds them."""
+_DRAINED = 8
+"""After an early answer so many times HEADRACE_MAX_BODY_BYTES are thrown away, so that the client sees the answer."""
 _MAX_PIPELINED = 16
 """Requests that wait behind the one that is answered. Hardly any client sends even two."""
 
@@ -124,7 +126,7 @@ class Connection(HttpToolsProtocol):
         if not self.cycle.response_complete:
             self._arrived += len(body)
             super().on_body(body)
-        elif self._body.size > self._settings.max_body_bytes:
+        elif self._body.size > _DRAINED * self._settings.max_body_bytes:
             self.close("unread_body")
             raise Refused
 
@@ -164,12 +166,18 @@ class Connection(HttpToolsProtocol):
         if said is None or self.transport.is_closing():
             return
         if self.cycle is None or not self.cycle.response_started or (self.cycle.response_complete and self._body is None):
-            self.transport.write(bare_answer(said))
+            self.transport.write(bare_answer(said, self._encoding()))
         self.transport.close()
+
+    def _encoding(self) -> Encoding:
+        """The request's own, as far as its headers are here."""
+        if self.cycle is None or self.cycle.response_complete:
+            return Encoding.PROTOBUF
+        return answer_encoding("POST", {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers})
 
     def _charge(self, size: int) -> None:
         try:
-            self._held.charge(size)
+            self._held.charge(size, as_sent=True)
         except InFlightFull as error:
             raise Refused(error) from None
 

@@ -155,10 +155,9 @@ def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
         return Encoding.PROTOBUF if method == "POST" else Encoding.JSON
 
 
-def bare_answer(error: HeadraceError) -> bytes:
-    """All bytes of the last answer on a connection, without a request: to what is none, or is too large to become one. Nobody
-    knows its encoding."""
-    answer = failure(error, Encoding.PROTOBUF)
+def bare_answer(error: HeadraceError, encoding: Encoding) -> bytes:
+    """All bytes of the last answer on a connection, to what is no request, or is too large to become one."""
+    answer = failure(error, encoding)
     answer.headers["connection"] = "close"
     lines = [b"HTTP/1.1 %d %s" % (answer.status_code, HTTPStatus(answer.status_code).phrase.encode())]
     lines += [name + b": " + value for name, value in answer.raw_headers]

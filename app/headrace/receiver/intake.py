@@ -148,7 +148,7 @@ class Reading(Share):
         """
         self._body += size
         self._intake.check_size(self._body)
-        self.charge(size)
+        self.charge(size, as_sent=True)
 
     async def in_thread(self, work: "Future[_T]") -> _T:
         """Waits for work on the request in a thread, which goes on, and holds its memory, where nobody waits any more."""

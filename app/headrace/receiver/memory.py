@@ -1,6 +1,7 @@
 """The memory that requests take in one process, from the first byte of each until its answer, bounded for all together.
 
-A request may always go on while it is nearly alone, so that none that is within the other limits is refused for ever. A request
+What a request becomes, inflated and parsed, may always be held while it is nearly alone, so that none that is within the other
+limits is refused for ever. A request
 that is refused gives up at once what it holds: of several that grow together, the last one goes on.
 """
 
@@ -21,15 +22,17 @@ class Memory:
         self._held = 0
         self._lock = threading.Lock()
 
-    def change(self, share: "Share", size: int) -> None:
-        """Adds `size` bytes to what a share holds.
+    def change(self, share: "Share", size: int, as_sent: bool) -> None:
+        """Adds `size` bytes to what a share holds. `as_sent`: they are the body itself, which never may be too much.
 
         Raises:
             InFlightFull: that is too much now. All that the share held is given back.
         """
         with self._lock:
             others = self._held - share.size
-            refused = size > 0 and (share.refused or (self._held + size > self._most and others > self._most // _ALONE))
+            refused = size > 0 and (
+                share.refused or (self._held + size > self._most and (as_sent or others > self._most // _ALONE))
+            )
             share.refused = share.refused or refused
             share.size = 0 if share.refused else max(0, share.size + size)
             self._held = others + share.size
@@ -49,15 +52,15 @@ class Share:
         self.size = 0
         self.refused = False
 
-    def charge(self, size: int) -> None:
-        """`size` more bytes are about to be held; fewer, if it is negative.
+    def charge(self, size: int, *, as_sent: bool = False) -> None:
+        """`size` more bytes are about to be held; fewer, if it is negative. `as_sent`: of the body as the client sends it.
 
         Raises:
             InFlightFull: that is too much now. All that was held is given back.
         """
-        self._memory.change(self, size)
+        self._memory.change(self, size, as_sent)
 
     def give_back(self) -> None:
         """Nothing of it is held any more."""
         if self.size:
-            self._memory.change(self, -self.size)
+            self._memory.change(self, -self.size, as_sent=False)

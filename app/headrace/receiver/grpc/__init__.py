@@ -136,7 +136,7 @@ class Export(OneMessage):
 
     def take(self, size: int) -> None:
         """See `OneMessage.take`."""
-        self._reading.add(size)
+        self._reading.charge(size, as_sent=True)
 
     async def serve(self, message: bytes, compression: str) -> None:
         """See `OneMessage.serve`."""

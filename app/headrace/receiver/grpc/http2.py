@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         self._blocked = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._second, self._idle_frames = 0, 0
-        self._begun = self._heard = False
+        self._begun = self._greeted = self._heard = False
         self.address = ""
 
     # What asyncio calls.
@@ -305,6 +305,9 @@ class Connection(asyncio.Protocol):
             if stream := self._streams.pop(event.stream_id or 0, None):
                 stream.call.gone()
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
+            if not self._greeted:  # a client may connect long before its first request
+                self._greeted = True
+                self._wait("silent", _PING_SECONDS, self._ask)
             for stream in list(self._streams.values()):
                 stream.push()
         elif isinstance(event, TrailersReceived):
