@@ -133,3 +133,12 @@ def test_demo_says_why_it_was_refused_and_takes_a_key(headrace: Launcher, databa
     assert sent.returncode == 0, sent.stderr
     wait_until(running.drained)
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 6
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["headrace.cli.main", "headrace.host.build", "headrace.export.worker", "headrace.receiver.http", "headrace.mlflow.schema"],
+)
+def test_mlflow_is_imported_lazily(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

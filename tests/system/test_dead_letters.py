@@ -28,7 +28,7 @@ from headrace.export.exporter import Exporter
 from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
-from headrace.otlp.json_encoding import decode_json, encode_json
+from headrace.otlp.json_encoding import decode_json
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
 from headrace.store.dead_letters import DeadLetter, Selection, check_table, count, drop, newest, store
@@ -344,13 +344,6 @@ def test_without_a_database_it_says_what_to_do(tmp_path: Path, database: Databas
 def test_it_finds_the_database_of_a_running_up(up: Running) -> None:
     said = run("list", HEADRACE_DATA_DIR=str(up.log.parent / "data"))
     assert "dead letters" in said
-
-
-def test_encode_json_is_the_inverse_of_decode_json() -> None:
-    link = Span.Link(trace_id=b"l" * 16, span_id=b"k" * 8, attributes=otlp.attributes({"a": b"\x00\xff"}))
-    values = {"i": 1 << 60, "f": float("inf"), "list": [1, "x", None], "map": {"deep": True}}
-    request = otlp.request(otlp.span("näme", parent=b"p" * 8, attrs=values, kind=Span.SPAN_KIND_CLIENT, links=[link]))
-    assert decode_json(json.dumps(encode_json(request)).encode()) == (request, 0)
 
 
 def test_what_a_client_sent_cannot_drive_the_terminal(database: Database) -> None:

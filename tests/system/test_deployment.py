@@ -14,17 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx
-import otlp
 import psycopg
 import pytest
 import yaml
 from conftest import free_port, rows, wait_until
 
 import headrace
+import otlp
 from headrace.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url, unknown_variables
 from headrace.local.postgres import EmbeddedPostgres
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).parents[2]
 TARGETS = ("headrace", "mlflow")
 VENV = "/opt/venv"
 

@@ -15,12 +15,10 @@ import pytest
 from conftest import Launcher, free_port, rows, wait_until
 from opentelemetry import trace
 from scrape import Scrape
-from test_telemetry import send_grpc
 
 import otlp
 from headrace.config import load
-from headrace.errors import StartError
-from headrace.tracing.loop import refuse_loop
+from system.test_telemetry import send_grpc
 
 
 @pytest.fixture(autouse=True)
@@ -153,33 +151,6 @@ def test_the_start_refuses_an_endpoint_that_is_itself(headrace: Launcher, databa
     assert f"HEADRACE_TRACES_ENDPOINT, localhost:{port}, is this Headrace itself" in running.log.read_text()
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "host", "refused"),
-    [
-        ("http://127.0.0.1:4318/v1/traces", "127.0.0.1", True),
-        ("http://localhost:4318/v1/traces", "127.0.0.1", True),
-        ("http://localhost:4317/v1/traces", "127.0.0.1", True),
-        ("http://0.0.0.0:4318/v1/traces", "127.0.0.1", True),
-        ("https://127.0.0.1:4318/v1/traces", "0.0.0.0", True),
-        ("http://127.3.2.1:4318/otel/v1/traces", "0.0.0.0", True),
-        (f"http://{socket.gethostbyname(socket.gethostname())}:4318/v1/traces", "0.0.0.0", True),
-        ("http://127.0.0.1:4318/v1/traces", "::", True),
-        ("http://[::ffff:127.0.0.1]:4318/v1/traces", "127.0.0.1", True),
-        ("http://127.0.0.1:4319/v1/traces", "127.0.0.1", False),
-        ("http://127.0.0.2:4318/v1/traces", "127.0.0.1", False),
-        ("http://192.0.2.1:4318/v1/traces", "0.0.0.0", False),
-        ("http://collector.invalid:4318/v1/traces", "0.0.0.0", False),
-        ("http://127.0.0.1/v1/traces", "127.0.0.1", False),
-    ],
-)
-def test_which_endpoints_are_ourselves(endpoint: str, host: str, refused: bool) -> None:
-    if refused:
-        with pytest.raises(StartError, match="is this Headrace itself"):
-            refuse_loop(endpoint, host, (4318, 4317))
-    else:
-        refuse_loop(endpoint, host, (4318, 4317))
-
-
 def test_a_dead_endpoint_costs_nothing_but_a_line_in_the_log(headrace: Launcher, database_url: str) -> None:
     running = headrace(
         database_url=database_url,
@@ -220,32 +191,6 @@ def test_what_has_no_room_is_dropped_and_counted() -> None:
     assert time.monotonic() - started < 4
     assert trace.get_tracer_provider() is provider  # MLflow's
     assert not logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter").propagate
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("traces_endpoint", "collector:4318"),
-        ("traces_endpoint", "grpc://collector:4317"),
-        ("traces_endpoint", "http://"),
-        ("traces_endpoint", "http://collector:secret/"),
-        ("traces_endpoint", "http://me:secret@collector:4318/v1/traces"),
-        ("traces_headers", "secret"),
-        ("traces_headers", "a b=secret"),
-        ("traces_headers", "a=secret%0ab"),
-        ("traces_headers", "a=1,=secret"),
-    ],
-)
-def test_a_wrong_setting_is_named_and_not_repeated(setting: str, value: str) -> None:
-    with pytest.raises(StartError, match=f"HEADRACE_{setting.upper()}`") as refusal:
-        load(**{setting: value})
-    assert "secret" not in str(refusal.value)
-
-
-def test_an_endpoint_without_a_path_gets_otlp_s() -> None:
-    assert load(traces_endpoint="https://collector:4318").traces_endpoint == "https://collector:4318/v1/traces"
-    assert load(traces_endpoint="http://c/otel/v1/traces").traces_endpoint == "http://c/otel/v1/traces"
-    assert load(traces_endpoint="").traces_endpoint is None
 
 
 def test_off_the_sdk_is_not_even_loaded() -> None:

@@ -14,7 +14,7 @@ from headrace.config import Config
 from headrace.processor.validate import REASONS, REPAIRS
 from headrace.telemetry import metrics as telemetry
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def generator() -> ModuleType:
@@ -97,6 +97,34 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
         if not target.startswith("http"):
             assert ((ROOT / page).parent / target).exists(), target
+
+
+def pages_and_modules() -> list[Path]:
+    """What speaks of this project's files: each page, the Makefile, and the code."""
+    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("proto/*.md")]
+    found += [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "docs" / "generate.py", *ROOT.glob("app/**/*.py")]
+    return [*found, *ROOT.glob("bench/*.py"), *ROOT.glob("migrations/**/*.py")]
+
+
+NAMED = re.compile(r"(?<![\w./-])((?:tests|app/headrace|docs|bench|deploy|examples|migrations|proto)/[\w./-]*\w)(?![\w*<{])")
+ELSEWHERE = ("bench/results", "docs/specification.md")
+"""What `make bench` makes, and a page of opentelemetry-proto."""
+
+
+def is_there(path: str) -> bool:
+    """A page of docs/adr may be named by its number."""
+    return path.startswith(ELSEWHERE) or (ROOT / path).exists() or any((ROOT / path).parent.glob(f"{Path(path).name}-*"))
+
+
+def test_every_path_that_is_named_exists() -> None:
+    """Of those that begin with a folder of this repository and that are no pattern."""
+    missing = {
+        f"{page.relative_to(ROOT)} names {path}"
+        for page in pages_and_modules()
+        for path in NAMED.findall(page.read_text())
+        if not is_there(path)
+    }
+    assert not missing
 
 
 def test_make_targets_of_the_readme_exist() -> None:

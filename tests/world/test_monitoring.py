@@ -12,7 +12,7 @@ import pytest
 import yaml
 from scrape import DASHBOARD, RULES, queries
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ALERTS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
 NAMES = [alert["alert"] for alert in ALERTS]
 

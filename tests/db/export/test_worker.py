@@ -13,7 +13,6 @@ import otlp
 from headrace.config import Config
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.envelope.split import halves
 from headrace.errors import DatabaseUnavailable, PermanentExportError
 from headrace.export.exporter import Exporter
 from headrace.export.worker import Worker
@@ -347,30 +346,6 @@ def test_writing_twice_changes_nothing(queue: DiskQueue, make_worker: MakeWorker
             row.pop("db_payload_generation")  # MLflow counts writes here
         seen.append(content)
     assert seen[0] == seen[1]
-
-
-def test_halves_keep_resources_scopes_and_destinations() -> None:
-    request = otlp.request(otlp.span("a"), otlp.span("b"), service="one")
-    request.resource_spans.append(otlp.resource_spans(service="empty"))
-    request.resource_spans.append(otlp.resource_spans(otlp.span("c"), service="three"))
-    destinations = tuple(pb.Destination(experiment_id=str(n)) for n in range(3))
-    split = halves(Delivery(request, destinations, "run", 1, "agent"))
-    assert split is not None
-    first, second = split
-    assert [span.name for span in spans_of(first.request)] == ["a"]
-    assert [span.name for span in spans_of(second.request)] == ["b", "c"]
-    assert [d.experiment_id for d in second.destinations] == ["0", "2"]
-    assert second.request.resource_spans[1].resource == request.resource_spans[2].resource
-    assert halves(first) is None
-    assert Delivery.from_envelope(second.to_envelope()) == second
-
-
-def test_known_service_names_are_mlflow_s() -> None:
-    from mlflow.server.otel_api import _KNOWN_SERVICE_NAMES
-
-    from headrace.mlflow.translate.tags import KNOWN_SERVICE_NAMES
-
-    assert KNOWN_SERVICE_NAMES == _KNOWN_SERVICE_NAMES
 
 
 def slow(url: str, milliseconds: int) -> None:

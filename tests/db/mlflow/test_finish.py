@@ -4,10 +4,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
-from conftest import Launcher, rows, wait_until
+from conftest import rows
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 import otlp
@@ -186,18 +185,3 @@ def test_many_at_once_beside_a_writer(database: Database, database_url: str) -> 
     assert errors == []
     assert {row["trace_name"] for row in rows(database_url, "SELECT trace_name FROM trace_info")} == {"root"}
     assert mark(database_url) == []
-
-
-def test_a_running_headrace_finishes_and_takes_it_back(headrace: Launcher, database_url: str) -> None:
-    running = headrace(database_url=database_url, default_experiment="Default", finish_seconds=0.2)
-    assert running.post(otlp.request(top()).SerializeToString()).status_code == 200
-    wait_until(lambda: mark(database_url))
-    assert trace(database_url)["status"] == "OK"
-    assert "headrace_traces_finished_total 1.0" in running_metrics(running.url)
-    assert running.post(otlp.request(root()).SerializeToString()).status_code == 200
-    wait_until(lambda: trace(database_url)["trace_name"] == "checkout")
-    assert mark(database_url) == []
-
-
-def running_metrics(url: str) -> str:
-    return httpx.get(f"{url}/metrics").text

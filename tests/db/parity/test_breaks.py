@@ -3,6 +3,7 @@
 import pytest
 from conftest import rows
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from parity.corpus import Scenario, mlflow_breaks
 
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
@@ -10,7 +11,6 @@ from headrace.mlflow.write.bulk import BulkWriter
 from headrace.otlp.spans import spans_of
 from headrace.processor.validate import validate
 from headrace.store.database import Database
-from parity.corpus import Scenario, mlflow_breaks
 
 REFUSED = {"start over int64"}
 """No column can hold its start: its sender is told."""

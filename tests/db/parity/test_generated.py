@@ -16,6 +16,12 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from parity.compare import Difference, diff, explain, snapshot
+from parity.databases import MLFLOW_SETTINGS, seed
+from parity.generated import exchanges, shared_out
+from parity.in_process import Send, mlflow_in_process
+from parity.scenario import DEFAULT_EXPERIMENT, EXPERIMENT_HEADER, RUN, RUN_HEADER, SECOND_EXPERIMENT, Exchange
+from parity.sent import Sent, by_span
 
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
@@ -24,12 +30,6 @@ from headrace.mlflow.write.bulk import BulkWriter
 from headrace.otlp.spans import spans_of
 from headrace.processor.validate import validate
 from headrace.store.database import Database
-from parity.compare import Difference, diff, explain, snapshot
-from parity.databases import MLFLOW_SETTINGS, seed
-from parity.generated import exchanges, shared_out
-from parity.in_process import Send, mlflow_in_process
-from parity.scenario import DEFAULT_EXPERIMENT, EXPERIMENT_HEADER, RUN, RUN_HEADER, SECOND_EXPERIMENT, Exchange
-from parity.sent import Sent, by_span
 
 EXAMPLES = int(os.environ.get("HEADRACE_EXAMPLES", "0"))
 SEEDED = ("experiments", "runs")

@@ -10,18 +10,18 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import psycopg
 import pytest
 from conftest import Launcher, Running, free_port, rows, wait_until
 from google.rpc import status_pb2
+from hostile import assert_serves
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from scrape import Scrape
 
+import otlp
 from headrace.config import load
 from headrace.local.mlflow_server import MlflowServer
-from hostile import assert_serves
 
 MANY = 3000
 """Resources of one request of about 300 KB."""

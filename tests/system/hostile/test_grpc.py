@@ -12,11 +12,11 @@ import httpx
 import psycopg
 import pytest
 from conftest import Launcher, Running, database_directory, free_port, wait_until
+from hostile import MIB, Memory, assert_serves, descriptors
+from hostile.probe import warm
 from hpack import Decoder
 
 from headrace.local.postgres import EmbeddedPostgres
-from hostile import MIB, Memory, assert_serves, descriptors
-from hostile.probe import warm
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EXPORT = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export"

@@ -16,11 +16,11 @@ import httpx
 import psutil
 import pytest
 from conftest import Launcher, Running, wait_until
+from hostile import MIB, Memory, assert_serves, descriptors
+from hostile.probe import health, warm
 
 import otlp
 from headrace.receiver.auth import Keys, new_key
-from hostile import MIB, Memory, assert_serves, descriptors
-from hostile.probe import health, warm
 
 HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"

@@ -16,6 +16,8 @@ import httpx
 import pytest
 from backports import zstd
 from conftest import Launcher, Running
+from hostile import MIB, Memory, assert_serves
+from hostile.probe import health, warm
 
 import otlp
 from headrace.config import Config
@@ -24,10 +26,6 @@ from headrace.otlp.codec import Encoding, decode
 from headrace.otlp.signals import Signal
 from headrace.receiver.grpc import SERVICES
 from headrace.receiver.intake import Intake
-from headrace.receiver.memory import Memory as InFlight
-from headrace.receiver.memory import Share
-from hostile import MIB, Memory, assert_serves
-from hostile.probe import health, warm
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MOST = 64 * MIB
@@ -174,33 +172,6 @@ def test_a_request_larger_than_the_limit_is_taken_when_it_is_alone(headrace: Lau
     metrics = httpx.get(f"{running.url}/metrics").text
     assert "headrace_in_flight_bytes 0.0" in metrics
     assert_serves(running, database_url)
-
-
-def test_of_several_that_grow_the_last_one_goes_on() -> None:
-    """Whichever is refused gives back at once what it holds, so that they do not refuse each other for ever."""
-    memory = InFlight(100)
-    shares = [Share(memory) for _ in range(3)]
-    for share in shares:
-        share.charge(30)
-    for share in shares[:2]:
-        with pytest.raises(InFlightFull):
-            share.charge(60)
-    for _ in range(10):
-        shares[2].charge(30)  # alone, over the limit
-    with pytest.raises(InFlightFull):
-        Share(memory).charge(1)
-    with pytest.raises(InFlightFull):
-        shares[0].charge(1)  # what was refused stays so
-    shares[2].give_back()
-    for share in shares:
-        share.give_back()
-    Share(memory).charge(100)
-
-
-def test_small_ones_do_not_keep_a_large_one_out() -> None:
-    memory = InFlight(800)
-    Share(memory).charge(100)
-    Share(memory).charge(5000)
 
 
 @pytest.mark.parametrize("name", BODIES)

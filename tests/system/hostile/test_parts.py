@@ -23,10 +23,10 @@ import pytest
 from conftest import Launcher, Running, wait_until
 from faults.load import send, stored
 from faults.stage import workers
+from hostile import assert_serves
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 import otlp
-from hostile import assert_serves
 
 FAULTS = {
     "worker: the queue cannot be read": ("worker", "headrace.export.worker.Worker._claim", "RuntimeError('a fault')"),

@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from conftest import Launcher, Running, rows, wait_until
+from hostile import MIB, Memory, assert_serves
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
 import otlp
-from hostile import MIB, Memory, assert_serves
 
 SECONDS = 60
 """Generous: each of these took the writer 37 s or for ever; they take about two seconds on an idle machine."""

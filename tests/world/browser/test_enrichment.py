@@ -3,12 +3,12 @@
 import re
 import time
 
-from browser.test_ui import page, pytestmark
 from conftest import Running, wait_until
 from mlflow import MlflowClient
 from playwright.sync_api import Page, expect
 
 from otlp import request, span, trace_id_of
+from world.browser.test_ui import page, pytestmark
 
 __all__ = ["page", "pytestmark"]  # pytest finds them here: no chromium, no test
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from browser.test_ui import page, pytestmark
 from conftest import Launcher, Running, database_directory, rows, wait_until
 from fraud_scorer import answers
 from mlflow import MlflowClient
@@ -23,10 +22,11 @@ from mlflow.entities import SpanStatusCode, Trace, TraceState
 from playwright.sync_api import Page, expect
 
 from headrace.receiver.auth import Keys, new_key
+from world.browser.test_ui import page, pytestmark
 
 __all__ = ["page", "pytestmark"]  # pytest finds them here: no chromium, no test
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "browser"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "browser"
 OLD_PAGE = Path(__file__).parent / "beacon"
 
 

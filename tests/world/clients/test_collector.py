@@ -15,7 +15,6 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import psycopg
 import pytest
 import yaml
@@ -30,11 +29,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+import otlp
 from headrace.local.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.timeout(900)  # the modules on a slow network, and the build: one and a half minutes on two cores
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "collector"
 HTTP = ("config.yaml",)
 GRPC = ("config.yaml", "grpc.yaml")

@@ -17,7 +17,8 @@ import pytest
 from conftest import Launcher, Running, database_directory, wait_until
 from fraud_scorer import PROTOCOLS, answers
 from mlflow import MlflowClient
-from parity.test_mlflow_clients import AGENT, assert_is_the_agent_s, read
+
+from world.parity.test_mlflow_clients import AGENT, assert_is_the_agent_s, read
 
 # OpenTelemetry's instrumentation, whose spans MLflow's client forwards. Prints its trace's id.
 FORWARDED = """

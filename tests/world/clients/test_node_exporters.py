@@ -14,7 +14,7 @@ from mlflow.entities import SpanStatusCode, Trace, TraceState
 
 pytestmark = pytest.mark.timeout(400)  # `npm ci` on a slow network
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "node"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "node"
 EXPORTERS = ["proto", "json", "grpc"]
 
 

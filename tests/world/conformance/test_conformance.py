@@ -6,13 +6,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import database_directory
-
 from conformance.cases import Case
 from conformance.page import CASES, PAGE, rendered, shown_by
 from conformance.requirements import BINDS_CLIENTS, BY_KEY, KEYWORD_LINES
 from conformance.stand import Stand
 from conformance.wire import Transport
+from conftest import database_directory
+
 from headrace.local.postgres import EmbeddedPostgres
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import database_directory, report
-
 from faults.cluster import Cluster
 from faults.table import Row
 

@@ -4,12 +4,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import otlp
 import psycopg
 from conftest import Launcher, Running, rows, wait_until
-
 from faults.cluster import Cluster
 from faults.load import send, stored
+
+import otlp
 from headrace.config import sqlalchemy_url
 from headrace.local.mlflow_server import upgrade_mlflow_schema
 from headrace.local.postgres import EmbeddedPostgres

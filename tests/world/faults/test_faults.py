@@ -7,7 +7,6 @@ from random import Random
 import psycopg
 import pytest
 from conftest import Launcher, database_directory, wait_until
-
 from faults.catalogue import DISK_FULL, FAULTS, KILLS, Fault, cannot_mount
 from faults.cluster import Cluster
 from faults.hostile import HOSTILE

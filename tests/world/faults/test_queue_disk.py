@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Launcher, Running, free_port, rows, wait_until
-
-import otlp
 from faults.load import Tally
 from faults.power_cut import Operation, cut, read_record
 from faults.table import Row
+
+import otlp
 from headrace.queue import Item
 from headrace.queue.disk.file import FORMAT
 from headrace.queue.disk.queue import DiskQueue

@@ -7,10 +7,10 @@ from random import Random
 import psycopg
 import pytest
 from conftest import wait_until
-from sqlalchemy import text
-
 from faults.cluster import Cluster
 from faults.proxy import Proxy
+from sqlalchemy import text
+
 from headrace.errors import DatabaseUnavailable, PermanentExportError, StatementTimeout, WriteBroke
 from headrace.store.database import Database
 

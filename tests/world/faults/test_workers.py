@@ -19,11 +19,11 @@ import psutil
 import psycopg
 import pytest
 from conftest import Launcher, Running, rows, wait_until
+from faults.load import send, send_grpc, stored
+from faults.stage import workers
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import otlp
-from faults.load import send, send_grpc, stored
-from faults.stage import workers
 from headrace.errors import QueueLocked
 from headrace.queue import Size
 from headrace.queue.disk.adopt import adopt, adopt_leftovers

@@ -5,11 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fuzz.bodies import TARGETS
+from fuzz.core import memory_mib, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.bodies import TARGETS
-from fuzz.core import memory_mib, run
 from headrace.errors import MalformedBody, UnsupportedMediaType
 from headrace.otlp.codec import encoding_of
 from headrace.otlp.compression import inflate

@@ -13,13 +13,13 @@ import psycopg
 import pytest
 import schemathesis
 from conftest import Launcher, Running, wait_until
+from fuzz.bodies import PROTOBUF, TARGETS, encode_json
+from fuzz.messages import seeds
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
-from fuzz.bodies import PROTOBUF, TARGETS, encode_json
-from fuzz.messages import seeds
 from headrace.local.postgres import EmbeddedPostgres
 
 EXAMPLES = {GenerationMode.POSITIVE: 80, GenerationMode.NEGATIVE: 12}

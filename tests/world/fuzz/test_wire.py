@@ -11,8 +11,8 @@ import grpc
 import httpx
 import pytest
 from conftest import Launcher, Running, rows, wait_until
-
 from fuzz.bodies import TARGETS, Headers
+
 from headrace.config import load
 from headrace.errors import Unroutable
 from headrace.otlp.attributes import to_dict

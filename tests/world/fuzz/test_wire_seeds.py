@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 from conftest import Launcher
-
 from fuzz.wire.__main__ import SETTINGS
 from fuzz.wire.case import Case, corpus
 from fuzz.wire.hunt import Hunt, make_case

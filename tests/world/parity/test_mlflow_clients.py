@@ -21,11 +21,11 @@ from conftest import Launcher, Running, free_port, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import SpanStatusCode, Trace, TraceState
 from mlflow.version import VERSION
+from parity.compare import Snapshot, diff, explain, snapshot
+from parity.databases import MLFLOW_SETTINGS
 
 from headrace.config import load
 from headrace.local.mlflow_server import MlflowServer
-from parity.compare import Snapshot, diff, explain, snapshot
-from parity.databases import MLFLOW_SETTINGS
 
 # Prints its trace's id.
 AGENT = """

@@ -8,13 +8,13 @@ from itertools import combinations
 import psycopg
 import pytest
 from conftest import report
-
-from headrace.local.postgres import EmbeddedPostgres
 from parity.compare import diff, explain, not_found, unknown
 from parity.corpus import Scenario, corpus, mlflow_breaks, names_of
 from parity.databases import MLFLOW_SETTINGS, seed
 from parity.roads import Road, headrace_road, mlflow_road
 from parity.shapes import DIMENSIONS, pairwise
+
+from headrace.local.postgres import EmbeddedPostgres
 
 MODES = ("each request written before the next is sent", "all requests piled up")
 
