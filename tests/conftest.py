@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -157,22 +157,39 @@ def template(postgres: EmbeddedPostgres) -> str:
     return "mlflow"
 
 
-@pytest.fixture
-def new_database(postgres: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]]:
-    """A function that clones the template and returns the clone's URL; all clones go at the test's end."""
+def name_of(database: str) -> str:
+    """The name of a database, of its URL or its name."""
+    return database.rpartition("?")[0].rpartition("/")[2] or database
+
+
+CloneDatabase = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def clone_database(postgres: EmbeddedPostgres, template: str) -> CloneDatabase:
+    """A context manager that gives the URL of a new database, and drops it at its end. The database is a clone of the
+    template, or of that with the name or the URL `source`; `template0` is Postgres' own, and empty."""
     maintenance = postgres.url.replace("/mlflow?", "/postgres?")
-    names: list[str] = []
 
-    def clone() -> str:
-        names.append(f"test_{next(_numbers)}")
+    @contextmanager
+    def clone(source: str = template) -> Iterator[str]:
+        source, name = name_of(source), f"test_{next(_numbers)}"
         with psycopg.connect(maintenance, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {names[-1]} TEMPLATE {template}")
-        return postgres.url.replace("/mlflow?", f"/{names[-1]}?")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source}".encode())
+        try:
+            yield postgres.url.replace("/mlflow?", f"/{name}?")
+        finally:
+            with psycopg.connect(maintenance, autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
-    yield clone
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        for name in names:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    return clone
+
+
+@pytest.fixture
+def new_database(clone_database: CloneDatabase) -> Iterator[Callable[..., str]]:
+    """A function that clones a database as `clone_database` does, and returns its URL; all go at the test's end."""
+    with ExitStack() as stack:
+        yield lambda source="": stack.enter_context(clone_database(source) if source else clone_database())
 
 
 @pytest.fixture
@@ -280,27 +297,38 @@ class Launcher:
         return True
 
     def stop_all(self) -> None:
-        """Ends what still runs."""
-        for running in self.started:
+        """Ends what still runs; the last first, as each was started with what stood before."""
+        for running in reversed(self.started):
             if running.process.poll() is None:
-                running.stop()
+                try:
+                    running.stop()
+                except subprocess.TimeoutExpired:
+                    running.kill()
+                    raise
+
+
+@contextmanager
+def launcher() -> Iterator[Launcher]:
+    """Its processes end however the block ends."""
+    with database_directory() as directory:
+        made = Launcher(directory)
+        try:
+            yield made
+        finally:
+            made.stop_all()
 
 
 @pytest.fixture
 def headrace(new_database: object) -> Iterator[Launcher]:
     """`headrace("serve", database_url=…)` → a running receiver; stopped before the test's databases are dropped."""
-    with database_directory() as directory:
-        launcher = Launcher(directory)
-        yield launcher
-        launcher.stop_all()
+    with launcher() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def up() -> Iterator[Running]:
     """One `headrace up` for the run: receiver, embedded Postgres and MLflow's UI, as a user has them."""
-    with database_directory() as directory:
-        launcher = Launcher(directory)
-        running = launcher("up")
+    with launcher() as made:
+        running = made("up")
         wait_until(running.shows_panel, 90, "the MLflow UI")
         yield running
-        launcher.stop_all()

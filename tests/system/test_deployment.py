@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 import yaml
 from conftest import free_port, rows, wait_until
@@ -22,7 +21,6 @@ from conftest import free_port, rows, wait_until
 import headrace
 import otlp
 from headrace.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url, unknown_variables
-from headrace.local.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[2]
 TARGETS = ("headrace", "mlflow")
@@ -319,13 +317,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+def empty_database(new_database: Callable[..., str]) -> str:
     """A database as the postgres service has it at the first start."""
-    maintenance = postgres.url.replace("/mlflow?", "/postgres?")
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE compose")
-        yield postgres.url.replace("/mlflow?", "/compose?")
-        connection.execute("DROP DATABASE compose WITH (FORCE)")
+    return new_database("template0")
 
 
 def test_the_services_start_on_an_empty_database_and_a_span_arrives(start: Start, empty_database: str, tmp_path: Path) -> None:

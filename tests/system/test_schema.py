@@ -1,18 +1,15 @@
 """A start on tables that are not MLflow's is refused with the command to run."""
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 from conftest import Launcher, rows
 
-from headrace.local.postgres import EmbeddedPostgres
-
 
 @pytest.fixture
-def empty_url(postgres: EmbeddedPostgres) -> str:
-    with psycopg.connect(postgres.url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS empty")
-        connection.execute("CREATE DATABASE empty")
-    return postgres.url.replace("/mlflow?", "/empty?")
+def empty_url(new_database: Callable[..., str]) -> str:
+    return new_database("template0")
 
 
 def test_a_database_without_mlflow_is_refused_with_the_command_to_run(headrace: Launcher, empty_url: str) -> None:

@@ -1,6 +1,7 @@
 """A schema revision that only MLflow knows is written through MLflow's own store: slower, said loudly, and the same rows."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -73,32 +74,19 @@ def fallback(database: Database, unknown_revision: None) -> Writer:
 
 
 @pytest.fixture
-def open_on_seeded(new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+def open_on_seeded(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """A function that opens a writer on a database of its own with what the parity corpus needs; gives its URL too."""
     for name, value in MLFLOW_SETTINGS.items():
         monkeypatch.setenv(name, value)
     seeded = new_database()
     seed(seeded)
-    source = seeded.rpartition("?")[0].rpartition("/")[2]
-    opened: dict[str, Database] = {}
+    with ExitStack() as stack:
 
-    def open_(opener: Callable[[Database], Writer]) -> tuple[Writer, str]:
-        name = f"{source}_{len(opened)}"
-        execute(seeded, f"CREATE DATABASE {name} TEMPLATE {source}")
-        url = seeded.replace(f"/{source}?", f"/{name}?")
-        opened[name] = Database(url)
-        return opener(opened[name]), url
+        def open_(opener: Callable[[Database], Writer]) -> tuple[Writer, str]:
+            url = new_database(seeded)
+            return opener(stack.enter_context(closing(Database(url)))), url
 
-    yield open_
-    for name, database in opened.items():
-        database.close()
-        execute(seeded, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def execute(url: str, statement: str) -> None:
-    """Runs it in the maintenance database beside this one, which must have no connections."""
-    with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
-        connection.execute(statement.encode())
+        yield open_
 
 
 def open_bulk_writer(database: Database) -> Writer:

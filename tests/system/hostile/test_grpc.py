@@ -9,14 +9,11 @@ from contextlib import ExitStack, closing, suppress
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
-from conftest import Launcher, Running, database_directory, free_port, wait_until
+from conftest import CloneDatabase, Launcher, Running, free_port, launcher, wait_until
 from hostile import MIB, Memory, assert_serves, descriptors
 from hostile.probe import warm
 from hpack import Decoder
-
-from headrace.local.postgres import EmbeddedPostgres
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EXPORT = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -89,20 +86,16 @@ def wait_closed(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def database_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+def database_url(clone_database: CloneDatabase) -> Iterator[str]:
     """One for all: each attack meets a server that has seen those before."""
-    with psycopg.connect(postgres.url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE hostile_grpc TEMPLATE {template}")
-        yield postgres.url.replace("/mlflow?", "/hostile_grpc?")
-        connection.execute("DROP DATABASE hostile_grpc WITH (FORCE)")
+    with clone_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def running(database_url: str) -> Iterator[Running]:
-    with database_directory() as directory:
-        launcher = Launcher(directory)
-        yield warm(launcher(database_url=database_url, header_seconds=2), x_mlflow_experiment_id="0")
-        launcher.stop_all()
+    with launcher() as launch:
+        yield warm(launch(database_url=database_url, header_seconds=2), x_mlflow_experiment_id="0")
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +103,9 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Asks for API keys, and has none; without Postgres."""
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     keys.write_text('{"keys": []}')
-    with database_directory() as directory:
-        launcher = Launcher(directory)
+    with launcher() as launch:
         nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-        yield launcher(database_url=nowhere, api_keys=keys, shutdown_seconds=0)
-        launcher.stop_all()
+        yield launch(database_url=nowhere, api_keys=keys, shutdown_seconds=0)
 
 
 @pytest.mark.parametrize("path", [b"/\xbe", b"/\xff/Export", b"", b"\0", b"/" + b"\x80" * 60, EXPORT + b"\xc3"])

@@ -16,16 +16,14 @@ from urllib.parse import quote
 
 import grpc
 import httpx
-import psycopg
 import pytest
-from conftest import Launcher, Running, rows, wait_until
+from conftest import CloneDatabase, Launcher, Running, launcher, rows, wait_until
 from fraud_scorer import PROTOCOLS, SPANS, answers, run
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
 import otlp
 from headrace.errors import RateLimited, Unauthenticated
-from headrace.local.postgres import EmbeddedPostgres
 from headrace.receiver.auth import Keys, new_key
 
 PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -88,18 +86,13 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, postgres: EmbeddedPostgres, template: str) -> Iterator[Guarded]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, clone_database: CloneDatabase) -> Iterator[Guarded]:
     """One for the module: an address may send a wrong key each second, and twenty at once, which all tests of it share."""
-    maintenance, database_url = (postgres.url.replace("/mlflow?", f"/{name}?") for name in ("postgres", "auth"))
-    directory = tmp_path_factory.mktemp("auth")
-    keys = shell(directory / "keys.json")
+    file = tmp_path_factory.mktemp("auth") / "keys.json"
+    keys = shell(file)
     keys("add", "nobody's")
-    launcher = Launcher(directory)
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE auth TEMPLATE {template}")
-        yield Guarded(launcher(database_url=database_url, api_keys=directory / "keys.json"), database_url, keys)
-        launcher.stop_all()
-        connection.execute("DROP DATABASE auth WITH (FORCE)")
+    with clone_database() as url, launcher() as launch:
+        yield Guarded(launch(database_url=url, api_keys=file), url, keys)
 
 
 # The commands

@@ -8,36 +8,28 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Launcher, Running, rows, wait_until
+from conftest import CloneDatabase, Launcher, Running, launcher, rows, wait_until
 from google.protobuf import json_format
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 import otlp
-from headrace.local.postgres import EmbeddedPostgres
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
 
 @pytest.fixture(scope="module")
-def shared_url(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    import psycopg
-
-    maintenance = postgres.url.replace("/mlflow?", "/postgres?")
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE receiver TEMPLATE {template}")
-    yield postgres.url.replace("/mlflow?", "/receiver?")
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute("DROP DATABASE receiver WITH (FORCE)")
+def shared_url(clone_database: CloneDatabase) -> Iterator[str]:
+    with clone_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, shared_url: str) -> Iterator[Running]:
-    launcher = Launcher(tmp_path_factory.mktemp("http"))
-    yield launcher(database_url=shared_url, max_body_bytes=1024 * 1024, default_experiment="Default")
-    launcher.stop_all()
+def running(shared_url: str) -> Iterator[Running]:
+    with launcher() as launch:
+        yield launch(database_url=shared_url, max_body_bytes=1024 * 1024, default_experiment="Default")
 
 
 def status_of(answer: httpx.Response) -> Status:

@@ -18,7 +18,7 @@ import httpx
 import psycopg
 import pytest
 import yaml
-from conftest import Launcher, Running, database_directory, free_port, rows, wait_until
+from conftest import CloneDatabase, Launcher, Running, database_directory, free_port, launcher, rows, wait_until
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
@@ -30,7 +30,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import otlp
-from headrace.local.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.timeout(900)  # the modules on a slow network, and the build: one and a half minutes on two cores
 
@@ -274,19 +273,15 @@ SENT = [shop(number) for number in range(1, 21)]
 
 
 @pytest.fixture(scope="module")
-def direct(postgres: EmbeddedPostgres, template: str) -> Iterator[dict[str, list[dict[str, Any]]]]:
+def direct(clone_database: CloneDatabase) -> dict[str, list[dict[str, Any]]]:
     """What is stored when `SENT` goes to Headrace directly."""
-    with psycopg.connect(postgres.url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE direct TEMPLATE {template}")
-        url = postgres.url.replace("/mlflow?", "/direct?")
+    with clone_database() as url, launcher() as launch:
         experiment = new_experiment(url, "shop")
-        with database_directory() as directory:
-            running = Launcher(directory)(database_url=url)
-            for request in SENT:
-                running.post(request.SerializeToString(), x_mlflow_experiment_id=str(experiment)).raise_for_status()
-            assert running.stop() == 0
-        yield stored(url)
-        connection.execute("DROP DATABASE direct WITH (FORCE)")
+        running = launch(database_url=url)
+        for request in SENT:
+            running.post(request.SerializeToString(), x_mlflow_experiment_id=str(experiment)).raise_for_status()
+        assert running.stop() == 0
+        return stored(url)
 
 
 @pytest.mark.parametrize(

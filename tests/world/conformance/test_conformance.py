@@ -2,32 +2,23 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
-import psycopg
 import pytest
 from conformance.cases import Case
 from conformance.page import CASES, PAGE, rendered, shown_by
 from conformance.requirements import BINDS_CLIENTS, BY_KEY, KEYWORD_LINES
 from conformance.stand import Stand
 from conformance.wire import Transport
-from conftest import database_directory
-
-from headrace.local.postgres import EmbeddedPostgres
+from conftest import CloneDatabase, database_directory
 
 
 @pytest.fixture(scope="module")
-def stand(postgres: EmbeddedPostgres, template: str) -> Iterator[Stand]:
+def stand(clone_database: CloneDatabase) -> Iterator[Stand]:
     """The servers, over one database of their own."""
-    maintenance = postgres.url.replace("/mlflow?", "/postgres?")
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE conformance TEMPLATE {template}")
-    with database_directory() as directory:
-        stand = Stand(directory, postgres.url.replace("/mlflow?", "/conformance?"))
+    with clone_database() as url, database_directory() as directory, closing(Stand(directory, url)) as stand:
         yield stand
-        stand.stop()
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute("DROP DATABASE conformance WITH (FORCE)")
 
 
 def runs() -> list[Any]:

@@ -9,18 +9,15 @@ from typing import Any
 
 import httpx
 import jsonschema_rs
-import psycopg
 import pytest
 import schemathesis
-from conftest import Launcher, Running, wait_until
+from conftest import CloneDatabase, Running, launcher, wait_until
 from fuzz.bodies import PROTOBUF, TARGETS, encode_json
 from fuzz.messages import seeds
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
-
-from headrace.local.postgres import EmbeddedPostgres
 
 EXAMPLES = {GenerationMode.POSITIVE: 80, GenerationMode.NEGATIVE: 12}
 """Requests to each of the OTLP paths: as the schemas have them, and otherwise (which take twenty times as long to make)."""
@@ -55,15 +52,9 @@ schemathesis.openapi.media_type(PROTOBUF, st.integers(0, 2**32).map(protobuf_bod
 
 
 @pytest.fixture(scope="module")
-def running(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    maintenance = postgres.url.replace("/mlflow?", "/postgres?")
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE openapi TEMPLATE {template}")
-    launcher = Launcher(tmp_path_factory.mktemp("openapi"))
-    yield launcher(database_url=postgres.url.replace("/mlflow?", "/openapi?"), default_experiment="Default")
-    launcher.stop_all()
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute("DROP DATABASE openapi WITH (FORCE)")
+def running(clone_database: CloneDatabase) -> Iterator[Running]:
+    with clone_database() as url, launcher() as launch:
+        yield launch(database_url=url, default_experiment="Default")
 
 
 @pytest.fixture(scope="module")

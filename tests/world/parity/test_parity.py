@@ -3,18 +3,16 @@ every row of every table compared. See corpus.py for what is sent, compare.py fo
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import combinations
 
-import psycopg
 import pytest
-from conftest import report
+from conftest import CloneDatabase, report
 from parity.compare import diff, explain, not_found, unknown
 from parity.corpus import Scenario, corpus, mlflow_breaks, names_of
 from parity.databases import MLFLOW_SETTINGS, seed
 from parity.roads import Road, headrace_road, mlflow_road
 from parity.shapes import DIMENSIONS, pairwise
-
-from headrace.local.postgres import EmbeddedPostgres
 
 MODES = ("each request written before the next is sent", "all requests piled up")
 
@@ -26,27 +24,17 @@ def scenarios() -> list[Scenario]:
 
 
 @pytest.fixture(scope="module")
-def seeded(postgres: EmbeddedPostgres, template: str) -> Iterator[Callable[[str], str]]:
+def seeded(clone_database: CloneDatabase) -> Iterator[Callable[[], str]]:
     """A function that clones a database in which MLflow already has experiments, runs and traces; gives the clone's URL."""
-    names: list[str] = []
-
-    def clone(name: str, source: str = "parity_seeded") -> str:
-        with psycopg.connect(postgres.url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source}".encode())
-        names.append(name)
-        return postgres.url.replace("/mlflow?", f"/{name}?")
-
-    seed(clone("parity_seeded", template))
-    yield clone
-    with psycopg.connect(postgres.url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-        for name in names:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with ExitStack() as stack:
+        seed(source := stack.enter_context(clone_database()))
+        yield lambda: stack.enter_context(clone_database(source))
 
 
 @pytest.fixture(scope="module")
 def roads(
     scenarios: list[Scenario],
-    seeded: Callable[[str], str],
+    seeded: Callable[[], str],
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> dict[str, Road]:
@@ -56,9 +44,9 @@ def roads(
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
         for name, value in MLFLOW_SETTINGS.items():
             patch.setenv(name, value)
-        futures = {"MLflow": pool.submit(mlflow_road, directory / "mlflow", seeded("parity_mlflow"), scenarios, broken)}
+        futures = {"MLflow": pool.submit(mlflow_road, directory / "mlflow", seeded(), scenarios, broken)}
         for number, mode in enumerate(MODES):
-            url = seeded(f"parity_headrace_{number}")
+            url = seeded()
             futures[mode] = pool.submit(headrace_road, directory / str(number), url, scenarios, mode == MODES[1])
         found = {name: future.result() for name, future in futures.items()}
     report(request.config, "parity").extend(_summary(scenarios, found))
