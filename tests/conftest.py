@@ -30,6 +30,7 @@ from headrace.store.database import Database
 from headrace.store.migrations import migrate, migrations_directory
 from headrace.telemetry.logging import configure_logging
 
+pytest_plugins = ["skips", "termination"]
 pytest.register_assert_rewrite("order_worker", "fraud_scorer", "hostile")  # asserts that several test files share
 
 os.environ.update(MLFLOW_DEFAULTS)
