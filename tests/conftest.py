@@ -53,6 +53,25 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+TIERS = ("unit", "db", "system", "world")
+"""The folders of tests, from the quickest to the slowest."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """pytest's hook. One process has the quick tiers first. Several (`pytest -n`) have them last, so that none of them is left
+    alone with the slowest file at the end."""
+    tests = Path(__file__).parent
+    several = hasattr(config, "workerinput")
+
+    def tier(item: pytest.Item) -> int:
+        folder = item.path.relative_to(tests).parts[0] if tests in item.path.parents else ""
+        number = TIERS.index(folder) if folder in TIERS else 0
+        return -number if several else number
+
+    items.sort(key=tier)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """pytest's hook; only a process that pytest-xdist has started has a `workeroutput`."""
     if hasattr(session.config, "workeroutput"):

@@ -38,8 +38,8 @@ def start(directory: Path, code: str, run: str, *options: str, **environment: st
     """pytest on a file with this code and the fixtures of tests/conftest.py; its processes carry TEST_RUN=`run`."""
     (file := directory / "test_it.py").write_text(code)
     settings = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "app", ROOT / "tests"))), "TEST_RUN": run, **environment}
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
-    command += [f"--basetemp={directory / 'base'}", *options, file]
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    command += [f"--basetemp={directory / 'base'}", *options, str(file)]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     with (directory / "said").open("w") as said:
         return subprocess.Popen(command, env=inherited | settings, cwd=directory, stdout=said, stderr=said)
