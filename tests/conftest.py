@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -281,6 +281,8 @@ class Launcher:
     """Starts `headrace` commands, waits until they answer, and ends them when the test is over."""
 
     directory: Path
+    program: Sequence[str] = (sys.executable, "-m", "headrace")
+    cwd: Path | None = None
     started: list[Running] = field(default_factory=list)
 
     def __call__(self, command: str = "serve", *, wait: bool = True, **settings: object) -> Running:
@@ -296,9 +298,7 @@ class Launcher:
         environment |= {f"HEADRACE_{key.upper()}": str(value) for key, value in settings.items()}
         log = self.directory / f"headrace-{len(self.started)}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "headrace", command], env=environment, stdout=output, stderr=output
-            )
+            process = subprocess.Popen([*self.program, command], env=environment, cwd=self.cwd, stdout=output, stderr=output)
         http, ui, grpc = (f"http://127.0.0.1:{settings[f'{name}_port']}" for name in ("http", "ui", "grpc"))
         running = Running(http, process, log, ui, grpc)
         self.started.append(running)
@@ -328,10 +328,10 @@ class Launcher:
 
 
 @contextmanager
-def launcher() -> Iterator[Launcher]:
-    """Its processes end however the block ends."""
+def launcher(*program: str, cwd: Path | None = None) -> Iterator[Launcher]:
+    """Its processes end however the block ends. `program`: the command before Headrace's own; this Python's unless given."""
     with database_directory() as directory:
-        made = Launcher(directory)
+        made = Launcher(directory, program or Launcher.program, cwd)
         try:
             yield made
         finally:
