@@ -32,3 +32,17 @@ def test_small_ones_do_not_keep_a_large_one_out() -> None:
     memory = InFlight(800)
     Share(memory).charge(100)
     Share(memory).charge(5000)
+
+
+def test_what_is_given_back_can_be_held_by_others() -> None:
+    memory = InFlight(100)
+    one, other = Share(memory), Share(memory)
+    one.charge(60)
+    one.charge(-20)
+    assert one.size == 40
+    other.charge(60)
+    one.give_back()
+    one.give_back()  # once is enough
+    assert (one.size, other.size) == (0, 60)
+    other.charge(-1000)  # never below nothing
+    assert other.size == 0
