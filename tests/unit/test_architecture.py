@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,13 @@ def level(rooms: tuple[tuple[str, ...], ...], name: str) -> int:
     return next(number for number, names in enumerate(rooms) if name in names)
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
     """Each module's name below the package, `mlflow.model`, and its code."""
+    return list(_modules())
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         if not path.name.endswith("_pb2.py"):
             parts = path.relative_to(PACKAGE).with_suffix("").parts

@@ -42,9 +42,9 @@ CASES: dict[str, Callable[[], Delivery]] = {
     "control characters": lambda: delivery(otlp.span(attrs={"a": "\1" * 500_000})),
     "quotes": lambda: delivery(otlp.span(attrs={"a": '"' * 500_000})),
     "bytes": lambda: delivery(otlp.span(attrs={"a": bytes(500_000)})),
-    "lists": lambda: delivery(otlp.span(attrs={"a": [""] * 100_000})),
-    "maps": lambda: delivery(otlp.span(attrs={"a": {str(n): "\\" * 10 for n in range(20_000)}})),
-    "numbers": lambda: delivery(otlp.span(attrs={"a": [random.random() for _ in range(20_000)]})),
+    "lists": lambda: delivery(otlp.span(attrs={"a": [""] * 20_000})),
+    "maps": lambda: delivery(otlp.span(attrs={"a": {str(n): "\\" * 10 for n in range(4_000)}})),
+    "numbers": lambda: delivery(otlp.span(attrs={"a": [random.random() for _ in range(4_000)]})),
 }
 
 

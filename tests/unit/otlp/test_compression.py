@@ -86,5 +86,5 @@ def test_a_refused_charge_stops_at_once() -> None:
             raise InFlightFull("full")
 
     with pytest.raises(InFlightFull):
-        inflate(gzip.compress(bytes(200 * MIB), 1), "gzip", 300 * MIB, charge)
+        inflate(gzip.compress(bytes(20 * MIB), 1), "gzip", 300 * MIB, charge)
     assert held < 3 * MIB
