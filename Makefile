@@ -16,13 +16,23 @@ up: install ## Start everything here: Postgres, the MLflow UI, the receiver
 demo: install ## Send one realistic trace to a running `make up`
 	@$(BIN)/headrace demo
 
+quick: install ## The inner loop: lint, formatting, types and unit tests, side by side; 20 seconds
+	@$(MAKE) --no-print-directory -j2 unit check
+
 test: install ## Run every test, on a real Postgres and a real MLflow, in JOBS=2 processes
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
+
+unit: install ## The tests without any I/O, up to the first that fails
+	$(BIN)/python -m pytest tests/unit -x -q -p no:schemathesis
 
 check: install ## Lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fmt: install ## Format the code, and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 fuzz: install ## Mutated OTLP through the pure core, RUNS=200000 bodies an encoding (an hour)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --runs $(or $(RUNS),200000)
@@ -66,4 +76,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo test check fuzz fuzz-wire chaos outage bench proto docs lock clean
+.PHONY: help install up demo quick test unit check fmt fuzz fuzz-wire chaos outage bench proto docs lock clean

@@ -2,7 +2,7 @@
 
 The tables of settings (`headrace.config`), of metrics (`headrace.telemetry.metrics`) and of logged
 events (every call of `log`).
-`tests/test_docs.py` fails where the pages are not what this writes.
+`tests/unit/test_docs.py` fails where the pages are not what this writes.
 """
 
 import ast

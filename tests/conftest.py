@@ -12,8 +12,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ from headrace.store.database import Database
 from headrace.store.migrations import migrate, migrations_directory
 from headrace.telemetry.logging import configure_logging
 
+pytest_plugins = ["skips", "termination"]
 pytest.register_assert_rewrite("order_worker", "fraud_scorer", "hostile")  # asserts that several test files share
 
 os.environ.update(MLFLOW_DEFAULTS)
@@ -50,6 +51,25 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """pytest's hook: bytes are named by their argument and a number, not by what is in them. pytest-xdist wants the same names
     in each process, and gzip's header holds the second in which a module was imported."""
     return argname if isinstance(val, bytes) else None
+
+
+TIERS = ("unit", "db", "system", "world")
+"""The folders of tests, from the quickest to the slowest."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """pytest's hook. One process has the quick tiers first. Several (`pytest -n`) have them last, so that none of them is left
+    alone with the slowest file at the end."""
+    tests = Path(__file__).parent
+    several = hasattr(config, "workerinput")
+
+    def tier(item: pytest.Item) -> int:
+        folder = item.path.relative_to(tests).parts[0] if tests in item.path.parents else ""
+        number = TIERS.index(folder) if folder in TIERS else 0
+        return -number if several else number
+
+    items.sort(key=tier)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -157,22 +177,39 @@ def template(postgres: EmbeddedPostgres) -> str:
     return "mlflow"
 
 
-@pytest.fixture
-def new_database(postgres: EmbeddedPostgres, template: str) -> Iterator[Callable[[], str]]:
-    """A function that clones the template and returns the clone's URL; all clones go at the test's end."""
+def name_of(database: str) -> str:
+    """The name of a database, of its URL or its name."""
+    return database.rpartition("?")[0].rpartition("/")[2] or database
+
+
+CloneDatabase = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def clone_database(postgres: EmbeddedPostgres, template: str) -> CloneDatabase:
+    """A context manager that gives the URL of a new database, and drops it at its end. The database is a clone of the
+    template, or of that with the name or the URL `source`; `template0` is Postgres' own, and empty."""
     maintenance = postgres.url.replace("/mlflow?", "/postgres?")
-    names: list[str] = []
 
-    def clone() -> str:
-        names.append(f"test_{next(_numbers)}")
+    @contextmanager
+    def clone(source: str = template) -> Iterator[str]:
+        source, name = name_of(source), f"test_{next(_numbers)}"
         with psycopg.connect(maintenance, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {names[-1]} TEMPLATE {template}")
-        return postgres.url.replace("/mlflow?", f"/{names[-1]}?")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source}".encode())
+        try:
+            yield postgres.url.replace("/mlflow?", f"/{name}?")
+        finally:
+            with psycopg.connect(maintenance, autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
-    yield clone
-    with psycopg.connect(maintenance, autocommit=True) as connection:
-        for name in names:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    return clone
+
+
+@pytest.fixture
+def new_database(clone_database: CloneDatabase) -> Iterator[Callable[..., str]]:
+    """A function that clones a database as `clone_database` does, and returns its URL; all go at the test's end."""
+    with ExitStack() as stack:
+        yield lambda source="": stack.enter_context(clone_database(source) if source else clone_database())
 
 
 @pytest.fixture
@@ -244,6 +281,8 @@ class Launcher:
     """Starts `headrace` commands, waits until they answer, and ends them when the test is over."""
 
     directory: Path
+    program: Sequence[str] = (sys.executable, "-m", "headrace")
+    cwd: Path | None = None
     started: list[Running] = field(default_factory=list)
 
     def __call__(self, command: str = "serve", *, wait: bool = True, **settings: object) -> Running:
@@ -259,9 +298,7 @@ class Launcher:
         environment |= {f"HEADRACE_{key.upper()}": str(value) for key, value in settings.items()}
         log = self.directory / f"headrace-{len(self.started)}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "headrace", command], env=environment, stdout=output, stderr=output
-            )
+            process = subprocess.Popen([*self.program, command], env=environment, cwd=self.cwd, stdout=output, stderr=output)
         http, ui, grpc = (f"http://127.0.0.1:{settings[f'{name}_port']}" for name in ("http", "ui", "grpc"))
         running = Running(http, process, log, ui, grpc)
         self.started.append(running)
@@ -280,27 +317,38 @@ class Launcher:
         return True
 
     def stop_all(self) -> None:
-        """Ends what still runs."""
-        for running in self.started:
+        """Ends what still runs; the last first, as each was started with what stood before."""
+        for running in reversed(self.started):
             if running.process.poll() is None:
-                running.stop()
+                try:
+                    running.stop()
+                except subprocess.TimeoutExpired:
+                    running.kill()
+                    raise
+
+
+@contextmanager
+def launcher(*program: str, cwd: Path | None = None) -> Iterator[Launcher]:
+    """Its processes end however the block ends. `program`: the command before Headrace's own; this Python's unless given."""
+    with database_directory() as directory:
+        made = Launcher(directory, program or Launcher.program, cwd)
+        try:
+            yield made
+        finally:
+            made.stop_all()
 
 
 @pytest.fixture
 def headrace(new_database: object) -> Iterator[Launcher]:
     """`headrace("serve", database_url=…)` → a running receiver; stopped before the test's databases are dropped."""
-    with database_directory() as directory:
-        launcher = Launcher(directory)
-        yield launcher
-        launcher.stop_all()
+    with launcher() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def up() -> Iterator[Running]:
     """One `headrace up` for the run: receiver, embedded Postgres and MLflow's UI, as a user has them."""
-    with database_directory() as directory:
-        launcher = Launcher(directory)
-        running = launcher("up")
+    with launcher() as made:
+        running = made("up")
         wait_until(running.shows_panel, 90, "the MLflow UI")
         yield running
-        launcher.stop_all()

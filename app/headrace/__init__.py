@@ -15,7 +15,7 @@
       worker.py                settles the batch; what can never be written is a dead letter
       MLflow UI                reads its own tables, unaware of us
 
-`pipeline.consume()` and `worker.export_once()` are the heart. Imports point down, and `tests/test_architecture.py`
+`pipeline.consume()` and `worker.export_once()` are the heart. Imports point down, and `tests/unit/test_architecture.py`
 holds them to it: errors → config, telemetry → tracing → otlp, queue → processor, exporter → pipeline, export → receiver →
 server, worker, replay, local → cli.
 """

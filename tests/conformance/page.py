@@ -26,8 +26,8 @@ Each case sends a request and checks the whole answer (status, headers, every by
 afterwards, read back as OTLP and compared with what was sent. `tests/conformance` holds them:
 
 ```sh
-.venv/bin/python -m pytest tests/conformance               # all
-.venv/bin/python -m pytest tests/conformance -k L518       # of one requirement
+.venv/bin/python -m pytest tests/world/conformance               # all
+.venv/bin/python -m pytest tests/world/conformance -k L518       # of one requirement
 ```
 
 P, J and G are the transports that cases run over: OTLP/HTTP in protobuf and in JSON, OTLP/gRPC. The ids of `gzip` in row L90

@@ -215,7 +215,7 @@ class Stand:
         )
         return cert_file, key_file
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ends all of them, at the same time."""
         for server in self._servers.values():
             server.close()

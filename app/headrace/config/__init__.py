@@ -1,6 +1,6 @@
 """The user's settings: the environment (`HEADRACE_*`) → one frozen `Config`.
 
-Every key stands in docs/configuration.md and in the README's table; `tests/test_docs.py` fails where one is missing.
+Every key stands in docs/configuration.md and in the README's table; `tests/unit/test_docs.py` fails where one is missing.
 """
 
 import json

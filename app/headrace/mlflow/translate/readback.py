@@ -1,6 +1,6 @@
 """Stored rows → the OTLP that was sent: the inverse of `translate`, for spans written with enrichment on. Pure; no I/O.
 
-`tests/exporter/test_readback.py` holds it to that for the whole parity corpus.
+`tests/db/mlflow/test_readback.py` holds it to that for the whole parity corpus.
 """
 
 import json

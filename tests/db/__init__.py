@@ -1,0 +1,1 @@
+"""Tests in this process, with real files and one real Postgres."""

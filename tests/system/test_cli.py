@@ -1,0 +1,144 @@
+"""The command line: what a person sees."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from conftest import Launcher, Running, free_port, rows, wait_until
+
+from headrace import __version__
+
+
+def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")} | settings
+    command = [sys.executable, "-m", "headrace", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_and_version() -> None:
+    assert run("--version").stdout.strip() == __version__
+    said = run("--help").stdout
+    assert all(command in said for command in ("up", "serve", "demo", "keys", "dead-letters"))
+
+
+def test_serve_without_a_database_says_what_to_set() -> None:
+    done = run("serve")
+    assert done.returncode == 1
+    assert "HEADRACE_DATABASE_URL" in done.stderr
+    assert "headrace up" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTP_PORT", "seventy"), ("DATABASE_URL", "mysql://user:secret@host/db"), ("ROUTES", "{"), ("ROUTES", '[{"match": {}}]'),
+     ("LOG_LEVEL", "loud"), ("MAX_BODY_BYTES", "1")],
+)  # fmt: skip
+def test_a_wrong_setting_is_named_and_its_value_is_not_repeated(name: str, value: str) -> None:
+    done = run("serve", **{f"HEADRACE_{name}": value})
+    assert done.returncode == 1
+    assert f"HEADRACE_{name}" in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_setting_is_reported() -> None:
+    assert "HEADRACE_PROT" in run("serve", HEADRACE_PROT="1").stderr
+
+
+def test_a_taken_port_names_the_process_and_the_way_out(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("up", "--http-port", str(taken.getsockname()[1]), HEADRACE_DATA_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert f"process {os.getpid()}" in done.stderr
+    assert "HEADRACE_HTTP_PORT" in done.stderr
+
+
+def test_demo_without_a_server_says_so() -> None:
+    done = run("demo", HEADRACE_HTTP_PORT=str(free_port()))
+    assert done.returncode == 1
+    assert "headrace up" in done.stderr
+
+
+def test_demo_prints_the_trace_s_link(up: Running) -> None:
+    done = run("demo", HEADRACE_HTTP_PORT=up.url.rpartition(":")[2], HEADRACE_UI_PORT=up.ui_url.rpartition(":")[2])
+    assert done.returncode == 0, done.stderr
+    link = done.stdout.strip()
+    assert link.startswith("http://localhost:")
+    trace = httpx.get(f"{up.ui_url}/api/3.0/mlflow/traces/{link.rpartition('=')[2]}").json()["trace"]["trace_info"]
+    assert trace["state"] == "OK"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_stops_every_child_and_finds_all_traces_again(headrace: Launcher, number: int) -> None:
+    """(SIGINT goes to the process alone here; on a terminal it goes to the group, which the children have left.)"""
+    running = headrace("up")
+    wait_until(running.shows_panel, 90)
+    panel = running.log.read_text()
+    for line in (running.ui_url.rpartition(":")[2], f":{running.url.rpartition(':')[2]}/v1/traces", "demo", "Ctrl-C"):
+        assert line in panel
+    ports = {"HEADRACE_HTTP_PORT": running.url.rpartition(":")[2], "HEADRACE_UI_PORT": running.ui_url.rpartition(":")[2]}
+    trace_id = run("demo", **ports).stdout.strip().rpartition("=")[2]
+    tree = psutil.Process(running.process.pid).children(recursive=True)
+    data = str(headrace.directory / "data")
+    tree += [
+        p for p in psutil.process_iter(["name", "cmdline"]) if p.info["name"] == "postgres" and data in str(p.info["cmdline"])
+    ]
+    assert any("mlflow" in str(process.cmdline()) for process in tree)
+    assert any(process.name() == "postgres" for process in tree)
+    running.process.send_signal(number)
+    assert running.process.wait(60) == 0
+    _, alive = psutil.wait_procs(tree, timeout=5)
+    assert not alive
+    assert "Traceback" not in running.log.read_text()
+
+    again = headrace("up")
+    wait_until(again.shows_panel, 90)
+    assert httpx.get(f"{again.ui_url}/api/3.0/mlflow/traces/{trace_id}").status_code == 200
+
+
+def test_up_after_sigkill_takes_over_what_was_left_behind(headrace: Launcher) -> None:
+    running = headrace("up")
+    wait_until(running.shows_panel, 90)
+    running.kill()
+    again = headrace("up", http_port=running.url.rpartition(":")[2], ui_port=running.ui_url.rpartition(":")[2])
+    wait_until(again.shows_panel, 90)
+    assert again.stop() == 0
+
+
+def test_a_second_headrace_on_the_same_data_is_refused(headrace: Launcher, database_url: str) -> None:
+    headrace(database_url=database_url)
+    second = headrace(database_url=database_url, wait=False)
+    assert second.process.wait(30) == 1
+    assert "HEADRACE_DATA_DIR" in second.log.read_text()
+
+
+def test_demo_says_why_it_was_refused_and_takes_a_key(headrace: Launcher, database_url: str) -> None:
+    keys = str(headrace.directory / "keys.json")
+    key = run("keys", "add", "demo", HEADRACE_API_KEYS=keys).stdout.strip()
+    running = headrace("serve", database_url=database_url, api_keys=keys)
+    endpoint = ("--endpoint", f"{running.url}/v1/traces")
+    refused = run("demo", *endpoint)
+    assert refused.returncode == 1
+    assert "answered 401: Headrace asks for an API key" in " ".join(refused.stderr.split())
+    assert "--api-key" in refused.stderr
+    sent = run("demo", *endpoint, "--api-key", key, HEADRACE_UI_PORT=str(free_port()))  # no UI: accepted all the same
+    assert sent.returncode == 0, sent.stderr
+    wait_until(running.drained)
+    assert len(rows(database_url, "SELECT 1 FROM spans")) == 6
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["headrace.cli.main", "headrace.host.build", "headrace.export.worker", "headrace.receiver.http", "headrace.mlflow.schema"],
+)
+def test_mlflow_is_imported_lazily(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,74 @@
+"""Settings out of the environment: read, checked, and named when they are wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headrace.config import header_pairs, load, sqlalchemy_url, unknown_variables
+from headrace.errors import StartError
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
+        monkeypatch.delenv(name)
+
+
+def test_the_environment_is_read_and_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_HTTP_PORT", "14318")
+    monkeypatch.setenv("HEADRACE_WORKERS", "2")
+    assert (load().http_port, load().workers) == (14318, 2)
+    assert load(http_port=24318, workers=None).http_port == 24318
+    assert load(workers=None).workers == 2
+
+
+@pytest.mark.parametrize("name", ["database_url", "api_keys", "tls_cert", "traces_endpoint", "default_experiment"])
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"HEADRACE_{name.upper()}", "")
+    assert getattr(load(), name) is None
+
+
+def test_lists_and_paths_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_CORS_ORIGINS", " https://a.example/ ,,https://b.example")
+    monkeypatch.setenv("HEADRACE_DATA_DIR", "~/traces")
+    monkeypatch.setenv("HOME", "/somebody")
+    assert load().cors_origins == ("https://a.example", "https://b.example")
+    assert load().data_dir == Path("/somebody/traces")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("http_port", "secret", "integer"),
+        ("http_port", "70000", "65535"),
+        ("database_url", "mysql://me:secret@host/db", "Postgres only"),
+        ("routes", "{secret", "not JSON"),
+        ("log_level", "secret", "match"),
+    ],
+)
+def test_what_is_wrong_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str) -> None:
+    monkeypatch.setenv(f"HEADRACE_{name.upper()}", value)
+    with pytest.raises(StartError, match=f"HEADRACE_{name.upper()}`: .*{why}") as refused:
+        load()
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", [{"tls_cert": "c"}, {"tls_key": "k"}, {"tls_client_ca": "a"}])
+def test_tls_is_whole_or_not_at_all(given: dict[str, str]) -> None:
+    with pytest.raises(StartError, match="HEADRACE_TLS_CERT"):
+        load(**given)
+
+
+def test_a_name_that_no_setting_has_is_found() -> None:
+    assert unknown_variables({"HEADRACE_HTTP_PORT": "1", "HEADRACE_HTTPPORT": "1", "PATH": ""}) == ["HEADRACE_HTTPPORT"]
+
+
+def test_headers_are_percent_decoded_and_their_names_lower_case() -> None:
+    assert header_pairs("Authorization=Bearer%20x , b=1=2,") == {"authorization": "Bearer x", "b": "1=2"}
+    with pytest.raises(ValueError, match="name=value"):
+        header_pairs("a b=1")
+
+
+def test_sqlalchemy_gets_psycopg_3() -> None:
+    assert sqlalchemy_url("postgres://me@host/db?x=1") == "postgresql+psycopg://me@host/db?x=1"

@@ -1,0 +1,90 @@
+"""The text of a span, without MLflow's store: the parts that are written by hand equal the parts that are not."""
+
+import json
+import math
+
+import pytest
+from mlflow.entities.span import Span as MlflowSpan
+from mlflow.tracing.utils import dump_span_attribute_value
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+import otlp
+from headrace.mlflow.translate.content import content_text, dump_all, dumps, sanitized, span_dict
+
+VALUES = {
+    "text": 'ü " \\ \n \u2028',
+    "empty": "",
+    "number": -(2**63),
+    "true": True,
+    "float": 0.1,
+    "infinite": math.inf,
+    "bytes": b"\x00\xff",
+    "list": ["a", 1, [2.5]],
+    "map": {"a": {"b": None}},
+    "nothing": None,
+}
+SPANS = {
+    "plain": otlp.span(),
+    "a child": otlp.span(parent=b"p" * 8),
+    "a parent of zeroes": otlp.span(parent=bytes(8)),
+    "values": otlp.span(attrs=VALUES),
+    "an error": otlp.span(status=Status(code=Status.STATUS_CODE_ERROR, message='no "way"')),
+    "events": otlp.span(events=[Span.Event(name="e", time_unix_nano=otlp.START, attributes=otlp.attributes(VALUES))]),
+    "links": otlp.span(links=[Span.Link(trace_id=b"l" * 16, span_id=b"k" * 8, attributes=otlp.attributes({"a": b"\x00"}))]),
+}
+
+
+def status_of(span: Span) -> str:
+    return "STATUS_CODE_" + ("UNSET", "OK", "ERROR")[span.status.code]
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_the_text_is_the_json_of_the_dict(name: str) -> None:
+    span = SPANS[name]
+    attributes, _, _ = dump_all(span)
+    assert content_text(span, attributes, status_of(span)) == dumps(span_dict(span, attributes, status_of(span)))
+
+
+@pytest.mark.parametrize("name", SPANS)
+def test_the_dict_is_mlflow_s(name: str) -> None:
+    span = SPANS[name]
+    theirs = MlflowSpan.from_otel_proto(span).to_dict()
+    ours = span_dict(span, {}, status_of(span))
+    for key in ("trace_id", "span_id", "parent_span_id", "name", "start_time_unix_nano", "end_time_unix_nano", "status"):
+        assert ours[key] == theirs[key], key
+
+
+@pytest.mark.parametrize("key", VALUES)
+def test_an_attribute_is_dumped_as_mlflow_does(key: str) -> None:
+    dumped, _, _ = dump_all(otlp.span(attrs={key: VALUES[key]}))
+    assert dumped == {key: dump_span_attribute_value(VALUES[key])}
+
+
+def test_of_a_key_that_comes_twice_the_last_value_stands_and_the_span_is_not_exact() -> None:
+    span = otlp.span()
+    span.attributes.extend([*otlp.attributes({"k": 1}), *otlp.attributes({"k": 2})])
+    dumped, maybe_json, exact = dump_all(span)
+    assert (dumped, maybe_json, exact) == ({"k": "2"}, [], False)
+
+
+@pytest.mark.parametrize(
+    ("text", "inner"),
+    [
+        ('{"a": 1}', True),
+        ("[1]", True),
+        ('"quoted"', True),
+        (' {"a": 1}', True),
+        ("{no", False),
+        ("12", False),
+        ("[" * 5000, False),
+    ],
+)
+def test_json_within_a_text_loses_its_outer_layer(text: str, inner: bool) -> None:
+    dumped = json.dumps(text)
+    assert sanitized(dumped) == (text if inner else dumped)
+
+
+def test_keys_of_texts_that_may_be_json_are_noted() -> None:
+    _, maybe_json, exact = dump_all(otlp.span(attrs={"a": "{", "b": "b", "c": " x", "d": ["{"]}))
+    assert maybe_json == ["a", "c"]
+    assert exact

@@ -1,0 +1,142 @@
+"""The house of docs/architecture.md, held: imports point down; one room knows MLflow's tables; help is quick."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "app" / "headrace"
+
+ROOMS = (
+    ("errors",),
+    ("config", "telemetry"),
+    ("parts",),
+    ("tracing",),
+    ("otlp", "envelope"),
+    ("queue", "store", "processor"),
+    ("mlflow",),
+    ("pipeline", "export"),
+    ("receiver",),
+    ("host", "local"),
+    ("cli",),
+    ("__main__",),
+)
+"""From the ground up. A room may use those below it."""
+IN_MLFLOW = (("text",), ("model",), ("experiments", "translate"), ("fold",), ("write",), ("fallback",), ("schema",))
+"""The same inside `mlflow/`."""
+NEIGHBOURS = {
+    ("telemetry", "config"),  # never the other way round
+    ("mlflow", "mlflow"),
+}
+KNOW_MLFLOW = {"mlflow", "local"}
+TABLES = (
+    *("experiments", "runs", "tags", "trace_info", "spans", "trace_tags", "trace_request_metadata", "assessments"),
+    *("entity_associations", "alembic_version", "trace_metrics", "span_metrics", "dimension_attributes", "workspaces"),
+)
+ON_THEIR_TABLES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|COPY|TABLE|to_regclass\(')\s*({'|'.join(TABLES)})\b")
+
+
+def level(rooms: tuple[tuple[str, ...], ...], name: str) -> int:
+    return next(number for number, names in enumerate(rooms) if name in names)
+
+
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    """Each module's name below the package, `mlflow.model`, and its code."""
+    return list(_modules())
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if not path.name.endswith("_pb2.py"):
+            parts = path.relative_to(PACKAGE).with_suffix("").parts
+            yield ".".join(parts if parts[-1] != "__init__" else parts[:-1]), ast.parse(path.read_text())
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def breaches(name: str, tree: ast.Module) -> list[str]:
+    """What this module does that the house forbids."""
+    return [*_upward(name, tree), *_mlflow(name, tree), *_sql(name, tree)]
+
+
+def _upward(name: str, tree: ast.Module) -> Iterator[str]:
+    room, *inside = name.split(".")
+    for target in imports(tree):
+        ours, *parts = target.split(".")
+        if ours != "headrace" or not room or parts[0] not in ALL_ROOMS:
+            continue
+        if parts[0] != room and level(ROOMS, parts[0]) >= level(ROOMS, room) and (room, parts[0]) not in NEIGHBOURS:
+            yield f"{name} imports {target}, which is not below it"
+        if parts[0] == room == "mlflow" and inside and len(parts) > 1 and {inside[0], parts[1]} <= ALL_IN_MLFLOW:
+            one, other = level(IN_MLFLOW, inside[0]), level(IN_MLFLOW, parts[1])
+            if inside[0] != parts[1] and other >= one:
+                yield f"{name} imports {target}, which is not below it"
+
+
+def _mlflow(name: str, tree: ast.Module) -> Iterator[str]:
+    if name.split(".", maxsplit=1)[0] not in KNOW_MLFLOW:
+        yield from (f"{name} imports {target}" for target in imports(tree) if target.split(".")[0] == "mlflow")
+
+
+def _sql(name: str, tree: ast.Module) -> Iterator[str]:
+    if name.split(".", maxsplit=1)[0] == "mlflow":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and ON_THEIR_TABLES.search(node.value):
+            yield f"{name} has SQL on MLflow's tables: {node.value[:60]!r}"
+
+
+ALL_ROOMS = {name for names in ROOMS for name in names}
+ALL_IN_MLFLOW = {name for names in IN_MLFLOW for name in names}
+
+
+def test_every_module_has_its_room() -> None:
+    assert {name.split(".")[0] for name, _ in modules()} - {""} == ALL_ROOMS
+    assert {name.split(".")[1] for name, _ in modules() if name.startswith("mlflow.")} == ALL_IN_MLFLOW
+
+
+def test_the_house_is_kept() -> None:
+    assert not [breach for name, tree in modules() for breach in breaches(name, tree)]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("processor.route", "from headrace.mlflow.experiments import Experiments"),
+        ("otlp.codec", "import headrace.receiver.http"),
+        ("receiver.http", "from headrace.host import build"),
+        ("config", "from headrace.telemetry.logging import log"),
+        ("queue.disk.file", "from headrace.store.database import Database"),
+        ("mlflow.translate.spans", "from headrace.mlflow.write.bulk import BulkWriter"),
+        ("mlflow.fold.fold", "def later():\n    from headrace.mlflow.schema import check"),
+        ("export.worker", "from mlflow.entities import Span"),
+        ("store.dead_letters", "import mlflow"),
+        ("store.dead_letters", "QUERY = 'SELECT 1 FROM trace_info'"),
+        ("receiver.health", "def ask():\n    return text('UPDATE experiments SET name = :name')"),
+    ],
+)
+def test_a_breach_is_found(name: str, code: str) -> None:
+    assert breaches(name, ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("receiver.http", "from headrace.otlp.codec import decode"),
+        ("mlflow.write.bulk", "from headrace.mlflow.model import Trace\nimport mlflow\nQUERY = 'SELECT 1 FROM spans'"),
+        ("local.postgres", "import mlflow"),
+        ("store.dead_letters", "QUERY = 'SELECT 1 FROM headrace.dead_letter'"),
+    ],
+)
+def test_what_is_allowed_is_no_breach(name: str, code: str) -> None:
+    assert not breaches(name, ast.parse(code))

@@ -1,0 +1,133 @@
+"""The documentation says what the code does."""
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+from headrace.config import Config
+from headrace.processor.validate import REASONS, REPAIRS
+from headrace.telemetry import metrics as telemetry
+
+ROOT = Path(__file__).parents[2]
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md", "docs/operations.md"])
+def test_the_tables_are_the_code_s(page: str) -> None:
+    assert (ROOT / page).read_text() == generator().rendered(page), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
+def test_every_setting_is_documented(page: str) -> None:
+    for name in Config.model_fields:
+        assert f"`HEADRACE_{name.upper()}`" in (ROOT / page).read_text()
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    metrics = {
+        metric.name + ("_total" if metric.type == "counter" else "")
+        for collector in vars(telemetry).values()
+        if isinstance(collector, MetricWrapperBase)
+        for metric in collector.describe()
+    }
+    assert metrics
+    assert set(re.findall(r"`(headrace_[a-z_]+)`", text)) == metrics
+
+
+def test_every_event_has_a_name_that_stands_in_the_code() -> None:
+    for path in (ROOT / "app" / "headrace").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and re.fullmatch(r"log\.\w+|log_rarely", called):
+                assert called == "log_rarely" or called.removeprefix("log.") in generator().LEVELS, called
+                event = node.args[0]
+                handed_on = path.name == "logging.py" and ast.unparse(event) == "event"
+                assert handed_on or isinstance(event, ast.Constant), ast.unparse(node)
+
+
+def test_the_reasons_that_are_counted_are_those_that_validation_knows() -> None:
+    assert telemetry.LABELS["headrace_spans_rejected"] == {"reason": tuple(REASONS)}
+
+
+def rules_of(source: str) -> Iterator[str]:
+    """The rules of repair that a module counts: `repaired["a"]`, `cut(…, "b", repaired)`, `SPANS_REPAIRED.labels("c")`."""
+    for node in ast.walk(ast.parse(source)):
+        rule: ast.expr | None = None
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("repaired"):
+            rule = node.slice
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("cut", "text.cut"):
+            rule = node.args[2]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("SPANS_REPAIRED.labels"):
+            rule = node.args[0]
+        if isinstance(rule, ast.Constant):
+            yield str(rule.value)
+        elif rule is not None:
+            assert ast.unparse(rule) == "rule", f"{ast.unparse(node)}: a rule's name is a constant, or handed on as `rule`"
+
+
+def test_the_table_of_repairs_has_every_rule_and_no_other() -> None:
+    _, _, after = (ROOT / "docs" / "operations.md").read_text().partition("\n| Rule | What was done |\n")
+    table = after.partition("\n\n")[0]
+    documented = [rule for row in table.splitlines() for rule in re.findall(r"`([a-z_]+)`", row.split("|")[1])]
+    counted = {rule for path in (ROOT / "app" / "headrace").rglob("*.py") for rule in rules_of(path.read_text())}
+    assert len(counted) >= 5
+    assert sorted(documented) == sorted(counted | set(REPAIRS))
+    assert sorted(documented) == sorted(telemetry.LABELS["headrace_spans_repaired"]["rule"])
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+)
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def pages_and_modules() -> list[Path]:
+    """What speaks of this project's files: each page, the Makefile, and the code."""
+    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("proto/*.md")]
+    found += [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "docs" / "generate.py", *ROOT.glob("app/**/*.py")]
+    return [*found, *ROOT.glob("bench/*.py"), *ROOT.glob("migrations/**/*.py")]
+
+
+NAMED = re.compile(r"(?<![\w./-])((?:tests|app/headrace|docs|bench|deploy|examples|migrations|proto)/[\w./-]*\w)(?![\w*<{])")
+ELSEWHERE = ("bench/results", "docs/specification.md")
+"""What `make bench` makes, and a page of opentelemetry-proto."""
+
+
+def is_there(path: str) -> bool:
+    """A page of docs/adr may be named by its number."""
+    return path.startswith(ELSEWHERE) or (ROOT / path).exists() or any((ROOT / path).parent.glob(f"{Path(path).name}-*"))
+
+
+def test_every_path_that_is_named_exists() -> None:
+    """Of those that begin with a folder of this repository and that are no pattern."""
+    missing = {
+        f"{page.relative_to(ROOT)} names {path}"
+        for page in pages_and_modules()
+        for path in NAMED.findall(page.read_text())
+        if not is_there(path)
+    }
+    assert not missing
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert f"\n{target[0] or target[1]}:" in makefile
