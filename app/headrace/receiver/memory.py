@@ -1,7 +1,7 @@
-"""The memory that requests take in one process, from the first byte of each until its answer, bounded for all together.
+"""One limit on the memory that all requests of a process take, from the first byte of each until its answer.
 
-A request may always go on while it is nearly alone, so that none that is within the other limits is refused for ever. A request
-that is refused gives up at once what it holds: of several that grow together, the last one goes on.
+A request may go over the limit while it is nearly alone; otherwise a large request could be refused for ever. A request that is
+refused gives back at once all that it holds; so of several that grow together, the last one can go on.
 """
 
 import threading
@@ -10,11 +10,11 @@ from headrace.errors import InFlightFull
 from headrace.telemetry.metrics import IN_FLIGHT_BYTES
 
 _ALONE = 8
-"""A request is nearly alone when the others hold less than this part of the limit together."""
+"""A request is nearly alone while the others together hold at most one part in `_ALONE` of the limit."""
 
 
 class Memory:
-    """How many bytes all requests hold. Thread-safe: bodies are inflated and parsed in threads."""
+    """Counts the bytes that all requests hold. Thread-safe, because bodies are inflated and parsed in threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -22,10 +22,10 @@ class Memory:
         self._lock = threading.Lock()
 
     def change(self, share: "Share", size: int) -> None:
-        """Adds `size` bytes to what a share holds.
+        """Adds `size` bytes to what a share holds; a negative `size` takes bytes away.
 
         Raises:
-            InFlightFull: that is too much now. All that the share held is given back.
+            InFlightFull: the limit is exceeded. The share has given back all that it held.
         """
         with self._lock:
             others = self._held - share.size
@@ -42,7 +42,7 @@ class Memory:
 
 
 class Share:
-    """What one holder has of the memory: a request, or a connection with bytes that nobody has read yet."""
+    """The bytes that one holder has: a request, or a connection with bytes that the application has not read yet."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -50,14 +50,14 @@ class Share:
         self.refused = False
 
     def charge(self, size: int) -> None:
-        """`size` more bytes are about to be held; fewer, if it is negative.
+        """Adds `size` bytes that are about to be held; a negative `size` takes bytes away.
 
         Raises:
-            InFlightFull: that is too much now. All that was held is given back.
+            InFlightFull: the limit is exceeded. This share has given back all that it held.
         """
         self._memory.change(self, size)
 
     def give_back(self) -> None:
-        """Nothing of it is held any more."""
+        """Gives back all that is held."""
         if self.size:
             self._memory.change(self, -self.size)
