@@ -20,9 +20,9 @@
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
      ├─ ExportError                                           (for the worker; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
-     │   │   ├─ StatementTimeout   503   UNAVAILABLE          … in halves
+     │   │   ├─ StatementTimeout   503   UNAVAILABLE          the batch is tried again in halves
      │   │   ├─ ExperimentsNotReady 503  UNAVAILABLE          the batch is kept and tried again
-     │   │   └─ WriteBroke         503   UNAVAILABLE          … in halves, where it is the batch's fault
+     │   │   └─ WriteBroke         503   UNAVAILABLE          the same, once the batch proves to be at fault
      │   └─ PermanentExportError   –     –                    halved down to the bad span, a dead letter
      └─ StartError                 –     –                    (the process ends and says what to do)
 

@@ -20,10 +20,10 @@ _MOST_PAUSE_SECONDS = 1.0
 """The longest pause between two runs. So a part works again within two seconds after its trouble has ended."""
 
 _WELL_SECONDS = 0.5
-"""A part counts as well once it has run for so long. One that ends at once, again and again, never does."""
+"""A part is well again once it has run for this time. A part that ends at once, again and again, never is."""
 
 _STEADY_SECONDS = 30.0
-"""If a part has run for so long, its next end is treated as its first: it is logged, and the pause is the shortest."""
+"""After a part has run for this time, its next end is treated as its first: it is logged, and the pause is the shortest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Part:
             _parts.remove(self)
 
     def runs(self) -> None:
-        """Notes that it begins to run. It counts as well after `_WELL_SECONDS`."""
+        """Notes that it begins to run. It is well again after `_WELL_SECONDS`."""
         self._began, self._running = time.monotonic(), True
 
     def ended(self, error: BaseException | None) -> float:

@@ -25,7 +25,7 @@ dead_letters = typer.Typer(
     help="Spans that could not be written. In the database of HEADRACE_DATABASE_URL, or of a running `headrace up`.",
     no_args_is_help=True,
 )
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_INTERRUPTED = 130  # 128 + SIGINT: the status that shells use for Ctrl-C
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Ids, as `list` shows them.")]
 Experiment = Annotated[str, typer.Option(help="Only of this experiment: its id or name.")]
@@ -72,7 +72,7 @@ def show(
         Path | None, typer.Option(metavar="FILE", help="Write the OTLP bytes, an ExportTraceServiceRequest, to this file.")
     ] = None,
 ) -> None:
-    """Show one dead letter: why it failed, who sent it, where it was to go, and its span as OTLP/JSON."""
+    """Show one dead letter: why it failed, who sent it, which experiment it was for, and its span as OTLP/JSON."""
     from headrace.cli.letter_text import describe, otlp_of
     from headrace.errors import StartError
     from headrace.store.dead_letters import Selection, envelope_of, newest
@@ -192,7 +192,7 @@ def _chosen(database: "Database", selection: "Selection", all_: bool) -> "Select
     from headrace.store.dead_letters import newest_id
 
     if all_ == bool(selection.conditions):
-        raise StartError("Say which: ids, filters, or --all (and nothing besides).")
+        raise StartError("Say which letters: give ids or filters, or only --all.")
     return replace(selection, newest=newest_id(database))
 
 
@@ -202,7 +202,7 @@ def _since(text: str) -> datetime:
     try:
         return parse_time(text, -1)
     except (ValueError, OverflowError):
-        raise StartError(f"--since {text!r}: say 90m, 2h, 3d, 1w or a date like 2027-01-31.") from None
+        raise StartError(f"--since {text!r} is not a time: give 90m, 2h, 3d, 1w or a date like 2027-01-31.") from None
 
 
 def _replay(config: "Config", database: "Database", selection: "Selection", to: "pb.Destination | None", total: int) -> bool:

@@ -92,7 +92,7 @@ def _expiry(text: str) -> datetime | None:
     try:
         date = parse_time(text, 1).replace(microsecond=0)
     except (ValueError, OverflowError):
-        fail(f"--expires {text!r}: say 90d, 12h, 4w or a date like 2027-01-31.")
+        fail(f"--expires {text!r} is not a time: give 90d, 12h, 4w or a date like 2027-01-31.")
     if date <= datetime.now(timezone.utc):
         fail(f"--expires {text!r} is in the past.")
     return date

@@ -36,7 +36,7 @@ _ORPHAN_SECONDS = 3.0
 """Time for a worker without a supervisor to answer the requests in hand. Meanwhile it still has its port and its queue."""
 
 _KILL_SECONDS = 10.0
-"""A stop kills a worker that has not ended so long after HEADRACE_SHUTDOWN_SECONDS."""
+"""Seconds after HEADRACE_SHUTDOWN_SECONDS when a stop kills the workers that have not ended."""
 
 _STEADY_SECONDS = 30.0
 _MOST_PAUSE_SECONDS = 5.0

@@ -79,7 +79,7 @@ def _inflate_all(body: bytes, start: Callable[[bytes], _Decompressor], limit: in
     position = members = size = 0
     while position < len(body):
         if (members := members + 1) > _MAX_MEMBERS:
-            raise MalformedBody(f"The body has over {_MAX_MEMBERS} compressed members.")
+            raise MalformedBody(f"The body has over {_MAX_MEMBERS} compressed members: compress it as one.")
         member = start(body[position : position + 2])
         while not member.eof:
             if not (part := body[position : position + part_bytes]):

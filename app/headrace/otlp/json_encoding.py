@@ -80,7 +80,7 @@ def load_object(body: bytes, charge: Charge = weight.nothing) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MalformedBody(f"The body is not JSON: {_first_line(error)}") from None
     if not isinstance(data, dict):
-        raise MalformedBody("The body is JSON, but no object: send an OTLP/JSON request.")
+        raise MalformedBody("The body is JSON, but not an object: send an OTLP/JSON request.")
     return data
 
 
@@ -137,7 +137,7 @@ def _salvage(data: dict[str, Any]) -> tuple[ExportTraceServiceRequest, int]:
         for span in _spans_of(scope):
             try:
                 if not isinstance(span, dict):
-                    raise TypeError("a span is no object")
+                    raise TypeError("a span is not an object")
                 _parse(span, Span(), _SPAN_DEPTH)
                 kept.append(span)
             except _BAD_JSON as error:
@@ -169,7 +169,7 @@ def _each_span(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _spans_of(scope: dict[str, Any]) -> list[Any]:
     spans = scope.get("spans") or []
     if not isinstance(spans, list):
-        raise TypeError("spans is no list")
+        raise TypeError("spans is not a list")
     return spans
 
 

@@ -162,7 +162,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: Exception) -> None:
         """Answers bytes that are no valid request, or exceed a limit, with a `google.rpc.Status`, and closes the connection."""
         cause = error if isinstance(error, Refused) else error.__context__
-        said = cause.error if isinstance(cause, Refused) else MalformedBody("Invalid HTTP request received.")
+        said = cause.error if isinstance(cause, Refused) else MalformedBody("The bytes are not a valid HTTP request.")
         if said is None or self.transport.is_closing():
             return
         if self.cycle is None or not self.cycle.response_started or (self.cycle.response_complete and self._body is None):

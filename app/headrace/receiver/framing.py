@@ -43,7 +43,7 @@ class Head:
         self._count += 1
         self.size += size + _HEADER_BYTES
         if self._count > _MAX_HEADERS:
-            raise Refused(MalformedBody(f"The request has over {_MAX_HEADERS} headers."))
+            raise Refused(MalformedBody(f"The request has over {_MAX_HEADERS} headers: send fewer."))
         self._check(self.size - self._count * _HEADER_BYTES)
 
     def add_url(self, size: int) -> None:
@@ -53,7 +53,7 @@ class Head:
 
     def _check(self, size: int) -> None:
         if size > _MAX_HEAD_BYTES:
-            raise Refused(MalformedBody(f"The request's headers are over {_MAX_HEAD_BYTES} bytes."))
+            raise Refused(MalformedBody(f"The request's headers are over {_MAX_HEAD_BYTES} bytes: send less in them."))
 
 
 class Body:

@@ -135,9 +135,10 @@ async def not_found_or_not_allowed(request: Request, error: Exception) -> Respon
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 404:
-        detail = f"Nothing is here. Headrace takes OTLP traces at POST {TRACES_PATH}; see also /healthz, /readyz, /metrics."
+        detail = f"There is nothing at this path. Send OTLP traces with POST to {TRACES_PATH}; see also /healthz, /readyz, "
+        "/metrics."
     elif error.status_code == 405:
-        detail = f"{request.method} is not allowed here: OTLP is sent with POST {TRACES_PATH}."
+        detail = f"{request.method} is not allowed here: send OTLP traces with POST to {TRACES_PATH}."
     else:
         detail = str(error.detail)
     named = HTTPException(error.status_code, detail, headers=dict(error.headers or {}))
@@ -204,7 +205,9 @@ def _length(headers: Mapping[str, str]) -> int:
     """The body's length in bytes as Content-Length says it; 0 if the body comes in chunks."""
     length = headers.get("content-length")
     if length is None and "transfer-encoding" not in headers:
-        raise LengthRequired("The request has neither Content-Length nor chunks, so it has no body: send Content-Length.")
+        raise LengthRequired(
+            "The request has neither Content-Length nor chunks, so its body cannot be read: send Content-Length."
+        )
     return int(length or 0)
 
 

@@ -135,7 +135,7 @@ class OneMessage(ABC):
             self.finish(status(code_pb2.UNIMPLEMENTED, known))
             return
         if len(self._body) < _PREFIX_BYTES or len(self._body) != _PREFIX_BYTES + self._length():
-            self.fail(MalformedBody("The call does not hold exactly one whole message."))
+            self.fail(MalformedBody("The call must hold exactly one whole message."))
             return
         message = bytes(memoryview(self._body)[_PREFIX_BYTES:])
         self._body.clear()

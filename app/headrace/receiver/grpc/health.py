@@ -50,7 +50,7 @@ class _Asking(OneMessage):
     def take(self, size: int) -> None:
         """See `OneMessage.take`."""
         if len(self._body) + size > _MAX_REQUEST_BYTES:
-            raise MalformedBody(f"A HealthCheckRequest has at most {_MAX_REQUEST_BYTES} bytes.")
+            raise MalformedBody(f"The HealthCheckRequest is over {_MAX_REQUEST_BYTES} bytes: send a shorter name.")
 
     @staticmethod
     def service(message: bytes, compression: str) -> str:
@@ -58,7 +58,7 @@ class _Asking(OneMessage):
         try:
             return HealthCheckRequest.FromString(inflate(message, compression, _MAX_REQUEST_BYTES)).service
         except DecodeError as error:
-            raise MalformedBody(f"The message is no HealthCheckRequest: {error}.") from None
+            raise MalformedBody(f"The message is not a HealthCheckRequest: {error}.") from None
 
 
 class Check(_Asking):
