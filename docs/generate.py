@@ -1,12 +1,12 @@
 """Writes what the code says into the documentation: `make docs`.
 
-The tables of settings (`headrace.config`), of metrics (`headrace.telemetry.metrics`) and of logged
-events (every call of `log`).
-`tests/unit/test_docs.py` fails where the pages are not what this writes.
+It writes the tables of settings (from `headrace.config`; the README has ten of them), of metrics (from
+`headrace.telemetry.metrics`) and of logged events (from every call of `log`).
+`tests/unit/test_docs.py` fails if a page differs from what this writes.
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
 
@@ -18,12 +18,18 @@ from headrace.telemetry import metrics as telemetry
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("error", "warning", "info", "debug")
+MAIN_SETTINGS = (
+    *("database_url", "data_dir", "host", "http_port", "default_experiment"),
+    *("routes", "enrich", "workers", "api_keys", "queue_max_bytes"),
+)
+"""The settings in the README's table, in this order. docs/configuration.md has all of them."""
 
 
-def settings() -> str:
-    """A Markdown table: variable, default, meaning."""
+def settings(names: Iterable[str] = Config.model_fields) -> str:
+    """A Markdown table of these settings: variable, default, meaning."""
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
-    for name, field in Config.model_fields.items():
+    for name in names:
+        field = Config.model_fields[name]
         default = field.default
         if default is None or default == () or default is PydanticUndefined or default == "":
             shown = "–"
@@ -34,6 +40,11 @@ def settings() -> str:
         meaning = (field.description or "").replace("|", "\\|")
         lines.append(f"| `HEADRACE_{name.upper()}` | {shown} | {meaning} |")
     return "\n".join(lines)
+
+
+def main_settings() -> str:
+    """The same table, of the settings that most people need."""
+    return settings(MAIN_SETTINGS)
 
 
 def metrics() -> str:
@@ -53,7 +64,7 @@ def _label(name: str, values: Sequence[str]) -> str:
 
 
 def events() -> str:
-    """A Markdown table: level, event, fields. The gravest first."""
+    """A Markdown table: level, event, fields. Sorted by level, errors first."""
     found: dict[tuple[int, str], set[str]] = {}
     for path in (ROOT / "app" / "headrace").rglob("*.py"):
         for level, event, fields in _events_of(ast.parse(path.read_text())):
@@ -76,11 +87,12 @@ def _events_of(tree: ast.Module) -> Iterator[tuple[str, str, set[str]]]:
 
 
 BLOCKS = {
+    "main settings": ("app/headrace/config/__init__.py", main_settings),
     "settings": ("app/headrace/config/__init__.py", settings),
     "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
 }
-PAGES = {"README.md": ["settings"], "docs/configuration.md": ["settings"], "docs/operations.md": ["metrics", "events"]}
+PAGES = {"README.md": ["main settings"], "docs/configuration.md": ["settings"], "docs/operations.md": ["metrics", "events"]}
 
 
 def rendered(page: str) -> str:

@@ -1,4 +1,4 @@
-"""Every error that Headrace raises on purpose. Each class knows its own fate, so nobody decides by message text:
+"""Every error that Headrace raises on purpose. The class says what becomes of the request or batch; no code looks at the text:
 
     HeadraceError                  http  gRPC code            the client may send it again
      ├─ RequestError               400   INVALID_ARGUMENT     no
@@ -18,13 +18,13 @@
      │   ├─ QueueUnavailable       503   UNAVAILABLE          yes, after `retry_after` seconds
      │   ├─ InFlightFull           503   UNAVAILABLE          yes, after `retry_after` seconds
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
-     ├─ ExportError                                           (the worker's; clients hardly ever see it)
+     ├─ ExportError                                           (for the worker; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
-     │   │   ├─ StatementTimeout   503   UNAVAILABLE          … in halves
+     │   │   ├─ StatementTimeout   503   UNAVAILABLE          the batch is tried again in halves
      │   │   ├─ ExperimentsNotReady 503  UNAVAILABLE          the batch is kept and tried again
-     │   │   └─ WriteBroke         503   UNAVAILABLE          … in halves, where it is the batch's fault
-     │   └─ PermanentExportError   –     –                    bisected, then dead-lettered
-     └─ StartError                 –     –                    the process stops and says what to do
+     │   │   └─ WriteBroke         503   UNAVAILABLE          the same, once the batch proves to be at fault
+     │   └─ PermanentExportError   –     –                    halved down to the bad span, a dead letter
+     └─ StartError                 –     –                    (the process ends and says what to do)
 
 Sources: OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC Failures"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md).
@@ -37,31 +37,31 @@ from google.rpc import code_pb2
 
 
 class HeadraceError(Exception):
-    """The root: `str(error)` is one English sentence that tells its reader what to do."""
+    """The root of the tree. `str(error)` is one English sentence that tells its reader what to do."""
 
     http_status: ClassVar[int] = 500
     rpc_code: ClassVar[int] = code_pb2.INTERNAL
     retry_after: int | None = None
-    """Seconds for the `Retry-After` header and `RetryInfo`; None where the client must not send the request again."""
+    """Seconds for the `Retry-After` header and `RetryInfo`. None: the client must not send the request again."""
 
 
 class RequestError(HeadraceError):
-    """The request is wrong and stays wrong: the client must not send it again."""
+    """The request is wrong and will always be: the client must not send it again."""
 
     http_status = 400
     rpc_code = code_pb2.INVALID_ARGUMENT
 
 
 class MalformedBody(RequestError):
-    """The body is not what its Content-Type and Content-Encoding say."""
+    """The body does not have the form that its Content-Type and Content-Encoding name."""
 
 
 class Unroutable(RequestError):
-    """No experiment can be told for the spans, or the one named does not exist."""
+    """Nothing says which experiment the spans belong to, or the experiment that is named does not exist."""
 
 
 class TooManyExperiments(Unroutable):
-    """The request names more experiments, or more new ones, than one request may."""
+    """The request names more experiments than one request may, or would create more than it may."""
 
 
 class Unauthenticated(RequestError):
@@ -72,34 +72,34 @@ class Unauthenticated(RequestError):
 
 
 class PermissionDenied(RequestError):
-    """The API key is good, but not for this experiment."""
+    """The API key is good, but may not write to this experiment; or this web page may not send spans."""
 
     http_status = 403
     rpc_code = code_pb2.PERMISSION_DENIED
 
 
 class BodyTimeout(RequestError):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
     http_status = 408
     rpc_code = code_pb2.DEADLINE_EXCEEDED
 
 
 class LengthRequired(RequestError):
-    """A POST with neither Content-Length nor chunks: what it meant to send is not known."""
+    """A POST has neither Content-Length nor chunks: nobody can tell whether it has a body."""
 
     http_status = 411
 
 
 class BodyTooLarge(RequestError):
-    """The body, raw or inflated, is over the limit."""
+    """The body is over a limit, as received or inflated, in bytes or in parts."""
 
     http_status = 413
     rpc_code = code_pb2.RESOURCE_EXHAUSTED
 
 
 class UnsupportedMediaType(RequestError):
-    """The Content-Type or the Content-Encoding is none that OTLP/HTTP knows."""
+    """Headrace does not support this Content-Type or Content-Encoding."""
 
     http_status = 415
 
@@ -112,7 +112,7 @@ class HeadersTooLarge(RequestError):
 
 
 class RateLimited(HeadraceError):
-    """More than the key, or everybody together, may send or create; or too many wrong keys from one address."""
+    """A key, or all clients together, sent or created more than they may; or one address sent too many wrong keys."""
 
     http_status = 429
     rpc_code = code_pb2.UNAVAILABLE
@@ -123,7 +123,7 @@ class RateLimited(HeadraceError):
 
 
 class QueueError(HeadraceError):
-    """The queue cannot take a batch now. The Python exporter gives up after 10 s in all, hence the short delay."""
+    """The queue cannot take a request now. `retry_after` is short because the Python exporter gives up after 10 s in all."""
 
     http_status = 503
     rpc_code = code_pb2.UNAVAILABLE
@@ -135,11 +135,11 @@ class QueueFull(QueueError):
 
 
 class QueueUnavailable(QueueError):
-    """The queue's disk refuses the write, or the process is stopping."""
+    """The queue cannot write to its disk, or the process is stopping."""
 
 
 class InFlightFull(QueueError):
-    """As many bytes of bodies are in memory as may be."""
+    """The requests in memory hold as many bytes as they may."""
 
 
 class QueueLocked(QueueError):
@@ -151,7 +151,7 @@ class ExportError(HeadraceError):
 
 
 class DatabaseUnavailable(ExportError):
-    """Postgres is away, refuses, or cannot do it now: the same batch may well succeed later."""
+    """Postgres is away, or cannot take the batch now. The same batch may succeed later."""
 
     http_status = 503
     rpc_code = code_pb2.UNAVAILABLE
@@ -159,22 +159,22 @@ class DatabaseUnavailable(ExportError):
 
 
 class StatementTimeout(DatabaseUnavailable):
-    """Postgres gave up on a statement that took too long: a smaller batch may be quick enough."""
+    """Postgres cancelled a statement because it took too long. A smaller batch may be quick enough."""
 
 
 class ExperimentsNotReady(DatabaseUnavailable):
-    """Postgres answers, but an experiment is not there yet: MLflow's server has to start first, or a limit says to wait."""
+    """Postgres answers, but an experiment does not exist yet: MLflow's server must start first, or a limit says to wait."""
 
 
 class WriteBroke(DatabaseUnavailable):
-    """The connection broke amid the write, or Postgres ran out of memory: an outage, or what this very batch does to it."""
+    """The connection broke during the write, or Postgres ran out of memory. It may be an outage, or the fault of this batch."""
 
 
 class PermanentExportError(ExportError):
     """This batch can never be written as it is.
 
-    `reasons` says, for (MLflow's trace id, experiment id), why none of these spans can be, where the writer knows that without
-    looking for the culprit.
+    `reasons`: (MLflow's trace id, experiment id) → why none of these spans can be written. It is empty if the writer does not
+    know which spans are at fault.
     """
 
     def __init__(self, message: str, reasons: Mapping[tuple[str, str], str] | None = None) -> None:
@@ -183,4 +183,4 @@ class PermanentExportError(ExportError):
 
 
 class StartError(HeadraceError):
-    """Headrace cannot start as it is set up; the message names the command or the setting that mends it."""
+    """Headrace cannot start as it is set up. The message names the command or the setting that helps."""

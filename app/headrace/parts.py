@@ -1,7 +1,7 @@
-"""The parts of this process that run by themselves: its servers, threads and tasks. None of them ends unnoticed.
+"""The parts of this process that must not end by themselves: its servers, threads and tasks.
 
-A part that ends without being asked is counted, logged and run again after a pause. Until it is well again, `down()` names it:
-`/healthz` answers 503 with that, and so does `/readyz` where the part takes requests.
+A part that ends without being asked is counted, logged and run again after a pause. Until it runs steadily again, `down()`
+names it. `/healthz` then answers 503 with its name; so does `/readyz` if the part is needed to take requests.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from headrace.telemetry.metrics import PART_RESTARTS
 
 _FIRST_PAUSE_SECONDS = 0.1
 _MOST_PAUSE_SECONDS = 1.0
-"""The longest pause between two runs, so that what is mended works again within two seconds."""
+"""The longest pause between two runs. So a part works again within two seconds after its trouble has ended."""
 
 _WELL_SECONDS = 0.5
-"""A part that ends again and again, at once, shall not look well between two pauses."""
+"""A part is well again once it has run for this time. A part that ends at once, again and again, never is."""
 
 _STEADY_SECONDS = 30.0
-"""A part that ran for so long begins anew: its next end is logged, and its next pause is the first one."""
+"""After a part has run for this time, its next end is treated as its first: it is logged, and the pause is the shortest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A part that does not run. `since` is in Unix seconds; `error` says what ended it."""
+    """A part that does not run. `since` is in Unix seconds. `error` says what ended it."""
 
     part: str
     since: float
@@ -37,43 +37,45 @@ class Down:
 
 
 class Part:
-    """What is known of one part. Whoever runs it calls `enter`, `runs`, `ended` and `leave`; `PartThread` and `PartTask` do.
+    """The state of one part. The code that runs the part calls `enter`, `runs`, `ended` and `leave`, as `PartThread` and
+    `PartTask` do.
 
-    `takes_requests`: without it no request can be accepted. `lives` is asked by `down()` as well, if it is given.
+    `takes_requests`: no request can be accepted without this part. `lives`, if given, is a second test that `down()` makes.
     """
 
     def __init__(self, name: str, takes_requests: bool = False, lives: Callable[[], bool] | None = None) -> None:
         self.name = name
         self._takes_requests = takes_requests
         self._lives = lives
-        self._down: Down | None = None  # from an end until it is well again
+        self._down: Down | None = None  # set when it ends, cleared when it is well again
         self._running = True
-        self._gone: Down | None = None  # as `lives` says
+        self._gone: Down | None = None  # set while `lives` says no
         self._began = time.monotonic()
         self._pause = 0.0
         self._said = ""
 
     def enter(self) -> None:
-        """From now on `down()` looks at this part."""
+        """Adds this part to those that `down()` looks at."""
         with _lock:
             _parts.append(self)
 
     def leave(self) -> None:
-        """The part was asked to end: nobody misses it."""
+        """Takes this part away from those that `down()` looks at: it was asked to end."""
         with _lock, suppress(ValueError):
             _parts.remove(self)
 
     def runs(self) -> None:
-        """It begins to run. It is well once it has done so for `_WELL_SECONDS`."""
+        """Notes that it begins to run. It is well again after `_WELL_SECONDS`."""
         self._began, self._running = time.monotonic(), True
 
     def ended(self, error: BaseException | None) -> float:
-        """It ended unasked; `error` is what it raised, if it did. Returns the seconds to wait before it runs again."""
+        """Notes that it ended unasked, with the error that it raised, if any. Returns the seconds to wait before it runs
+        again."""
         if time.monotonic() - self._began >= _STEADY_SECONDS:
             self._pause, self._said = 0.0, ""
         self._pause = min(_MOST_PAUSE_SECONDS, self._pause * 2 or _FIRST_PAUSE_SECONDS)
         reason = "it returned"
-        with suppress(Exception):  # no memory for a message: the part runs again all the same
+        with suppress(Exception):  # if there is no memory for a message, the part still runs again
             reason = f"{type(error).__name__}: {str(error)[:500]}" if error is not None else reason
         since = self._down.since if self._down else time.time()
         self._running, self._down = False, Down(self.name, since, reason, self._takes_requests)
@@ -85,7 +87,7 @@ class Part:
         return self._pause
 
     def down(self) -> Down | None:
-        """What is wrong with it; None while it runs."""
+        """What is wrong with this part. None while it runs."""
         if self._lives is None or self._lives():
             self._gone = None
             if self._running and time.monotonic() - self._began >= _WELL_SECONDS:
@@ -107,7 +109,8 @@ def down() -> list[Down]:
 
 
 class PartThread:
-    """A thread that runs `body` until `stop()`, again and again if need be. `body` returns soon after `stopping` is set."""
+    """A thread that runs `body`, and runs it again whenever it ends, until `stop()`. `body` must return soon after `stopping`
+    is set."""
 
     def __init__(self, name: str, body: Callable[[], None], takes_requests: bool = False) -> None:
         self.stopping = threading.Event()
@@ -121,7 +124,7 @@ class PartThread:
         self._part.enter()
 
     def stop(self) -> None:
-        """Asks it to end, and waits until it has."""
+        """Asks the thread to end, and waits until it has."""
         self._part.leave()
         self.stopping.set()
         self._thread.join()
@@ -132,14 +135,14 @@ class PartThread:
             self._part.runs()
             try:
                 self._body()
-            except BaseException as caught:  # whatever it is: a thread that ended would be missed
+            except BaseException as caught:  # whatever it is: the thread must not end
                 error = caught
             if error is not None or not self.stopping.is_set():
                 self.stopping.wait(self._part.ended(error))
 
 
 class PartTask:
-    """A task of the running event loop that runs `body` until `stop()`, again and again if need be."""
+    """A task of the running event loop. It runs `body`, and runs it again whenever it ends, until `stop()`."""
 
     def __init__(self, name: str, body: Callable[[], Coroutine[Any, Any, None]], takes_requests: bool = False) -> None:
         self._body = body
@@ -152,7 +155,7 @@ class PartTask:
         self._part.enter()
 
     async def stop(self) -> None:
-        """Cancels it, and waits until it has ended."""
+        """Cancels the task, and waits until it has ended."""
         self._part.leave()
         if self._task is not None:
             self._task.cancel()
@@ -161,7 +164,7 @@ class PartTask:
     async def _keep(self) -> None:
         while True:
             self._part.runs()
-            # A task of its own: a cancellation from within it is an end that nobody asked for.
+            # The body is a task of its own, so that a cancellation from within it is seen as an end that nobody asked for.
             running = asyncio.ensure_future(self._body())
             try:
                 await asyncio.wait([running])

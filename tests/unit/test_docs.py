@@ -31,10 +31,29 @@ def test_the_tables_are_the_code_s(page: str) -> None:
     assert (ROOT / page).read_text() == generator().rendered(page), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
-def test_every_setting_is_documented(page: str) -> None:
+def test_every_setting_is_documented() -> None:
     for name in Config.model_fields:
-        assert f"`HEADRACE_{name.upper()}`" in (ROOT / page).read_text()
+        assert f"`HEADRACE_{name.upper()}`" in (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_the_readme_is_short_and_has_ten_settings() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 120
+    assert len(re.findall(r"^\| `HEADRACE_", readme, re.MULTILINE)) == len(generator().MAIN_SETTINGS) == 10
+
+
+def test_every_variable_that_a_page_names_is_a_setting() -> None:
+    known = {f"HEADRACE_{name.upper()}" for name in Config.model_fields}
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+        assert set(re.findall(r"HEADRACE_[A-Z][A-Z_]+[A-Z]", path.read_text())) <= known, path.name
+
+
+def test_the_architecture_page_has_every_room() -> None:
+    _, _, after = (ROOT / "docs" / "architecture.md").read_text().partition("\n## The rooms\n")
+    rows = re.findall(r"^\| `([a-z_]+)` \|", after.partition("\n## ")[0], re.MULTILINE)
+    package = ROOT / "app" / "headrace"
+    rooms = {path.stem for path in package.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert set(rows) == {room for room in rooms if not room.startswith("_")}
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
@@ -91,7 +110,7 @@ def test_the_table_of_repairs_has_every_rule_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+    "page", sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 )
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):

@@ -25,7 +25,7 @@ dead_letters = typer.Typer(
     help="Spans that could not be written. In the database of HEADRACE_DATABASE_URL, or of a running `headrace up`.",
     no_args_is_help=True,
 )
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_INTERRUPTED = 130  # 128 + SIGINT: the status that shells use for Ctrl-C
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Ids, as `list` shows them.")]
 Experiment = Annotated[str, typer.Option(help="Only of this experiment: its id or name.")]
@@ -47,7 +47,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show dead letters, the newest first, and how many there are of each kind."""
+    """Show dead letters, the newest first, and how many there are with each reason."""
     from headrace.cli.letter_text import letters_table
     from headrace.store.dead_letters import count, newest
 
@@ -72,7 +72,7 @@ def show(
         Path | None, typer.Option(metavar="FILE", help="Write the OTLP bytes, an ExportTraceServiceRequest, to this file.")
     ] = None,
 ) -> None:
-    """Show one dead letter: why, whose, whereto, and its span as OTLP/JSON."""
+    """Show one dead letter: why it failed, who sent it, which experiment it was for, and its span as OTLP/JSON."""
     from headrace.cli.letter_text import describe, otlp_of
     from headrace.errors import StartError
     from headrace.store.dead_letters import Selection, envelope_of, newest
@@ -90,7 +90,7 @@ def show(
             raw.write_bytes(envelope if request is None else request)
         except OSError as error:
             raise StartError(f"{raw} cannot be written: {error.strerror}.") from None
-    what = "the letter's bytes as they are: they are unreadable" if request is None else "an ExportTraceServiceRequest"
+    what = "the bytes of the letter, which cannot be read as OTLP" if request is None else "an ExportTraceServiceRequest"
     stdout.print(f"{raw} has {what}.")
 
 
@@ -107,7 +107,7 @@ def replay_(  # noqa: PLR0913 - a command's options
     to: Annotated[str, typer.Option(metavar="EXPERIMENT", help="Into this experiment (id or name), which must exist.")] = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Write dead letters once more, the oldest first. Those that succeed are deleted, the others stay; then the status is 1."""
+    """Write dead letters once more, the oldest first. Those that succeed are deleted. If others stay, the exit status is 1."""
     from headrace.export.replay import destination
     from headrace.store.dead_letters import count
 
@@ -152,7 +152,7 @@ def drop(  # noqa: PLR0913 - a command's options
 
 @contextmanager
 def _database() -> Iterator[tuple["Config", "Database"]]:
-    """The settings and the database. What cannot be done is one message and exit status 1."""
+    """The settings and the database. A `HeadraceError` inside becomes one message and exit status 1."""
     from headrace.config import MLFLOW_DEFAULTS, load
     from headrace.errors import HeadraceError, StartError
     from headrace.local.postgres import running_postgres
@@ -186,12 +186,13 @@ def _selection(ids: list[int] | None, experiment: str, trace: str, reason: str, 
 
 
 def _chosen(database: "Database", selection: "Selection", all_: bool) -> "Selection":
-    """The letters of this moment. Nobody is to replay or drop all of them by leaving something out."""
+    """The selection, limited to the letters that exist now. Without ids or filters it needs --all, so that nobody replays or
+    drops all letters by leaving something out."""
     from headrace.errors import StartError
     from headrace.store.dead_letters import newest_id
 
     if all_ == bool(selection.conditions):
-        raise StartError("Say which: ids, filters, or --all (and nothing besides).")
+        raise StartError("Say which letters: give ids or filters, or only --all.")
     return replace(selection, newest=newest_id(database))
 
 
@@ -201,11 +202,11 @@ def _since(text: str) -> datetime:
     try:
         return parse_time(text, -1)
     except (ValueError, OverflowError):
-        raise StartError(f"--since {text!r}: say 90m, 2h, 3d, 1w or a date like 2027-01-31.") from None
+        raise StartError(f"--since {text!r} is not a time: give 90m, 2h, 3d, 1w or a date like 2027-01-31.") from None
 
 
 def _replay(config: "Config", database: "Database", selection: "Selection", to: "pb.Destination | None", total: int) -> bool:
-    """Whether all went well."""
+    """Replays the selection with a progress bar. Returns whether all of it was written."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from headrace.export.exporter import Exporter
@@ -225,7 +226,7 @@ def _replay(config: "Config", database: "Database", selection: "Selection", to: 
                 written += step.written
                 failed += step.failed
                 bar.update(task, completed=written + len(failed))
-    finally:  # whatever stopped it
+    finally:  # also after an error or Ctrl-C
         stdout.print(f"Replayed {written} of {_letters(total)}.")
     if failed:
         kinds = count(database, Selection(ids=tuple(failed)), "reason")
@@ -239,7 +240,7 @@ def _letters(number: "int | Counter[str]") -> str:
 
 
 def _say(head: str, counts: "Counter[str]") -> None:
-    """A heading, and each value with its number."""
+    """Prints a heading, and below it each value with its number."""
     from headrace.cli.letter_text import printable
 
     stdout.print(head if counts else f"{head[:-1]}.")

@@ -1,4 +1,4 @@
-"""`headrace keys`: the file of API keys that HEADRACE_API_KEYS names."""
+"""`headrace keys`: makes, lists and revokes the API keys in the file that HEADRACE_API_KEYS names."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ keys = typer.Typer(help="API keys: who may send. Kept in the file that HEADRACE_
 
 @keys.command()
 def add(
-    name: Annotated[str, typer.Argument(help="Whose it is: a service, a team.")],
+    name: Annotated[str, typer.Argument(help="Who will use it: a service, a team.")],
     experiment: Annotated[
         list[str] | None, typer.Option(help="Id or name of an experiment it may write to; repeat it for more [default: all].")
     ] = None,
@@ -27,7 +27,7 @@ def add(
     spans_per_second: Annotated[float | None, typer.Option(min=0.001, help="Most spans a second [default: no limit].")] = None,
     bytes_per_second: Annotated[float | None, typer.Option(min=1, help="Most bytes a second [default: no limit].")] = None,
 ) -> None:
-    """Make a key and print it. It is shown this once: the file keeps only its hash."""
+    """Make a key and print it. It is shown only now: the file keeps its hash."""
     from headrace.receiver.auth import new_key
 
     key, secret = new_key(name, tuple(experiment or ()), _expiry(expires), spans_per_second, bytes_per_second)
@@ -39,8 +39,8 @@ def add(
         header = "x-mlflow-experiment-id" if key.experiments[0].isdecimal() else "x-mlflow-experiment-name"
         headers += f",{header}={quote(key.experiments[0], safe='')}"
     stderr.print(
-        f"Shown this once. In the service:\n\n  export OTEL_EXPORTER_OTLP_TRACES_HEADERS={headers}\n\n"
-        "That is one list, of all headers; SDKs read OTEL_EXPORTER_OTLP_HEADERS only where it is not set."
+        f"It is shown only now. In the service:\n\n  export OTEL_EXPORTER_OTLP_TRACES_HEADERS={headers}\n\n"
+        "One variable holds all headers: while it is set, SDKs do not read OTEL_EXPORTER_OTLP_HEADERS."
     )
 
 
@@ -59,7 +59,7 @@ def list_() -> None:
 
 @keys.command()
 def revoke(name_or_id: Annotated[str, typer.Argument(help="A key's id, or the name of one or more keys.")]) -> None:
-    """Take keys away. A running Headrace refuses them within a second."""
+    """Revoke keys. A running Headrace refuses them within a second."""
     with _keys() as file:
         revoked = file.revoke(name_or_id)
     if not revoked:
@@ -78,7 +78,9 @@ def _keys() -> Iterator["Keys"]:
     try:
         path = load().api_keys
         if path is None:
-            raise StartError("HEADRACE_API_KEYS is not set: point it at the file of keys, which need not exist yet.")
+            raise StartError(
+                "HEADRACE_API_KEYS is not set: set it to the path of the file of keys. The file need not exist yet."
+            )
         yield Keys(path)
     except StartError as error:
         fail(error)
@@ -90,7 +92,7 @@ def _expiry(text: str) -> datetime | None:
     try:
         date = parse_time(text, 1).replace(microsecond=0)
     except (ValueError, OverflowError):
-        fail(f"--expires {text!r}: say 90d, 12h, 4w or a date like 2027-01-31.")
+        fail(f"--expires {text!r} is not a time: give 90d, 12h, 4w or a date like 2027-01-31.")
     if date <= datetime.now(timezone.utc):
-        fail(f"--expires {text!r} is over already.")
+        fail(f"--expires {text!r} is in the past.")
     return date

@@ -1,4 +1,4 @@
-"""Dead letters for people to read. What clients sent is shown without control characters, which could drive a terminal."""
+"""Dead letters as text for people. Control characters in what clients sent are replaced: they could control a terminal."""
 
 import json
 
@@ -24,12 +24,13 @@ _ROUTED_BY = {
 
 
 def printable(value: str) -> str:
-    """The text in one line, what cannot be printed replaced."""
+    """The text in one line. White space becomes a blank, other unprintable characters U+FFFD."""
     return "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in value)
 
 
 def letters_table(letters: list[Letter], width: int) -> Table:
-    """One line each, the reason cut to what is left of `width`; ids are shortened where that is little."""
+    """One line for each letter, at most `width` characters. Ids are shortened if `width` is small; the reason is cut to what is
+    left."""
     table = Table("id", "time (UTC)", "experiment", "trace", "span", "client", "reason", box=None, pad_edge=False)
     for column in table.columns[:-1]:
         column.no_wrap = True
@@ -48,7 +49,8 @@ def letters_table(letters: list[Letter], width: int) -> Table:
 
 
 def describe(letter: Letter, envelope: bytes) -> str:
-    """Everything that is known of a letter, and its span as OTLP/JSON; of an unreadable one the first bytes."""
+    """Everything that is known of a letter, and its span as OTLP/JSON. If the envelope cannot be read, its first bytes in
+    hex."""
     lines = {
         "dead letter": str(letter.id),
         "failed": f"{letter.created_at:{_TIME}} UTC",
@@ -74,7 +76,7 @@ def describe(letter: Letter, envelope: bytes) -> str:
 
 
 def otlp_of(envelope: bytes) -> bytes | None:
-    """The ExportTraceServiceRequest in an envelope, as bytes; None where there is none to be found."""
+    """The bytes of the ExportTraceServiceRequest in an envelope; None if the envelope or the request cannot be read."""
     try:
         request = pb.Envelope.FromString(envelope).request
         ExportTraceServiceRequest.FromString(request)

@@ -1,4 +1,4 @@
-"""The command line: `headrace up`, `serve`, `demo`. Imports what a command needs when it runs, so that help is instant."""
+"""The commands `headrace up`, `serve` and `demo`. A command imports what it needs when it runs, so that help is instant."""
 
 import os
 import shutil
@@ -36,7 +36,9 @@ app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
 
-DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: queue, and for `up` the database.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="HEADRACE_DATA_DIR: directory of the queue and, with `up`, of the database.")
+]
 ListenHost = Annotated[str | None, typer.Option(help="HEADRACE_HOST: address to listen on [default: 127.0.0.1].")]
 HttpPort = Annotated[int | None, typer.Option(help="HEADRACE_HTTP_PORT: OTLP/HTTP [default: 4318].")]
 GrpcPort = Annotated[int | None, typer.Option(help="HEADRACE_GRPC_PORT: OTLP/gRPC [default: 4317].")]
@@ -63,21 +65,21 @@ def up(
     grpc_port: GrpcPort = None,
     ui_port: UiPort = None,
 ) -> None:
-    """Everything on this machine: an embedded Postgres, the MLflow UI on it, and the receiver. Ctrl-C stops it all."""
+    """Run everything on this machine: an embedded Postgres, the MLflow UI on it, and the receiver. Ctrl-C stops all of it."""
     _run(lambda: _up(_load(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port, ui_port=ui_port)))
 
 
 @app.command()
 def serve(data_dir: DataDir = None, host: ListenHost = None, http_port: HttpPort = None, grpc_port: GrpcPort = None) -> None:
-    """The receiver and the writer, against the MLflow database of HEADRACE_DATABASE_URL."""
+    """Run the receiver and the writer on the MLflow database of HEADRACE_DATABASE_URL."""
     _run(lambda: _serve(_load(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port)))
 
 
 @app.command()
 def demo(
-    endpoint: Annotated[str, typer.Option(help="Where to send it.")] = "",
-    experiment_id: Annotated[str, typer.Option(help="MLflow experiment.")] = "0",
-    api_key: Annotated[str, typer.Option(help="Where Headrace asks for one.")] = "",
+    endpoint: Annotated[str, typer.Option(help="OTLP/HTTP URL to send to [default: this machine, HEADRACE_HTTP_PORT].")] = "",
+    experiment_id: Annotated[str, typer.Option(help="Id of the MLflow experiment.")] = "0",
+    api_key: Annotated[str, typer.Option(help="If Headrace asks for one.")] = "",
 ) -> None:
     """Send one realistic multi-service trace and print its link in the MLflow UI."""
     _run(lambda: _demo(endpoint, experiment_id, api_key))
@@ -96,7 +98,7 @@ def _up(config: "Config") -> None:
         config = config.model_copy(update={"default_experiment": "Default"})
     check_unused(config.data_dir)
     mlflow = MlflowServer(config)
-    mlflow.end_leftover()  # no Headrace uses this directory, so nobody does
+    mlflow.end_leftover()  # no Headrace runs on this directory, so nobody needs that server
     first = not (config.data_dir / "postgres").exists()
     host = _open_host(config)
     bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
@@ -123,7 +125,9 @@ def _check(mlflow: "MlflowServer", postgres: "EmbeddedPostgres") -> None:
     from headrace.errors import StartError
 
     if not postgres.running:
-        raise StartError("The embedded Postgres has ended unasked. What was accepted is kept: start Headrace again.")
+        raise StartError(
+            "The embedded Postgres has ended without being asked. What was accepted is kept: start Headrace again."
+        )
     if not mlflow.running:
         raise StartError(f"MLflow's server has ended. The end of {mlflow.log}:\n{mlflow.log_tail()}")
 
@@ -142,7 +146,7 @@ def _serve(config: "Config") -> None:
     if config.database_url is None:
         raise StartError(
             "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`.\n"
-            "For a Postgres and an MLflow UI that come along, run `headrace up`."
+            "Or run `headrace up`, which brings a Postgres and an MLflow UI along."
         )
     host = _open_host(config)
     open_database(host.open(config.database_url.get_secret_value()))
@@ -190,7 +194,7 @@ def _demo(endpoint: str, experiment_id: str, api_key: str) -> None:
 
 
 def _message(body: bytes) -> str:
-    """What an OTLP receiver says of an error; of another server's answer the beginning."""
+    """The message in an OTLP receiver's error; if the answer is another server's, its first 500 bytes."""
     from google.protobuf.message import DecodeError
     from google.rpc.status_pb2 import Status
 
@@ -206,7 +210,7 @@ def trace_url(ui_url: str, experiment_id: str, trace_id: str) -> str:
 
 
 def _print_panel(config: "Config", ui_url: str) -> None:
-    """What a person needs after the start, and nothing else; the lines to copy stand alone, so that none is wrapped."""
+    """Prints what a person needs after the start. Lines to copy stand alone, so that none is wrapped."""
     host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
     scheme = "http" if config.tls_cert is None else "https"
     base = f"{scheme}://{host}:{config.http_port}"
@@ -233,7 +237,7 @@ def _print_panel(config: "Config", ui_url: str) -> None:
 
 
 def _command(name: str) -> str:
-    """How this very program is called from the user's shell, with the ports that differ from the defaults."""
+    """The line that calls this command from the user's shell, with the variables of the ports that are set."""
     script = os.path.relpath(sys.argv[0])
     program = "headrace" if shutil.which("headrace") else "python -m headrace" if script.endswith(".py") else script
     ports = [f"{key}={os.environ[key]}" for key in ("HEADRACE_HTTP_PORT", "HEADRACE_UI_PORT") if key in os.environ]
@@ -241,7 +245,7 @@ def _command(name: str) -> str:
 
 
 def _load(**overrides: object) -> "Config":
-    """Settings and logging, and a word about HEADRACE_ variables that no setting has."""
+    """Loads the settings, sets up logging, and warns of HEADRACE_ variables that are no setting."""
     from headrace.config import MLFLOW_DEFAULTS, load, unknown_variables
     from headrace.telemetry.logging import configure_logging, log
 
@@ -254,7 +258,8 @@ def _load(**overrides: object) -> "Config":
 
 
 def _warn_if_open(config: "Config") -> None:
-    """Says once, and loudly, that anybody who reaches the address may write."""
+    """Warns if anybody who reaches the address may write: it is not loopback, and neither keys nor client certificates are
+    asked for."""
     from headrace.telemetry.logging import log
 
     if config.host not in ("127.0.0.1", "::1", "localhost") and config.api_keys is None and config.tls_client_ca is None:
@@ -266,7 +271,7 @@ def _warn_if_open(config: "Config") -> None:
 
 
 def _run(command: Callable[[], None]) -> None:
-    """Runs a command; a foreseen error is one message and exit status 1, Ctrl-C and SIGTERM a clean end."""
+    """Runs a command. A `HeadraceError` becomes one message and exit status 1; Ctrl-C and SIGTERM end it cleanly."""
     from headrace.errors import HeadraceError
 
     signal.signal(signal.SIGTERM, _interrupt)

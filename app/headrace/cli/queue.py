@@ -1,4 +1,4 @@
-"""`headrace queue`: what waits on disk, and whether it is sound."""
+"""`headrace queue`: what waits on disk, and whether any of it is damaged."""
 
 import json
 import sys
@@ -16,17 +16,17 @@ from headrace.cli.console import fail, stderr, stdout
 if TYPE_CHECKING:
     from headrace.queue.disk.inspect import Status
 
-queue = typer.Typer(help="The disk queue: what waits for Postgres, and whether it is sound.", no_args_is_help=True)
+queue = typer.Typer(help="The disk queue: what waits for Postgres, and whether any of it is damaged.", no_args_is_help=True)
 
 _MOST_LINES = 20
 
-DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: where the queues are.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a queue and line.")]
+DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: directory of the queues.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for each queue, one a line.")]
 
 
 @queue.command()
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show how full each worker's queue is. Headrace may run meanwhile, or not."""
+    """Show how full each worker's queue is. It does not matter whether Headrace runs."""
     from headrace.queue.disk.inspect import status as read
 
     with _readable():
@@ -47,7 +47,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @queue.command()
 def verify(data_dir: DataDir = None) -> None:
-    """Read every request that waits, and check its bytes. Exit status 1 where something is damaged."""
+    """Read every request that waits, and check its bytes. The exit status is 1 if something is damaged."""
     from headrace.queue.disk.inspect import check_requests, damage
 
     sound = True
@@ -65,7 +65,10 @@ def verify(data_dir: DataDir = None) -> None:
             sound = sound and not damaged
             stdout.print(f"{directory}: {requests:,} requests, {spans:,} spans, {damaged:,} damaged")
     if not sound:
-        fail("Headrace puts what is damaged aside, a file at its next start, a request at its turn, and writes the rest.")
+        fail(
+            "Headrace moves a damaged file aside at its next start, and a damaged request when its turn comes. "
+            "It writes the rest."
+        )
 
 
 def _with_progress(directory: Path, checked: "Iterator[Any]") -> "Iterator[Any]":
@@ -78,7 +81,7 @@ def _with_progress(directory: Path, checked: "Iterator[Any]") -> "Iterator[Any]"
 
 
 def _directories(data_dir: Path | None) -> list[Path]:
-    """The queues to look at; there is at least one."""
+    """The directories of the queues. Ends the process with a message if there is none."""
     from headrace.config import load
     from headrace.errors import StartError
     from headrace.queue.disk.inspect import used_queues
@@ -92,13 +95,13 @@ def _directories(data_dir: Path | None) -> list[Path]:
 
 @contextmanager
 def _readable() -> "Iterator[None]":
-    """What cannot be read is one message and exit status 1."""
+    """Turns an error of reading into one message and exit status 1."""
     import sqlite3
 
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        fail(f"The queue cannot be read: {error}. `headrace queue verify` says more; the next start mends it.")
+        fail(f"The queue cannot be read: {error}. `headrace queue verify` says more; the next start of Headrace repairs it.")
 
 
 def _as_object(status: "Status") -> dict[str, Any]:
@@ -111,7 +114,7 @@ def _as_object(status: "Status") -> dict[str, Any]:
 
 
 def _size(number: int) -> str:
-    """Bytes as people say them."""
+    """Bytes with a unit: `4.9 MB`."""
     from rich.filesize import decimal
 
     return decimal(number)

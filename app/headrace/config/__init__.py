@@ -1,6 +1,7 @@
 """The user's settings: the environment (`HEADRACE_*`) → one frozen `Config`.
 
-Every key stands in docs/configuration.md and in the README's table; `tests/unit/test_docs.py` fails where one is missing.
+`make docs` writes each field and its description into docs/configuration.md; `tests/unit/test_docs.py` fails if one is missing
+there.
 """
 
 import json
@@ -15,25 +16,25 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from headrace.errors import StartError
 
 MLFLOW_DEFAULTS = {
-    # It reports its usage to third parties otherwise.
+    # Otherwise MLflow reports its usage to third parties.
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # It fetches its price list from the Internet at the first LLM span otherwise, which blocks the writer for seconds where
-    # there is no way out. Empty: the list that MLflow ships.
+    # Otherwise MLflow fetches its price list from the Internet at the first LLM span. Without a way to the Internet that
+    # blocks the writer for seconds. Empty: MLflow uses the list that it ships.
     "MLFLOW_MODEL_CATALOG_URI": "",
     # Background jobs (LLM judges over traces) are eight more processes, 2 GB, beside the UI of `headrace up`.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
-"""MLflow's own settings as Headrace runs it, here and in its children; what the user has set wins."""
+"""Defaults for MLflow's own settings, in this process and in its children. What the user has set wins."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 MIB = 1024 * 1024
 
 
 class RouteRule(BaseModel):
-    """One rule of `HEADRACE_ROUTES`: resource attributes that match these globs go to this experiment.
+    """One rule of `HEADRACE_ROUTES`: a resource whose attributes match these globs goes to this experiment.
 
-    `{"match": {"service.name": "checkout-*"}, "experiment": "shop"}`; all globs of one rule must match. The experiment
-    is a name and may hold `{resource.attribute}` placeholders, as `HEADRACE_DEFAULT_EXPERIMENT` may.
+    Example: `{"match": {"service.name": "checkout-*"}, "experiment": "shop"}`. All globs of a rule must match. The experiment
+    is a name. It may hold `{resource.attribute}` placeholders, as `HEADRACE_DEFAULT_EXPERIMENT` may.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,84 +44,86 @@ class RouteRule(BaseModel):
 
 
 class Config(BaseSettings):
-    """What the user sets. An unknown `HEADRACE_*` variable is reported by `unknown_variables`, never ignored silently."""
+    """What the user sets. `unknown_variables` finds the `HEADRACE_*` variables that are no setting."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: SecretStr | None = Field(
         None,
-        description="Postgres that holds MLflow's tables, `postgresql://user:password@host:5432/db`. "
-        "Needed by `serve`; `up` brings its own.",
+        description="The Postgres that holds MLflow's tables: `postgresql://user:password@host:5432/db`. `serve` needs it; "
+        "`up` brings its own.",
     )
     data_dir: Path = Field(
         Path("~/.headrace"),
-        description="Directory of the disk queue and, for `up`, of the embedded Postgres and MLflow's artifacts.",
+        description="Directory of the disk queue. `up` also keeps its embedded Postgres and MLflow's artifacts there.",
     )
-    host: str = Field("127.0.0.1", description="Address that the receiver and, for `up`, the MLflow UI listen on.")
+    host: str = Field(
+        "127.0.0.1", description="Address that the receiver listens on. With `up`, the MLflow UI listens on it, too."
+    )
     http_port: Port = Field(4318, description="Port of OTLP/HTTP, `/healthz`, `/readyz` and `/metrics`.")
     grpc_port: Port = Field(4317, description="Port of OTLP/gRPC and of gRPC's health service.")
     ui_port: Port = Field(5000, description="Port of the MLflow UI that `up` starts.")
     default_experiment: str | None = Field(
         None,
-        description="Experiment (by name) of spans that nothing else routes. May be a template over resource "
-        "attributes, `{service.name}`. Unset: such a request is answered 400. `up` sets it to `Default`.",
+        description="Name of the experiment for spans that nothing else routes. It may be a template over resource "
+        "attributes: `{service.name}`. Unset: such a request is answered 400. `up` sets it to `Default`.",
     )
     create_experiments: bool = Field(
-        True, description="Create an experiment that is named but missing. An id that does not exist is never created."
+        True, description="Whether to create an experiment that is named and does not exist. An experiment id is never created."
     )
     max_new_experiments_per_request: int = Field(
         20,
         ge=1,
-        description="Most experiments that one request may create; spans for further ones are rejected by a partial success.",
+        description="Most experiments that one request may create. Spans for further ones are rejected in a `partial_success`.",
     )
     max_new_experiments_per_minute: int = Field(
         60,
         ge=1,
-        description="Most experiments that all clients together may create in a minute; over it: 429, UNAVAILABLE in gRPC. "
-        "What was accepted already waits.",
+        description="Most experiments that all clients together may create in a minute. Over it: 429, UNAVAILABLE in gRPC. "
+        "Spans that were accepted before wait for the next minute.",
     )
     max_experiments_per_request: int = Field(
         1000,
         ge=1,
-        description="Most experiments that one request may name; spans for further ones are rejected by a partial success.",
+        description="Most experiments that one request may name. Spans for further ones are rejected in a `partial_success`.",
     )
     routes: Annotated[tuple[RouteRule, ...], NoDecode] = Field(
         (),
-        description='JSON list of rules, first match wins: `[{"match": {"service.name": "shop-*"}, "experiment": '
-        '"shop"}]`. Globs on resource attributes.',
+        description="JSON list of rules over resource attributes, with globs. The first that matches wins: "
+        '`[{"match": {"service.name": "shop-*"}, "experiment": "shop"}]`.',
     )
     enrich: bool = Field(
         True,
-        description="Make plain OpenTelemetry traces readable in MLflow: span types, a trace name, previews, each span's kind, "
-        "scope and service. `false`: exactly the rows that MLflow's own `/v1/traces` writes.",
+        description="Whether to make plain OpenTelemetry traces readable in MLflow: span types, a trace name, previews, each "
+        "span's kind, scope and service. `false`: exactly the rows that MLflow's own `/v1/traces` writes.",
     )
     finish_seconds: float = Field(
         600,
         ge=0,
-        description="When to finish, with what is known of it, a trace of which no more spans come and no root span has come. "
-        "A root that comes later has its say all the same. `0`, or `HEADRACE_ENRICH=false`: never, it stays in progress.",
+        description="Seconds after its last span when a trace without a root span is finished with what is known of it. A "
+        "root span that comes later still decides. `0`, or `HEADRACE_ENRICH=false`: such a trace stays in progress.",
     )
     workers: int = Field(
         1,
         ge=1,
         le=64,
-        description="Processes that receive and write, each with a queue of its own, behind the same ports. "
-        "The limits in bytes are for all of them together.",
+        description="Number of processes that receive and write, each with a queue of its own, behind the same ports. The "
+        "limits in bytes are for all of them together.",
     )
     path_prefix: str = Field(
         "",
         pattern=r"^(/[\w.~-]+)*$",
-        description="Put before the OTLP/HTTP paths, beside which they stay reachable without it: `/otel` → `/otel/v1/traces`.",
+        description="Prefix of the OTLP/HTTP paths: `/otel` → `/otel/v1/traces`. The paths without it work, too.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Origins of web pages whose browsers may send spans, separated by commas: `https://shop.example`, "
+        description="Origins of the web pages that may send spans, separated by commas: `https://shop.example`, "
         "`https://*.example`, or `*` for all. Unset: none.",
     )
     tls_cert: Path | None = Field(
         None,
-        description="PEM file of the server's certificate and its chain: both servers speak TLS then. "
-        "Read again when it changes. Needs `HEADRACE_TLS_KEY`.",
+        description="PEM file of the server's certificate and its chain. With it both servers, HTTP and gRPC, speak TLS. Read "
+        "again when it changes. Needs `HEADRACE_TLS_KEY`.",
     )
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     tls_client_ca: Path | None = Field(
@@ -128,119 +131,132 @@ class Config(BaseSettings):
     )
     api_keys: Path | None = Field(
         None,
-        description="File of hashed API keys, kept with `headrace keys`. Set: a request without a good key is answered 401.",
+        description="File of hashed API keys; `headrace keys` writes it. If it is set, a request without a good key is "
+        "answered 401.",
     )
     max_spans_per_second: float | None = Field(
         None,
         gt=0,
-        description="Most spans a second of all clients together; over it: 429, UNAVAILABLE in gRPC. Unset: no limit.",
+        description="Most spans a second, all clients together. Over it: 429, UNAVAILABLE in gRPC. Unset: no limit.",
     )
-    max_bytes_per_second: float | None = Field(None, gt=0, description="The same of bytes of request bodies as received.")
+    max_bytes_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Most bytes of request bodies, as received, a second, all clients together. Over it: 429, UNAVAILABLE in "
+        "gRPC. Unset: no limit.",
+    )
     burst_seconds: float = Field(
-        10, gt=0, description="How many seconds' worth of a limit (these two, and those of API keys) may come at once."
+        10,
+        gt=0,
+        description="Seconds' worth of a limit a second that may come at once, for these two limits and for those of API keys.",
     )
     max_connections: int = Field(
         4096,
         ge=1,
-        description="Most open HTTP connections, those in the TLS handshake included; fewer where few files may be open. One "
-        "more takes the place of the longest idle one; if none is idle, it is closed, which exporters try again.",
+        description="Most open HTTP connections, including those in the TLS handshake; fewer if the process may open few "
+        "files. One more takes the place of the one that has been idle for longest. If none is idle, the new one is closed, "
+        "and its client tries again.",
     )
     header_seconds: float = Field(
-        10, gt=0, description="How long the TLS handshake of an HTTP connection may take, and then the headers of a request."
+        10, gt=0, description="Seconds for the TLS handshake of a connection, and again for the headers of a request."
     )
     body_seconds: float = Field(
         30,
         gt=0,
-        description="How long the body of a request may take to come; over it: 408. So long may an HTTP client take to read "
-        "its answer, too.",
+        description="Seconds for the body of a request to arrive; over it: 408. A client has as long to read its answer; "
+        "after that its connection is closed.",
     )
     max_body_bytes: int = Field(
         64 * MIB,
         ge=1024,
-        description="Largest request body, in bytes, as received and again once inflated; over it: 413.",
+        description="Largest request body in bytes, both as received and once inflated. Over it: 413.",
     )
     max_rows_per_request: int = Field(
         200_000,
         ge=1000,
-        description="Most rows of MLflow's tables that one request may become: its spans, about six for each of its traces, "
-        "and the tags; what is longer than 1 KiB counts as several. First the traces get fewer tags; what is over it "
-        "all the same is refused in words, in a `partial_success`.",
+        description="Most rows of MLflow's tables that one request may become: one for each span, about six for each trace, "
+        "one for each tag; a value longer than 1 KiB counts as several rows. Over it, the traces first get fewer tags; spans "
+        "that still do not fit are rejected in a `partial_success`.",
     )
     max_tags_per_trace: int = Field(
         128,
         ge=8,
-        description="Most tags of a trace, made of resource attributes and of `mlflow.traceTag.*`. Those over it are not "
-        "stored as tags; with `HEADRACE_ENRICH` the resource keeps them, and the client is told.",
+        description="Most tags of a trace. Tags are made from resource attributes and from `mlflow.traceTag.*`. Those over "
+        "the limit are not stored as tags, and the client is told; with `HEADRACE_ENRICH` they stay in the stored resource.",
     )
     max_write_bytes: int = Field(
         64 * MIB,
         ge=MIB,
         le=192 * MIB,
-        description="Most bytes that one write to Postgres may have, as estimated before it is built. A larger batch is "
-        "written in parts; a single span of more than four times as many becomes a dead letter.",
+        description="Most bytes of one write to Postgres, estimated before it is built. A larger batch is written in parts. A "
+        "single span over four times the limit becomes a dead letter.",
     )
     max_in_flight_bytes: int = Field(
         256 * MIB,
         ge=MIB,
-        description="Most bytes of memory that requests take at once, over all connections, from the first byte until the "
-        "answer: as sent, inflated, and parsed (estimated); over it: 503 with `Retry-After`. A request that is nearly "
-        "alone goes on.",
+        description="Most bytes of memory that all requests take at once, from their first byte until their answer: as sent, "
+        "inflated, and parsed (estimated). Over it: 503 with `Retry-After`. A request may go over the limit while the others "
+        "hold less than an eighth of it.",
     )
     queue_max_bytes: int = Field(
-        4096 * MIB, ge=MIB, description="Most bytes that the disk queue holds; over it: 503 with `Retry-After`."
+        4096 * MIB, ge=MIB, description="Most bytes that the disk queue holds. Over it: 503 with `Retry-After`."
     )
     queue_resume_percent: int = Field(
         90,
         ge=1,
         le=100,
-        description="Low water: a queue that was full, or whose disk was, takes requests again from this percentage of "
-        "`HEADRACE_QUEUE_MAX_BYTES` down, so that readiness does not flap.",
+        description="Low water: once the queue or its disk was full, the queue takes requests again when it has drained to "
+        "this percentage of `HEADRACE_QUEUE_MAX_BYTES`. This keeps readiness from flapping.",
     )
     min_free_bytes: int = Field(
         256 * MIB,
         ge=0,
-        description="Bytes that the queue leaves free on its disk; with fewer: 503 with `Retry-After`. `0`: uses all of it.",
+        description="Bytes that the queue leaves free on its disk. With fewer free: 503 with `Retry-After`. `0`: it uses the "
+        "whole disk.",
     )
     batch_max_bytes: int = Field(
         4 * MIB,
         ge=1024,
-        description="Most bytes that the worker claims from the queue for one write (always at least one request). It takes "
-        "what waits: little on a quiet day, so much when there is a backlog.",
+        description="Most bytes that the worker claims from the queue for one write, and always at least one request. It does "
+        "not wait for a batch to fill: it takes what is there.",
     )
     experiment_cache_seconds: float = Field(
-        60, gt=0, description="How long a looked-up experiment is trusted before Postgres is asked again."
+        60, gt=0, description="Seconds for which a looked-up experiment is trusted before Postgres is asked again."
     )
     shutdown_seconds: float = Field(
-        10, ge=0, description="How long a stop waits for the queue to drain; the rest stays on disk for the next start."
+        10,
+        ge=0,
+        description="Seconds for which a stop waits for the queue to drain. The rest stays on disk for the next start.",
     )
     traces_endpoint: str | None = Field(
         None,
-        description="OTLP/HTTP URL to which Headrace sends traces of its own work, `http://collector:4318/v1/traces`. "
-        "Never itself. Unset: none.",
+        description="OTLP/HTTP URL to which Headrace sends traces of its own work: `http://collector:4318/v1/traces`. It must "
+        "not be this Headrace itself. Unset: none are sent.",
     )
     traces_headers: SecretStr | None = Field(
         None,
-        description="Headers for it, as in `OTEL_EXPORTER_OTLP_HEADERS`: `x-mlflow-experiment-id=0,authorization=Bearer%20…`.",
+        description="Headers for `HEADRACE_TRACES_ENDPOINT`, written as in `OTEL_EXPORTER_OTLP_HEADERS`: "
+        "`x-mlflow-experiment-id=0,authorization=Bearer%20…`.",
     )
     traces_sample_ratio: float = Field(
-        0.01, ge=0, le=1, description="Which part of the requests is traced, by chance: 1 is all of them."
+        0.01, ge=0, le=1, description="Share of the requests that is traced, chosen at random: from 0, none, to 1, all."
     )
     log_format: str = Field(
         "auto",
         pattern="^(auto|console|json)$",
-        description="`console`, `json`, or `auto`: console on a terminal, JSON elsewhere.",
+        description="`console`, `json`, or `auto`: console if stderr is a terminal, else JSON.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least severe level that is logged.")
 
     @property
     def finishes(self) -> bool:
-        """Whether traces without a root span are finished after a while."""
+        """Whether traces without a root span are finished after `finish_seconds`."""
         return self.enrich and self.finish_seconds > 0
 
     @field_validator("routes", mode="before")
     @classmethod
     def _parse_routes(cls, value: Any) -> Any:
-        """Parses the JSON here rather than in pydantic-settings, whose error would not name the variable."""
+        """Parses the JSON here because the error of pydantic-settings would not name the variable."""
         if not isinstance(value, str):
             return value
         try:
@@ -262,7 +278,8 @@ class Config(BaseSettings):
     )
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
-        """As compose files and shells have it: `HEADRACE_API_KEYS=`. A path of no letters would be the working directory."""
+        """Compose files and shells leave a variable unset as `HEADRACE_API_KEYS=`. An empty path would be the working
+        directory."""
         return None if value == "" else value
 
     @field_validator("tls_cert", "tls_key", "tls_client_ca", "api_keys", mode="after")
@@ -294,13 +311,13 @@ class Config(BaseSettings):
     @field_validator("traces_endpoint", mode="after")
     @classmethod
     def _check_traces_endpoint(cls, value: str | None) -> str | None:
-        """The URL, with OTLP's path where it has none."""
+        """Checks the URL. If it has no path, adds `/v1/traces`."""
         if value is None:
             return None
         try:
             url = urlsplit(value)
             good = url.scheme in ("http", "https") and url.hostname and url.port != 0
-        except ValueError:  # it would repeat the text
+        except ValueError:  # its text would repeat the URL
             good = False
         if not good:
             raise ValueError("must be an OTLP/HTTP URL such as `http://collector:4318/v1/traces`") from None
@@ -322,10 +339,11 @@ class Config(BaseSettings):
 
 
 def load(**overrides: Any) -> Config:
-    """Reads the environment; `overrides` (from the command line) win over it.
+    """Reads the settings from the environment. `overrides`, from the command line, win over it; None overrides nothing.
 
     Raises:
-        StartError: names each wrong variable and says why; never repeats its value, which may hold a password.
+        StartError: a value is wrong. It names each such variable and says why. It never repeats the value: that may be a
+            password.
     """
     given = {key: value for key, value in overrides.items() if value is not None}
     try:
@@ -336,10 +354,11 @@ def load(**overrides: Any) -> Config:
 
 
 def header_pairs(text: str) -> dict[str, str]:
-    """`a=1,b=x%20y` → headers, percent-decoded, as OpenTelemetry's SDKs read theirs.
+    """`a=1,b=x%20y` → headers with lower-case names and decoded values, as OpenTelemetry's SDKs read
+    `OTEL_EXPORTER_OTLP_HEADERS`.
 
     Raises:
-        ValueError: it is none such; never repeats the text, which may hold a key.
+        ValueError: the text has another form. The error never repeats the text: it may hold a key.
     """
     headers = {}
     for part in filter(str.strip, text.split(",")):
@@ -351,11 +370,11 @@ def header_pairs(text: str) -> dict[str, str]:
 
 
 def unknown_variables(environ: dict[str, str]) -> list[str]:
-    """The `HEADRACE_*` names in `environ` that no setting has: most likely a typing error."""
+    """The names in `environ` that begin with `HEADRACE_` and are no setting: most likely typing errors."""
     known = {f"HEADRACE_{name.upper()}" for name in Config.model_fields}
     return sorted(name for name in environ if name.startswith("HEADRACE_") and name not in known)
 
 
 def sqlalchemy_url(url: str) -> str:
-    """A URL in libpq's spelling → the one with which SQLAlchemy (and so MLflow) uses psycopg 3."""
+    """A Postgres URL as libpq spells it → as SQLAlchemy, and so MLflow, spells it for psycopg 3."""
     return f"postgresql+psycopg://{url.partition('://')[2]}"

@@ -7,7 +7,7 @@ from headrace.store.database import Database
 
 
 class Host(Protocol):
-    """Runs the receiver and the writer. It has taken its ports when it is made: `port` for HTTP, `grpc_port` for gRPC.
+    """Runs the receiver and the writer. It takes its ports when it is made: `port` for HTTP, `grpc_port` for gRPC.
 
     Implementations: `OneProcess`, `Supervisor`.
     """
@@ -16,7 +16,7 @@ class Host(Protocol):
     grpc_port: int
 
     def open(self, database_url: str) -> Database:
-        """Makes everything ready to write to this database; returns it, so that its schema can be checked.
+        """Opens the queues. Returns the database with this URL, so that its schema can be checked.
 
         Raises:
             QueueLocked, QueueUnavailable: the data directory is in use, or cannot be written.
@@ -26,5 +26,6 @@ class Host(Protocol):
         """Runs until a signal. Calls `on_ready` once requests are taken, and `check` every second.
 
         Raises:
-            StartError: a part cannot start, or has ended unasked. Besides, what `check` raises: that ends it all.
+            StartError: a part cannot start, or has ended without being asked. Also whatever `check` raises: that stops all
+                parts.
         """

@@ -1,4 +1,4 @@
-"""The composition root of `serve`: settings → queue, database, pipeline, worker, and the ASGI application over them."""
+"""The composition root of one process: settings → queue, database, pipeline, worker, servers, wired together."""
 
 import gc
 import threading
@@ -39,7 +39,7 @@ from headrace.telemetry.metrics import start_gauges
 
 @dataclass(frozen=True, slots=True)
 class Headrace:
-    """The parts of one running receiver, wired together."""
+    """The parts of one process that others use, wired together."""
 
     config: Config
     queue: DiskQueue
@@ -51,7 +51,8 @@ class Headrace:
 
 
 def build(config: Config, database_url: str, number: int = 0) -> Headrace:
-    """Wires the parts of the process with this number of HEADRACE_WORKERS; opens its queue, but neither Postgres nor a port.
+    """Wires the parts of one process: the one with this `number` among HEADRACE_WORKERS. Opens its queue, but neither Postgres
+    nor a port.
 
     Raises:
         QueueLocked, QueueUnavailable: the data directory is in use, or cannot be written.
@@ -72,8 +73,8 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # The way of a span makes many objects and no cycles: with Python's defaults the collector's walks over them took
-        # 40 % of the writer's time (28 against 48 µs a span).
+        # The garbage collector looks for cycles; a span makes many objects and no cycle. With Python's default thresholds
+        # the collector took 40 % of the writer's time: 48 instead of 28 µs a span.
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         tracing.start(config)
@@ -87,10 +88,10 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         await grpc.stop(GRACE_SECONDS)
         if renewing is not None:
             await renewing.stop()
-        # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
+        # All requests have been answered by now. What is still queued at the deadline is written after the next start.
         if not queue.wait_empty(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
-        patience = threading.Timer(GRACE_SECONDS, database.abort)  # a Postgres that hangs does not hold up the stop
+        patience = threading.Timer(GRACE_SECONDS, database.abort)  # so that a Postgres that hangs does not hold up the stop
         patience.start()
         if finisher is not None:
             finisher.stop()
@@ -112,7 +113,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
 
 
 def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
-    """Around everything, so that a browser may read errors as well."""
+    """Adds CORS outermost, so that a browser may read errors, too."""
     if not config.cors_origins:
         return app
     everybody = "*" in config.cors_origins
@@ -120,7 +121,7 @@ def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
         app,
         allow_origins=["*"] if everybody else [],
         allow_origin_regex=None if everybody else origin_pattern(config),
-        # sendBeacon sends credentials whether there are any or not, and the browser then wants this, and an origin by name.
+        # sendBeacon always sends with credentials. The browser then wants this header, and the origin by name.
         allow_credentials=not everybody,
         allow_methods=["POST"],
         allow_headers=["*"],
@@ -130,7 +131,8 @@ def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
 
 
 def open_database(database: Database) -> None:
-    """Verifies and migrates the schema before the start. Where Postgres is away, receiving starts all the same.
+    """Checks MLflow's schema and migrates ours, before the start. If Postgres is away, logs that and returns: receiving can
+    start.
 
     Raises:
         StartError: Postgres answers, but its schema cannot be written.

@@ -1,4 +1,4 @@
-"""Which host runs: one process, or a supervisor and several."""
+"""Chooses the host: one process, or a supervisor with several."""
 
 from headrace.config import Config
 from headrace.host import Host
@@ -8,7 +8,7 @@ from headrace.tracing.loop import refuse_loop
 
 
 def open_host(config: Config) -> Host:
-    """Takes the ports. What it returns opens the queue, and then runs until a signal.
+    """Settings → the `Host` for them, which has taken its ports.
 
     Raises:
         StartError: a port is taken, or Headrace's own traces would come back to it.

@@ -1,4 +1,4 @@
-"""The receiver and the writer in one process: this one, or one of several that a `Supervisor` keeps."""
+"""The receiver and the writer in one process: the only one, or one of several under a `Supervisor`."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ class OneProcess:
     def __init__(self, config: Config) -> None:
         self._listener = bind(config.host, config.http_port, _HTTP_SETTING)
         self.port = self._listener.getsockname()[1]
-        with bind(config.host, config.grpc_port, _GRPC_SETTING) as probe:  # its server binds it again
+        with bind(config.host, config.grpc_port, _GRPC_SETTING) as probe:  # tests the port; the gRPC server binds it again
             self.grpc_port = probe.getsockname()[1]
         self._config = config.model_copy(update={"grpc_port": self.grpc_port})
 
@@ -48,7 +48,7 @@ class OneProcess:
 
 
 def work(config: Config, database_url: str, number: int, on_ready: Callable[[], None]) -> None:
-    """One of several workers, in its own process."""
+    """Runs one worker process of several, in this process, until a signal."""
     import uvloop
 
     from headrace.host.build import build
@@ -61,7 +61,8 @@ def work(config: Config, database_url: str, number: int, on_ready: Callable[[], 
 async def _serve_until_stopped(
     headrace: "Headrace", listener: socket.socket, on_ready: Callable[[], None], check: Callable[[], None]
 ) -> None:
-    """Runs the receiver until a signal, or until `check`, called every second, raises. `on_ready`: it takes requests."""
+    """Runs the receiver until a signal, or until `check` raises, which is called every second. Calls `on_ready` once requests
+    are taken."""
     from headrace.receiver.serving import HttpReceiver
 
     receiver = HttpReceiver(headrace.config, headrace.app, headrace.intake.memory, headrace.certificates)

@@ -1,12 +1,13 @@
-"""Several workers (HEADRACE_WORKERS): processes that share nothing but the ports and Postgres, and one that keeps them.
+"""Several worker processes (HEADRACE_WORKERS), which share only the ports and Postgres, and a supervisor that keeps them
+running.
 
     supervisor ─┬─ worker 0: receiver, <data_dir>/queue,   writer      The supervisor holds the ports (SO_REUSEPORT, never
                 ├─ worker 1: receiver, <data_dir>/queue-1, writer      listening); each worker listens on its own socket, and
                 └─ …                                                  the kernel spreads the connections over them.
 
-A worker that dies is started again; its queue is on disk. A supervisor that dies is noticed by its workers, which then stop.
-The workers are spawned, not forked: no thread survives a fork. This module must not import `headrace.telemetry.metrics` on
-its own import: a worker's metrics are made to be shared before they are made.
+In this module "worker" means such a process. A worker that ends is started again; its queue is on disk. If the supervisor ends,
+its workers notice and stop. Workers are spawned, not forked, because no thread survives a fork. Importing this module must not
+import `headrace.telemetry.metrics`: a worker process first says that its metrics are shared (`_run`), and only then makes them.
 """
 
 import asyncio
@@ -32,20 +33,21 @@ if TYPE_CHECKING:
     from headrace.store.database import Database
 
 _ORPHAN_SECONDS = 3.0
-"""So long may a worker without a supervisor answer what it has in hand. The next start waits for its port and its queue."""
+"""Time for a worker without a supervisor to answer the requests in hand. Meanwhile it still has its port and its queue."""
 
 _KILL_SECONDS = 10.0
-"""So long after the queue's deadline a stop waits for a worker."""
+"""Seconds after HEADRACE_SHUTDOWN_SECONDS when a stop kills the workers that have not ended."""
 
 _STEADY_SECONDS = 30.0
 _MOST_PAUSE_SECONDS = 5.0
 
 Work = Callable[[Config, str, int, Callable[[], None]], None]
-"""What a worker does: its settings, the database's URL, its number, and what to call once it takes requests."""
+"""The function that a worker process runs. Its arguments: settings, the database's URL, the worker's number, and what to call
+once it takes requests."""
 
 
 class Supervisor:
-    """Takes the ports when it is made; `run()` keeps the workers running until a signal.
+    """A `Host` of several worker processes. It takes the ports when it is made.
 
     Raises:
         StartError: a port is taken by another process.
@@ -56,19 +58,15 @@ class Supervisor:
 
         http = reserve(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
         grpc = reserve(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port")
-        self._held = (http, grpc)  # as long as we live
+        self._held = (http, grpc)  # keeps the sockets open as long as this object lives
         self.port, self.grpc_port = http.getsockname()[1], grpc.getsockname()[1]
         self._config = config.model_copy(update={"http_port": self.port, "grpc_port": self.grpc_port} | _shares(config))
         self._work = work
-        self._lives: dict[int, _Life] = {}
+        self._processes: dict[int, _WorkerProcess] = {}
         self._ready: set[int] = set()
 
     def open(self, database_url: str) -> "Database":
-        """Makes everything ready for workers that write to this database; returns it, so that its schema can be checked.
-
-        Raises:
-            QueueLocked, QueueUnavailable: the data directory is in use, or cannot be written.
-        """
+        """See `Host.open`."""
         from headrace.queue.disk.adopt import adopt_leftovers
         from headrace.store.database import Database
 
@@ -77,17 +75,13 @@ class Supervisor:
         return self._database
 
     def run(self, on_ready: Callable[[], None], check: Callable[[], None]) -> None:
-        """Calls `on_ready` once all workers take requests, and `check` every second: what that raises ends it all.
-
-        Raises:
-            StartError: a worker cannot start.
-        """
+        """See `Host.run`. `on_ready` is called once all workers take requests."""
         try:
             self._metrics = Path(tempfile.mkdtemp(prefix="metrics-", dir=self._config.data_dir))
         except OSError as error:
             raise StartError(f"HEADRACE_DATA_DIR, {self._config.data_dir}, cannot be written: {error.strerror}.") from None
-        self._database.close()  # it was opened for the schema alone
-        resource_tracker.ensure_running()  # else the first spawn starts it, and unblocks the signal that _spawn() blocks
+        self._database.close()  # it was opened only for the check of its schema
+        resource_tracker.ensure_running()  # else the first spawn starts it, which unblocks the signal that _spawn() blocks
         try:
             asyncio.run(self._supervise(on_ready, check))
         finally:
@@ -106,45 +100,45 @@ class Supervisor:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, number: int) -> None:
-        """Runs one worker, again and again, until the stop."""
+        """Runs one worker, and runs it again whenever it ends, until the stop."""
         from headrace.telemetry.logging import log
 
         quick = 0
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                life = self._lives[number] = self._spawn(number)
-            except OSError as error:  # no process, no memory, no descriptor to be had: the other workers go on
+                worker = self._processes[number] = self._spawn(number)
+            except OSError as error:  # no process, memory or descriptor is to be had: the other workers go on
                 if not self._all_ready.is_set():
                     raise StartError(f"Worker {number} cannot be started: {error.strerror}.") from None
                 log.error("worker cannot be started", worker=number, error=str(error))
                 await self._stopped_within(_MOST_PAUSE_SECONDS)
                 continue
-            await life.ended.wait()
+            await worker.ended.wait()
             if self._stopping.is_set():
                 return
-            status = life.process.exitcode or 0  # negative for a signal
+            status = worker.process.exitcode or 0  # negative: the signal that ended it
             if status >= 0 and not self._all_ready.is_set():
-                raise StartError(life.error or f"Worker {number} ended at its start with status {status}: see the log above.")
+                raise StartError(worker.error or f"Worker {number} ended at its start with status {status}: see the log above.")
             quick = quick + 1 if time.monotonic() - began < _STEADY_SECONDS else 0
             pause = min(_MOST_PAUSE_SECONDS, 2.0 ** (quick - 3)) if quick > 1 else 0.0
-            said = {"error": life.error} if life.error else {}
+            said = {"error": worker.error} if worker.error else {}
             log.error("worker ended: starting it again", worker=number, status=status, pause_seconds=pause, **said)
             await self._stopped_within(pause)
 
-    def _spawn(self, number: int) -> "_Life":
+    def _spawn(self, number: int) -> "_WorkerProcess":
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         arguments = (self._work, self._config, self._database_url, number, self._metrics, theirs)
         process = context.Process(target=_run, args=arguments, name=f"headrace-worker-{number}", daemon=True)
-        # Ctrl-C on a terminal goes to all; the workers are to hear of it from us.
+        # Ctrl-C on a terminal goes to all processes; the workers shall hear of it only from us.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         theirs.close()
-        return _Life(process, ours, partial(self._is_ready, number))
+        return _WorkerProcess(process, ours, partial(self._is_ready, number))
 
     def _is_ready(self, number: int) -> None:
         self._ready.add(number)
@@ -154,7 +148,7 @@ class Supervisor:
     async def _announce(self, on_ready: Callable[[], None]) -> None:
         await self._all_ready.wait()
         if not self._stopping.is_set():
-            # Every queue of this directory is ours now, so nobody uses the metrics that a SIGKILL left here.
+            # All queues of this directory are ours now. So no process uses the metrics that an earlier SIGKILL left here.
             for path in set(self._config.data_dir.glob("metrics-*")) - {self._metrics}:
                 shutil.rmtree(path, ignore_errors=True)
             await asyncio.to_thread(on_ready)
@@ -164,21 +158,21 @@ class Supervisor:
             check()
 
     async def _end_all(self) -> None:
-        """When the stop comes: SIGTERM to all, and SIGKILL to those that outlive their time."""
+        """Waits for the stop. Then sends SIGTERM to all workers, and SIGKILL to those that do not end in time."""
         from headrace.telemetry.logging import log
 
         await self._stopping.wait()
-        self._all_ready.set()  # nobody waits for it any more
-        for life in self._lives.values():
-            life.process.terminate()
-        ends = asyncio.gather(*(life.ended.wait() for life in self._lives.values()))
+        self._all_ready.set()  # so that `_announce` ends
+        for worker in self._processes.values():
+            worker.process.terminate()
+        ends = asyncio.gather(*(worker.ended.wait() for worker in self._processes.values()))
         try:
             await asyncio.wait_for(ends, self._config.shutdown_seconds + _KILL_SECONDS)
         except asyncio.TimeoutError:
-            for number, life in self._lives.items():
-                if not life.ended.is_set():
+            for number, worker in self._processes.items():
+                if not worker.ended.is_set():
                     log.error("worker does not stop: killed", worker=number)
-                    life.process.kill()
+                    worker.process.kill()
 
     async def _stopped_within(self, seconds: float) -> bool:
         with suppress(asyncio.TimeoutError):
@@ -186,8 +180,8 @@ class Supervisor:
         return self._stopping.is_set()
 
 
-class _Life:
-    """One life of one worker: its process, and the pipe on which it says that it takes requests (""), or why it cannot."""
+class _WorkerProcess:
+    """One run of one worker: its process, and the pipe on which it sends "" once it takes requests, or why it cannot start."""
 
     def __init__(self, process: SpawnProcess, link: "Connection[str, str]", on_ready: Callable[[], None]) -> None:
         self.process, self.error, self.ended = process, "", asyncio.Event()
@@ -197,7 +191,7 @@ class _Life:
     def _hear(self) -> None:
         try:
             self.error = self._link.recv()
-        except (EOFError, OSError):  # nobody else holds the other end
+        except (EOFError, OSError):  # the process has ended: only it held the other end
             asyncio.get_running_loop().remove_reader(self._link.fileno())
             self._link.close()
             self.process.join()
@@ -208,18 +202,18 @@ class _Life:
 
 
 def _shares(config: Config) -> dict[str, int]:
-    """One worker's part of the limits that hold for all together; the largest body fits, as ever."""
+    """Limits for all workers together → one worker's share of each. If a total admits the largest body, so does a share."""
     totals = {"queue_max_bytes": config.queue_max_bytes, "max_in_flight_bytes": config.max_in_flight_bytes}
     shares = {name: max(total // config.workers, min(total, config.max_body_bytes)) for name, total in totals.items()}
     return shares | {"max_connections": -(-config.max_connections // config.workers)}
 
 
 def _run(work: Work, config: Config, database_url: str, number: int, metrics: Path, link: "Connection[str, str]") -> None:
-    """The worker's process. Until it takes requests a SIGTERM ends it at once: there is nothing to finish."""
+    """Runs in the worker's process. Until it takes requests a SIGTERM ends it at once: it has nothing to complete yet."""
     from prometheus_client import values
 
-    metrics.mkdir(parents=True, exist_ok=True)  # it may have been removed since
-    # Counted in files that all workers read, by number and not by process: a worker that was started again counts on.
+    metrics.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+    # Metrics are files that all workers read, named by the worker's number: a worker that is started again goes on counting.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 
@@ -230,9 +224,9 @@ def _run(work: Work, config: Config, database_url: str, number: int, metrics: Pa
     configure_logging(config.log_format, config.log_level, number)
     pid_file = metrics / f"{number}.pid"
     PART_RESTARTS.labels("worker-process").inc(pid_file.exists())
-    pid_file.write_text(str(os.getpid()))  # whose memory and files /metrics shows, and by which the others know that we live
+    pid_file.write_text(str(os.getpid()))  # for /metrics, and for the other workers, which watch whether we live
     for other in set(range(config.workers)) - {number}:
-        Part(f"worker-process-{other}", lives=partial(_lives, metrics / f"{other}.pid")).enter()
+        Part(f"worker-process-{other}", lives=partial(_is_alive, metrics / f"{other}.pid")).enter()
     PartThread("supervisor-watch", _end_with_supervisor).start()
     try:
         work(config, database_url, number, partial(link.send, ""))
@@ -241,8 +235,8 @@ def _run(work: Work, config: Config, database_url: str, number: int, metrics: Pa
         raise SystemExit(1) from None
 
 
-def _lives(pid_file: Path) -> bool:
-    """Whether another worker's process is there; one that has never started yet is being started."""
+def _is_alive(pid_file: Path) -> bool:
+    """Whether another worker's process exists. True for one that has not written its file yet: it is being started."""
     try:
         os.kill(int(pid_file.read_text()), 0)
     except ProcessLookupError:
@@ -261,4 +255,4 @@ def _end_with_supervisor() -> None:
     log.error("the supervisor is gone: stopping")
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_ORPHAN_SECONDS)
-    os._exit(1)  # what is queued is on disk
+    os._exit(1)  # nothing is lost: what is queued is on disk

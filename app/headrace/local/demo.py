@@ -1,6 +1,6 @@
 """One realistic trace for a first look: a checkout service (Node), a fraud scorer (Python) with an LLM, a model server (Java).
 
-Built as OTLP messages by hand, sent in three requests as three services would, the root last.
+It is built as OTLP messages by hand, and sent in three requests, as three services would send it: the root comes last.
 """
 
 import json
@@ -18,7 +18,7 @@ _MS = 1_000_000
 
 
 def demo_requests(now_unix_nano: int) -> tuple[str, list[ExportTraceServiceRequest]]:
-    """The trace, ending now → (MLflow's id of it, the three requests in the order in which they are sent)."""
+    """A trace that ends at this time → (MLflow's id of it, its three requests in the order of sending)."""
     trace_id = os.urandom(16)
     root, score, features, llm, predict, charge = (os.urandom(8) for _ in range(6))
     start = now_unix_nano - 1_900 * _MS
@@ -69,7 +69,7 @@ def demo_requests(now_unix_nano: int) -> tuple[str, list[ExportTraceServiceReque
 
 
 def send(endpoint: str, request: ExportTraceServiceRequest, headers: dict[str, str]) -> None:
-    """POSTs one request. Raises urllib's errors."""
+    """Sends one request with POST. Raises urllib's errors."""
     post = urllib.request.Request(  # noqa: S310 - the user's own endpoint
         endpoint, request.SerializeToString(), {"content-type": "application/x-protobuf", **headers}
     )
@@ -78,7 +78,7 @@ def send(endpoint: str, request: ExportTraceServiceRequest, headers: dict[str, s
 
 
 def wait_visible(ui_url: str, trace_id: str, seconds: float) -> bool:
-    """Asks MLflow's REST API until it shows the finished trace; False where it does not within `seconds`."""
+    """Asks MLflow's REST API until it shows the trace with its root. False: it did not within `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

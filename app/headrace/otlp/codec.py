@@ -1,4 +1,4 @@
-"""Body bytes × Content-Type → `ExportTraceServiceRequest`, and answers back. Pure; no I/O.
+"""Body bytes and Content-Type → `ExportTraceServiceRequest`; answers → bytes. No I/O.
 
 Source: OTLP specification, "OTLP/HTTP"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp).
@@ -19,22 +19,22 @@ from headrace.otlp.weight import Charge
 
 _ALSO = {
     "application/protobuf": "application/x-protobuf",  # RFC 9695's name for the same bytes
-    "text/plain": "application/json",  # what a browser's sendBeacon calls it (opentelemetry-js#2321)
+    "text/plain": "application/json",  # a browser's sendBeacon sends JSON with this name (opentelemetry-js#2321)
 }
 
 
 class Encoding(enum.Enum):
-    """The two encodings of OTLP/HTTP; the value is the media type that stands in Content-Type."""
+    """The two encodings of OTLP/HTTP. The value is the media type in Content-Type."""
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
 
 
 def encoding_of(content_type: str) -> Encoding:
-    """A Content-Type header → the encoding of the body. Media types are case-insensitive and may have parameters.
+    """A Content-Type header → the encoding of the body. Upper and lower case are alike; parameters are ignored.
 
     Raises:
-        UnsupportedMediaType: it is neither of the two.
+        UnsupportedMediaType: it names neither of the two encodings.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     try:
@@ -46,15 +46,16 @@ def encoding_of(content_type: str) -> Encoding:
 
 
 def decode(body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> tuple[ExportTraceServiceRequest, int]:
-    """Body → request, and the number of spans that had to be left out because they cannot be parsed.
+    """An inflated body → the request, and the number of spans that were left out because they cannot be parsed.
 
-    Unknown fields are ignored, as the specification demands. An empty protobuf body is a valid, empty request. `charge` is told
-    of the memory that the request and its envelope take, before they take it; the body itself is counted by the caller.
+    Unknown fields are ignored, as the specification demands. An empty protobuf body is a valid, empty request. `charge` is
+    called with the bytes of memory that the request and its envelope will take, before they take it. The caller counts the body
+    itself.
 
     Raises:
         MalformedBody: the body is no `ExportTraceServiceRequest`.
         BodyTooLarge: it has too many parts.
-        InFlightFull: by `charge`.
+        InFlightFull: `charge` raised it.
     """
     if encoding is Encoding.JSON:
         return _decode_json(body, charge)
@@ -64,7 +65,7 @@ def decode(body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> 
         charge(weight.of_spans(check_parts(body)))
         return ExportTraceServiceRequest.FromString(body), 0
     except DecodeError:
-        pass  # see what can be made of it
+        pass  # save the spans that can be parsed
     try:
         charge(weight.of_salvage(body, small))
         return salvage(body)
@@ -73,7 +74,8 @@ def decode(body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> 
 
 
 def _decode_json(body: bytes, charge: Charge) -> tuple[ExportTraceServiceRequest, int]:
-    """Python's objects are gone once the messages are made of them: then these alone are counted, and better."""
+    """Decodes JSON. Python's objects are gone once the protobuf messages are made of them. Then only the messages are charged,
+    by a better estimate."""
     estimated = 0
 
     def note(size: int) -> None:
@@ -89,7 +91,7 @@ def _decode_json(body: bytes, charge: Charge) -> tuple[ExportTraceServiceRequest
 
 
 def encode(message: Message, encoding: Encoding) -> bytes:
-    """An answer → bytes in the request's own encoding; enums as integers in JSON, as the specification demands."""
+    """An answer → bytes in this encoding. In JSON, enums are integers, as the specification demands."""
     if encoding is Encoding.PROTOBUF:
         return message.SerializeToString()
     return json_format.MessageToJson(message, indent=None, use_integers_for_enums=True).encode()

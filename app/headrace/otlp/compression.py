@@ -1,7 +1,7 @@
-"""Content-Encoding: identity, gzip, deflate, zstd, and stacks of them; bounded, so that a bomb costs no more than that. Pure.
+"""Undoes Content-Encoding: identity, gzip, deflate, zstd, and up to three of them in a row. A limit stops bombs. No I/O.
 
-Sources: RFC 9110, section 8.4 (names are case-insensitive, the last one was applied last); RFC 1952 (gzip); RFC 1950 and 1951
-(deflate, with and without the zlib wrapper, about which clients disagree); RFC 9659 (zstd: windows of 8 MiB at most).
+Sources: RFC 9110, section 8.4 (names are case-insensitive; the last name was applied last); RFC 1952 (gzip); RFC 1950 and 1951
+(deflate: clients send it both with and without the zlib wrapper); RFC 9659 (zstd: windows of 8 MiB at most).
 """
 
 import io
@@ -15,21 +15,22 @@ from headrace.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
 from headrace.otlp.weight import Charge, nothing
 
 SUPPORTED = "gzip, deflate, zstd"
-"""For `Accept-Encoding` on the answer to an encoding that is none of these (RFC 9110, section 15.5.16)."""
+"""The `Accept-Encoding` of the answer to any other encoding (RFC 9110, section 15.5.16)."""
 
 _MAX_STACKED = 3
 _ZSTD_WINDOW_LOG = 23
 _MAX_MEMBERS = 10_000
 _PART_BYTES = {"zstd": 128}
-"""What is left of a part when a member ends is copied: in one piece, a body of tiny members would cost its square. And what a
-part inflates to is there before it is counted: at most 1 MiB of zlib's 1024 bytes, 4 MiB of zstd's 128."""
+"""A body is inflated in parts of so many bytes, for two reasons. When a member ends, the rest of its part is copied; if the
+whole body were one part, many tiny members would take time in the square of its length. And a part is inflated before the
+result can be counted: at most 1 MiB for 1024 bytes of zlib, 4 MiB for 128 bytes of zstd."""
 _PART_BYTES_OTHERS = 1024
 _STATE_BYTES = {"zstd": 1 << _ZSTD_WINDOW_LOG}
-"""What a decompressor takes itself: zstd's window; zlib's are 40 KiB."""
+"""Memory of a decompressor: zstd's window. zlib's 40 KiB are not counted."""
 
 
 class _Decompressor(Protocol):
-    """What zlib and zstd have in common."""
+    """The interface that zlib and zstd have in common."""
 
     @property
     def eof(self) -> bool: ...
@@ -41,18 +42,21 @@ class _Decompressor(Protocol):
 
 
 def inflate(body: bytes, content_encoding: str, limit: int, charge: Charge = nothing) -> bytes:
-    """Undoes Content-Encoding. `limit` bounds each result, in bytes. `charge` is told of the result as it grows.
+    """A body and its Content-Encoding header → the inflated body.
+
+    `limit` is the most bytes of the result, and of the result of each step. `charge` is called with the bytes of memory as the
+    result grows.
 
     Raises:
-        InFlightFull: by `charge`.
-        UnsupportedMediaType: an encoding that is not supported, or a stack of more than three.
-        MalformedBody: the body is not what its encoding says, or ends too early.
-        BodyTooLarge: an inflated body is over `limit`.
+        UnsupportedMediaType: an encoding is not supported, or there are more than three.
+        MalformedBody: the body does not have the form of its encoding, or ends too early.
+        BodyTooLarge: the result of a step is over `limit`.
+        InFlightFull: `charge` raised it.
     """
     names = [name for part in content_encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
     if len(names) > _MAX_STACKED:
         raise UnsupportedMediaType(f"Content-Encoding has {len(names)} layers: send one of {SUPPORTED}, or identity.")
-    before = 0  # of an inner layer, which goes when the next one is undone
+    before = 0  # bytes of the previous step's result, which is dropped after the next step
     for name in reversed(names):
         start = _DECOMPRESSORS.get(name)
         if start is None:
@@ -70,12 +74,12 @@ def inflate(body: bytes, content_encoding: str, limit: int, charge: Charge = not
 
 
 def _inflate_all(body: bytes, start: Callable[[bytes], _Decompressor], limit: int, charge: Charge, part_bytes: int) -> bytes:
-    """Every member of a gzip file (RFC 1952, section 2.2), every frame of zstd (RFC 8878, section 3)."""
-    inflated = io.BytesIO()  # its value is not copied
+    """Inflates all members of a gzip body (RFC 1952, section 2.2), or all frames of a zstd body (RFC 8878, section 3)."""
+    inflated = io.BytesIO()  # getvalue() does not copy
     position = members = size = 0
     while position < len(body):
         if (members := members + 1) > _MAX_MEMBERS:
-            raise MalformedBody(f"The body has over {_MAX_MEMBERS} compressed members.")
+            raise MalformedBody(f"The body has over {_MAX_MEMBERS} compressed members: compress it as one.")
         member = start(body[position : position + 2])
         while not member.eof:
             if not (part := body[position : position + part_bytes]):
@@ -97,7 +101,7 @@ def _gzip(_: bytes) -> _Decompressor:
 
 
 def _deflate(body: bytes) -> _Decompressor:
-    """With the zlib wrapper if its header is there, as RFC 9110 demands, else raw."""
+    """If the body begins with zlib's header, it has the wrapper that RFC 9110 demands. Else it is raw deflate."""
     wrapped = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
     return zlib.decompressobj(wbits=zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
 

@@ -1,4 +1,4 @@
-"""OTLP/JSON ↔ `ExportTraceServiceRequest`: the specification's form, and the forms that are seen in the wild. Pure; no I/O.
+"""OTLP/JSON ↔ `ExportTraceServiceRequest`: the form of the specification, and wrong forms that exporters send. No I/O.
 
 Source: OTLP specification, "JSON Protobuf Encoding"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#json-protobuf-encoding).
@@ -20,25 +20,25 @@ from headrace.otlp.weight import Charge
 
 _ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _MAX_DEPTH = 100  # protobuf's own limit for nested messages on the wire, applied to JSON as well
-_SPAN_DEPTH = 3  # of a span in its request
+_SPAN_DEPTH = 3  # levels above a span in its request
 _MAX_OBJECTS = 4_000_000
-"""Objects and lists of one body, whose three bytes cost ten microseconds and up to 200 bytes of memory. The densest body of
-64 MiB that an exporter sends has half as many."""
+"""Most objects and lists in one body. Each may be three bytes long, and costs 10 µs and up to 200 bytes of memory. The densest
+body of 64 MiB that an exporter sends has half as many."""
 _BAD_JSON = (
     *(json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError),
     OverflowError,  # an enum of 1e999, a double of 400 digits
-    SystemError,  # what protobuf makes of half a surrogate pair in an object's key
+    SystemError,  # protobuf raises it for half a surrogate pair in an object's key
 )
 
 
 def decode_json(body: bytes, charge: Charge = weight.nothing) -> tuple[ExportTraceServiceRequest, int]:
-    """Body → request, and the number of spans that had to be left out because their JSON is none of a span's.
+    """A body → the request, and the number of spans that were left out because their JSON is not that of a span.
 
-    `charge` is told of the memory that is taken, before it is.
+    `charge` is called with bytes of memory before they are taken.
 
     Raises:
         MalformedBody: the body is no `ExportTraceServiceRequest`.
-        BodyTooLarge: it has too many parts. InFlightFull: by `charge`.
+        BodyTooLarge: it has too many parts. InFlightFull: `charge` raised it.
     """
     data = load_object(body, charge)
     try:
@@ -46,8 +46,8 @@ def decode_json(body: bytes, charge: Charge = weight.nothing) -> tuple[ExportTra
         _decode_ids(data)
         return _parse(data, ExportTraceServiceRequest()), 0
     except _BAD_JSON:
-        pass  # not as the specification has it: see what can be made of it
-    del data  # the next one takes as much, and `_forgiven` makes a third
+        pass  # not the specification's form: try again, forgiving known mistakes
+    del data  # frees its memory: the next one takes as much, and `_forgiven` makes a third
     try:
         data = _forgiven(load_object(body, charge))
         _decode_ids(data)
@@ -57,7 +57,7 @@ def decode_json(body: bytes, charge: Charge = weight.nothing) -> tuple[ExportTra
 
 
 def encode_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
-    """The inverse of `decode_json`, as a JSON object: ids in hex, enums as numbers."""
+    """A request → its OTLP/JSON as a JSON object: ids in hex, enums as numbers. The inverse of `decode_json`."""
     data: dict[str, Any] = json_format.MessageToDict(request, use_integers_for_enums=True)
     for span in _each_span(data):
         for holder in (span, *span.get("links", ())):
@@ -66,11 +66,11 @@ def encode_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
 
 
 def load_object(body: bytes, charge: Charge = weight.nothing) -> dict[str, Any]:
-    """Body → the JSON object that it is. `charge` is told of the memory that it takes, before it does.
+    """A body → the JSON object in it. `charge` is called with the bytes of memory that the object will take.
 
     Raises:
-        MalformedBody: it is none.
-        BodyTooLarge: it has too many parts. InFlightFull: by `charge`.
+        MalformedBody: the body is no JSON object.
+        BodyTooLarge: it has too many parts. InFlightFull: `charge` raised it.
     """
     if body.count(b"{") + body.count(b"[") > _MAX_OBJECTS:
         raise BodyTooLarge(f"The body has over {_MAX_OBJECTS} objects and lists: send smaller batches.")
@@ -80,13 +80,13 @@ def load_object(body: bytes, charge: Charge = weight.nothing) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MalformedBody(f"The body is not JSON: {_first_line(error)}") from None
     if not isinstance(data, dict):
-        raise MalformedBody("The body is JSON, but no object: send an OTLP/JSON request.")
+        raise MalformedBody("The body is JSON, but not an object: send an OTLP/JSON request.")
     return data
 
 
 def _check_parts(data: dict[str, Any]) -> int:
-    """Refuses here already what `parts.check_parts` would refuse once it is parsed, which takes longer by far. Returns the
-    number of spans, scopes and resources."""
+    """Returns the number of spans, scopes and resources. Refuses too many of them here, because `parts.check_parts` could do so
+    only after parsing, which takes much longer."""
     parts = len(data.get("resourceSpans") or data.get("resource_spans") or ())
     for _, scope in _each_scope(data):
         parts += 1 + len(_spans_of(scope))
@@ -99,13 +99,14 @@ def _decode_ids(data: dict[str, Any]) -> None:
     for span in _each_span(data):
         _ids_to_base64(span)
         links = span.get("links")
-        for link in links if isinstance(links, list) else ():  # what is no list costs this span, later
+        for link in links if isinstance(links, list) else ():  # if it is no list, this span is left out later
             if isinstance(link, dict):
                 _ids_to_base64(link)
 
 
 def _forgiven(value: Any) -> Any:
-    """What exporters get wrong, put right: a long as `{"low": …, "high": …}` (opentelemetry-js#4202), half surrogate pairs."""
+    """A JSON value → the same with known mistakes of exporters corrected: 64-bit integers as `{"low": …, "high": …}`
+    (opentelemetry-js#4202), and half surrogate pairs."""
     if isinstance(value, dict):
         if value.keys() - {"unsigned"} == {"low", "high"}:
             return _long(value)
@@ -118,7 +119,8 @@ def _forgiven(value: Any) -> Any:
 
 
 def _long(value: dict[str, Any]) -> Any:
-    """`high` is signed, unless `unsigned` is true; what is no long stays, and costs its span."""
+    """`{"low": …, "high": …}` → a decimal text. `high` is signed unless `unsigned` is true. Another object is returned as it
+    is, and its span is left out later."""
     low, high = value["low"], value["high"]
     if not (isinstance(low, int) and isinstance(high, int)):
         return value
@@ -127,7 +129,7 @@ def _long(value: dict[str, Any]) -> Any:
 
 
 def _salvage(data: dict[str, Any]) -> tuple[ExportTraceServiceRequest, int]:
-    """Leaves out the spans that cannot be parsed, so that one bad span costs one span."""
+    """A JSON object → the request without the spans that cannot be parsed, and their number. So one bad span costs one span."""
     left_out = 0
     reason = ""
     for _, scope in _each_scope(data):
@@ -135,7 +137,7 @@ def _salvage(data: dict[str, Any]) -> tuple[ExportTraceServiceRequest, int]:
         for span in _spans_of(scope):
             try:
                 if not isinstance(span, dict):
-                    raise TypeError("a span is no object")
+                    raise TypeError("a span is not an object")
                 _parse(span, Span(), _SPAN_DEPTH)
                 kept.append(span)
             except _BAD_JSON as error:
@@ -167,15 +169,16 @@ def _each_span(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _spans_of(scope: dict[str, Any]) -> list[Any]:
     spans = scope.get("spans") or []
     if not isinstance(spans, list):
-        raise TypeError("spans is no list")
+        raise TypeError("spans is not a list")
     return spans
 
 
 def _ids_to_base64(holder: dict[str, Any]) -> None:
-    """Ids are hex in OTLP/JSON, in spans *and* in links, where protobuf's JSON mapping has base64.
+    """Rewrites the ids of a span or a link, in place, from hex to base64. OTLP/JSON has hex; protobuf's JSON mapping wants
+    base64.
 
-    Some exporters send base64 all the same (opentelemetry-collector#8720): it ends with the padding. What is neither
-    becomes empty, so that validation rejects that one span and says why.
+    Some exporters send base64 (opentelemetry-collector#8720), which is recognized by its padding. An id that is neither becomes
+    empty, so that validation rejects that one span and says why.
     """
     for key in _ID_KEYS:
         if key in holder:

@@ -1,8 +1,11 @@
-"""How many parts a protobuf request has, told before it is parsed: a part of two bytes on the wire takes up to 170 in memory,
-and 500 in the worker's, so that a gzip file of 64 KB would fill it. Pure; no I/O.
+"""Counts the parts of a protobuf request before it is parsed. No I/O.
 
-Protobuf does the counting. A singular message that comes more than once is merged, its repeated fields one after the other: a
-request of which all levels but the last are said to be singular is parsed into one list of all that is on the last.
+A part is a message inside the request: a span, an attribute, an event. A part of two bytes on the wire takes up to 170 bytes in
+memory, and 500 in the worker. Without a limit, a gzip body of 64 KB could fill the memory.
+
+Protobuf itself does the counting. If a singular message occurs more than once, protobuf merges the occurrences and joins their
+repeated fields. So we declare all levels of a request but the last as singular. Parsing then gives one list of all parts on the
+last level.
 
 Source: https://protobuf.dev/programming-guides/encoding/#last-one-wins
 """
@@ -20,20 +23,23 @@ from headrace.otlp.weight import small_parts
 
 MAX_PARTS = 1_000_000
 MAX_ATTRIBUTES = 4_000_000
-"""The smallest spans and attributes that exporters send fill a body of 64 MiB before they are as many."""
+"""A body of 64 MiB holds fewer spans and attributes than this, even the smallest that exporters send."""
 
 _MAX_SMALL = 16_000_000
-"""Of `small_parts`: values in lists and in lists of lists, too, at any depth. A body of 64 MiB that exporters send has half as
-many; the smallest parts that protobuf knows would be 33 million, and take 1.6 GB."""
+"""Most small parts (`weight.small_parts`) of a body, at any depth, with values in lists and in lists of lists. Exporters send
+half as many in a body of 64 MiB. Of the smallest parts that protobuf knows it could hold 33 million, which would take 1.6
+GB."""
 
 _LARGE_BYTES = 2 * MAX_PARTS
-"""No shorter body has too many parts, as none of these is shorter than two bytes."""
+"""A shorter body cannot have too many parts, because each part has at least two bytes."""
 _LARGE = threading.Lock()
-"""A list of 33 million parts takes 950 MB: one at a time. Threads would not be quicker, as Python's lock is held meanwhile."""
+"""Lets only one large body be counted at a time: a list of 33 million parts takes 950 MB. Threads would not be quicker, because
+Python's global lock is held meanwhile."""
 
 
 class Parts:
-    """Counts what is on the last of some levels. A level is the names and numbers of the fields that lead to the next one."""
+    """Counts the parts on the last of some levels. A level maps names to numbers of the fields that lead to the next level; the
+    last level has the fields to be counted."""
 
     def __init__(self, *levels: Mapping[str, int]) -> None:
         self._levels = levels
@@ -52,7 +58,7 @@ class Parts:
         self._kind = GetMessageClass(pool.FindMessageTypeByName("headrace.parts.Level1"))
 
     def count(self, body: bytes) -> dict[str, int]:
-        """The number of each field of the last level. Raises protobuf's DecodeError where the body is none."""
+        """A body → how often each field of the last level occurs. Raises protobuf's DecodeError if the body is no protobuf."""
         with _LARGE if len(body) > _LARGE_BYTES else nullcontext():
             return self._count(body)
 
@@ -70,10 +76,10 @@ _SPANS = _TRACES[2]
 
 
 def check_small(body: bytes) -> int:
-    """Refuses a body of too many parts of a few bytes, whatever they are. Returns `small_parts`.
+    """Returns the `small_parts` of a body.
 
     Raises:
-        BodyTooLarge: it is one.
+        BodyTooLarge: there are too many of them.
     """
     small = small_parts(body)
     if small > _MAX_SMALL:
@@ -82,11 +88,11 @@ def check_small(body: bytes) -> int:
 
 
 def check_parts(body: bytes) -> int:
-    """Refuses a body of too many resources, scopes, spans, events and links, or of too many attributes of spans. Returns the
-    number of its spans.
+    """Returns the number of spans in a body.
 
     Raises:
-        BodyTooLarge: it is one. DecodeError: it is no protobuf.
+        BodyTooLarge: it has too many resources, scopes, spans, events and links, or too many attributes of spans.
+        DecodeError: it is no protobuf.
     """
     if len(body) <= _LARGE_BYTES:
         return _SPANS.count(body)["spans"]

@@ -1,7 +1,8 @@
-"""A protobuf request that cannot be parsed because of some of its spans → the request without them. Pure; no I/O.
+"""Saves what can be parsed of a broken protobuf request: leaves out the spans that cannot be. No I/O.
 
-Protobuf's parser takes all or nothing, and one text that is no UTF-8 would cost a thousand spans. The spans are parsed as mere
-bytes first, whatever stands beside them as fields that are not known, which protobuf keeps.
+Protobuf's parser takes a request whole or not at all: one text that is no UTF-8 would cost a thousand spans. So the spans are
+first parsed as plain bytes, and then one by one. All other fields are unknown in that first step; protobuf keeps unknown
+fields.
 """
 
 from typing import Any
@@ -18,10 +19,10 @@ _LEVELS = (("resource_spans", 1), ("scope_spans", 2), ("spans", 2))
 
 
 def salvage(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
-    """Body → what can be parsed of it, and the number of spans left out.
+    """A body → the request without its broken spans, and their number.
 
     Raises:
-        DecodeError: more than spans is broken. BodyTooLarge: what can be parsed has too many parts.
+        DecodeError: something else than spans is broken, too. BodyTooLarge: the rest has too many parts.
     """
     request = _Request.FromString(body)
     left_out = 0
@@ -32,12 +33,13 @@ def salvage(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
             scope.ClearField("spans")
             scope.spans.extend(kept)
     rest = request.SerializeToString()
-    check_parts(rest)  # of the body it could not tell what is on the level of what is broken
+    check_parts(rest)  # it could not count the parts of the broken body
     return ExportTraceServiceRequest.FromString(rest), left_out
 
 
 def _is_span(data: bytes) -> bool:
-    """Parsed in a request of its own, as the levels above it count for how deep it may be."""
+    """Whether these bytes are a span. It is parsed inside a request, because the levels above it count for the greatest
+    depth."""
     request = _Request()
     request.resource_spans.add().scope_spans.add().spans.append(data)
     alone = request.SerializeToString()
@@ -50,7 +52,7 @@ def _is_span(data: bytes) -> bool:
 
 
 def _request_of_bytes() -> Any:
-    """ExportTraceServiceRequest, down to its spans, and these as bytes."""
+    """The message class of an ExportTraceServiceRequest whose spans are plain bytes."""
     package = "headrace.salvage"
     file = FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
     for level, (name, number) in enumerate(_LEVELS):

@@ -1,1 +1,1 @@
-"""The servers that clients talk to. Each reads its transport's bytes and hands one `Incoming` to the pipeline."""
+"""The servers that clients talk to. Each reads the bytes of its transport and hands requests to the pipeline, one by one."""

@@ -1,4 +1,4 @@
-"""What every failure says, over HTTP and gRPC alike: a `google.rpc.Status`. Pure.
+"""What a client is told of a failure, over HTTP and gRPC alike: a `google.rpc.Status`. No I/O; it counts and logs.
 
 Source: OTLP specification, "Failures" of OTLP/gRPC and OTLP/HTTP
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#failures).
@@ -18,9 +18,9 @@ _MAX_MESSAGE = 2000
 
 
 def status_of(error: Exception) -> Status:
-    """An error → its `Status`: `RetryInfo` where the client shall come back, `BadRequest` where its data are wrong.
+    """An error → its `Status`. It has `RetryInfo` if the client shall send again, and `BadRequest` if the request is wrong.
 
-    An error that nobody foresaw is logged, and tells the client no more than its kind.
+    Counts the error. An error that is no `HeadraceError` is logged with its traceback; the client learns only its type.
     """
     REQUESTS_REFUSED.labels(REFUSALS.get(type(error), "unexpected")).inc()  # type: ignore[arg-type]
     if not isinstance(error, HeadraceError):
@@ -36,7 +36,7 @@ def status_of(error: Exception) -> Status:
 
 
 def status(code: int, message: str, detail: Message | None = None) -> Status:
-    """A `Status` of bounded size."""
+    """A `Status` whose message is cut to 2,000 characters."""
     answer = Status(code=code, message=message[:_MAX_MESSAGE])
     if detail is not None:
         packed = AnyMessage()
@@ -46,5 +46,5 @@ def status(code: int, message: str, detail: Message | None = None) -> Status:
 
 
 def retry_info(seconds: int) -> error_details_pb2.RetryInfo:
-    """When the client shall come back."""
+    """Tells the client to send again after so many seconds."""
     return error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds))

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP connections, bounded: how many requests may wait, how much nobody has read yet, how long each step may take.
+"""uvicorn's HTTP connections, with bounds on waiting requests, on bytes that nobody has read yet, and on the time of each step.
 
-What uvicorn leaves open: a client that sends its headers byte by byte, or for ever, or no byte at all, keeps its place.
-Trailers are kept as headers, without end. Any number of requests may wait behind the first one. An answer that nobody reads
-keeps its connection for ever.
+uvicorn itself sets none of these bounds. A client that sends its headers byte by byte, without end, or not at all keeps its
+connection. Trailers are kept as headers, without limit. Any number of requests may wait behind the first one. A client that
+does not read its answer keeps its connection for ever.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ _FREE_HEAD_BYTES = 8 * 1024
 _DRAINED = 8
 """After an early answer so many times HEADRACE_MAX_BODY_BYTES are thrown away, so that the client sees the answer."""
 _MAX_PIPELINED = 16
-"""Requests that wait behind the one that is answered. Hardly any client sends even two."""
+"""Most requests that may wait behind the one that is being answered. Hardly any client sends even two."""
 
 _UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
-"""The offer of HTTP/2 that Java's HttpClient makes with its first request. httptools takes it for accepted, and the body for
-another protocol's: an empty request, a 200, and the spans lost (uvicorn#2722)."""
+"""Java's HttpClient offers HTTP/2 with its first request. httptools treats the offer as accepted, and the body as another
+protocol's bytes: the request looks empty, is answered 200, and its spans are lost (uvicorn#2722). So the header is renamed."""
 
 
 async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
-    """Rather than a 200 to a request of which the body was not read."""
+    """Answers 400 to a request whose upgrade could not be hidden from httptools: its body cannot be read."""
     answer = failure(MalformedBody("An upgrade is not supported here: send without the header Upgrade."), Encoding.PROTOBUF)
     answer.headers["connection"] = "close"
     await answer(scope, receive, send)
@@ -47,12 +47,12 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._settings = settings
         self._crowd = crowd
-        self._held = Share(memory)  # bytes that nobody has read yet, and large headers
+        self._held = Share(memory)  # bytes that the application has not read yet, and large headers
         self._head = Head()
         self._body: Body | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
-        self._arrived = 0  # of the bodies in the bytes that are being parsed
+        self._arrived = 0  # bytes of bodies in the data that is being parsed
         self._stuck_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
@@ -88,7 +88,7 @@ class Connection(HttpToolsProtocol):
                 self._head.fed(len(data))
                 self._charge_head(self._head.wire)
         except httptools.HttpParserUpgrade:
-            pass  # answered by `_refuse_upgrade`
+            pass  # `_refuse_upgrade` answers it
         except (httptools.HttpParserError, Refused) as error:
             self._refuse(error)
 
@@ -98,7 +98,7 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._body is not None:
-            return  # a trailer: OTLP has none
+            return  # a trailer, which OTLP does not have: dropped
         self._head.add(len(name) + len(value))
         super().on_header(name, value)
 
@@ -110,7 +110,7 @@ class Connection(HttpToolsProtocol):
         self._body = Body()
         app = self.app
         served = self.app = _Served(self._held, app, self._head.charged)
-        if self.parser.should_upgrade():  # the header came in two pieces, or behind another request: the body is lost
+        if self.parser.should_upgrade():  # the header came in two pieces, or behind another request
             served.app = _refuse_upgrade
         super().on_headers_complete()
         served.cycle, self.app = self.cycle, app
@@ -136,7 +136,8 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer before the body was read: it is read on and forgotten, so that the answer arrives, but not for ever."""
+        """If we answered before the whole body had come, drains the rest for `body_seconds` at most, so that the client sees
+        the answer."""
         waiting = len(self.pipeline)
         super().on_response_complete()
         if not waiting:
@@ -145,12 +146,13 @@ class Connection(HttpToolsProtocol):
             self._unread_timer = self.loop.call_later(self._settings.body_seconds, self.close, "unread_body")
 
     def close(self, reason: str) -> None:
-        """Closes the connection, and counts why."""
+        """Closes the connection and counts the reason."""
         note_closed(reason)
         self.transport.close()
 
     def check(self, now: float) -> None:
-        """Once a second: whether what was sent is read. A connection that is closed waits for that, too."""
+        """Called once a second. Aborts the connection if its client has not read what was sent for `body_seconds`, also while
+        the connection waits for that in order to close."""
         if not self.transport.get_write_buffer_size() and not self.transport.is_closing():
             self._stuck_since = None
         elif self._stuck_since is None:
@@ -160,9 +162,9 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def _refuse(self, error: Exception) -> None:
-        """Answers bytes that are no request, or too many, as OTLP has it: a `google.rpc.Status`; and closes."""
+        """Answers bytes that are no valid request, or exceed a limit, with a `google.rpc.Status`, and closes the connection."""
         cause = error if isinstance(error, Refused) else error.__context__
-        said = cause.error if isinstance(cause, Refused) else MalformedBody("Invalid HTTP request received.")
+        said = cause.error if isinstance(cause, Refused) else MalformedBody("The bytes are not a valid HTTP request.")
         if said is None or self.transport.is_closing():
             return
         if self.cycle is None or not self.cycle.response_started or (self.cycle.response_complete and self._body is None):
@@ -203,7 +205,8 @@ class Connection(HttpToolsProtocol):
 
 
 class _Served:
-    """The application for one request: what it has read, and what nobody will read any more, is no longer held unread."""
+    """The application for one request. It gives back the memory of what the application has read, and at the end of the
+    rest."""
 
     cycle: RequestResponseCycle
 
@@ -221,7 +224,7 @@ class _Served:
 
         async def write(message: Message) -> None:
             if self.cycle.transport.is_closing():
-                self.cycle.disconnected = True  # uvicorn tells this to the last of several requests only
+                self.cycle.disconnected = True  # of several requests uvicorn tells only the last one
             await send(message)
 
         try:

@@ -1,4 +1,4 @@
-"""All connections of one server, bounded in number: in the TLS handshake, silent, or served."""
+"""A limit on the number of connections of one server: in the TLS handshake, silent, or being served."""
 
 import ssl
 import time
@@ -14,39 +14,40 @@ _HANDSHAKE_SPARE_SECONDS = 5.0
 
 
 class Guest(Protocol):
-    """What the crowd knows of a connection."""
+    """A connection, as the crowd sees it."""
 
     def close(self, reason: str) -> None:
-        """Closes it, and counts why."""
+        """Closes the connection and counts the reason."""
 
     def check(self, now: float) -> None:
-        """Is called once a second."""
+        """Is called once a second with the monotonic time in seconds."""
 
 
 class Crowd:
-    """At most `most` connections. One more takes the place of the one that has been idle for longest; if none is, it is closed.
+    """At most `most` connections. One more takes the place of the one that has been idle for longest. If none is idle, the new
+    one is closed.
 
-    Idle: between two requests, or before the headers of the first are complete. So neither clients that keep their connections
-    nor those that say nothing keep a new one out.
+    A connection is idle between two requests, and until the headers of its first request are complete. So clients that keep
+    connections open, or say nothing on them, cannot keep new ones out.
     """
 
     def __init__(self, most: int, handshake_seconds: float) -> None:
         self._most = most
         self._handshake_seconds = handshake_seconds
         self._guests: set[Guest] = set()
-        self._idle: dict[Guest, None] = {}  # in the order in which they became it
+        self._idle: dict[Guest, None] = {}  # in the order in which they became idle
         self._handshakes: WeakKeyDictionary[ssl.SSLObject, float] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, config: Config) -> "Crowd":
-        """As large as HEADRACE_MAX_CONNECTIONS, or smaller, so that files remain for the other server and for all else."""
+        """A crowd of HEADRACE_MAX_CONNECTIONS, or fewer if the process may not open enough files."""
         fits = connections_of_each(raise_limit())
         if fits < config.max_connections:
             log.warning("fewer connections than HEADRACE_MAX_CONNECTIONS: the limit of open files is low", connections=fits)
         return cls(min(config.max_connections, fits), config.header_seconds)
 
     def handshake(self, session: ssl.SSLObject) -> None:
-        """A TLS handshake begins.
+        """Counts a TLS handshake that begins.
 
         Raises:
             ssl.SSLError: there are too many connections, and none is idle.
@@ -57,7 +58,7 @@ class Crowd:
         self._handshakes[session] = time.monotonic() + self._handshake_seconds + _HANDSHAKE_SPARE_SECONDS
 
     def enter(self, guest: Guest, session: ssl.SSLObject | None) -> bool:
-        """A connection is made, and idle. False: there is no room for it."""
+        """Adds a new connection, which is idle. False: there is no room for it."""
         if session is not None:
             self._handshakes.pop(session, None)
         if not self._room():
@@ -67,22 +68,22 @@ class Crowd:
         return True
 
     def leave(self, guest: Guest) -> None:
-        """It is closed."""
+        """Takes a closed connection out."""
         self._guests.discard(guest)
         self._idle.pop(guest, None)
 
     def busy(self, guest: Guest) -> None:
-        """It has a request to answer."""
+        """Notes that a connection has a request to answer."""
         self._idle.pop(guest, None)
 
     def idle(self, guest: Guest) -> None:
-        """It waits for its next request, from now on."""
+        """Notes that a connection waits for its next request from now on."""
         if guest in self._guests:
             self._idle.pop(guest, None)
             self._idle[guest] = None
 
     def sweep(self) -> None:
-        """Looks after all of them; once a second."""
+        """To be called once a second: checks all connections, and forgets handshakes that have failed."""
         now = time.monotonic()
         for guest in list(self._guests):
             guest.check(now)
@@ -101,6 +102,6 @@ class Crowd:
 
 
 def note_closed(reason: str) -> None:
-    """Counts a connection that was closed on purpose, and says so once a minute."""
+    """Counts a connection that Headrace has closed, and logs the reason at most once a minute."""
     CONNECTIONS_CLOSED.labels(reason).inc()
     log_rarely("connections closed", f"connection_{reason}", reason=reason)

@@ -1,17 +1,17 @@
-"""Files and sockets: how many this process may open, and how many of them each server may have for its connections."""
+"""How many files and sockets this process may open, and how many of them each server may use for its connections."""
 
 import resource
 
 _MOST = 1 << 20
-"""Where the hard limit is none, or a billion, as some containers have it."""
+"""Used if there is no hard limit, or one of a billion, as in some containers."""
 _RESERVE = 256
-"""For what is not a client's connection: the queue's files, Postgres, logs, MLflow, listening sockets, event loops."""
+"""Files kept for all else: the queue's files, Postgres, logs, MLflow, listening sockets, event loops."""
 SERVERS = 2
 """HTTP and gRPC."""
 
 
 def raise_limit() -> int:
-    """Raises the soft limit of open files to the hard one, and returns what holds then. Children inherit it."""
+    """Raises the soft limit of open files to the hard one. Returns the limit that then holds. Child processes inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -24,6 +24,6 @@ def raise_limit() -> int:
 
 
 def connections_of_each(limit: int) -> int:
-    """How many connections each of the two servers may have, where the process may open `limit` files: a reserve is left for
-    everything else, a quarter of it where it is small."""
+    """How many connections each of the two servers may have if the process may open `limit` files. 256 files are kept for all
+    else, or a quarter if the limit is below 1,024."""
     return max(1, (limit - min(_RESERVE, limit // 4)) // SERVERS)

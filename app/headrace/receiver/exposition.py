@@ -1,4 +1,4 @@
-"""The metrics of `telemetry/metrics.py` as Prometheus reads them: of one process, or of all the workers together."""
+"""The metrics of `telemetry/metrics.py` in Prometheus' formats: of one process, or of all worker processes together."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 
 class _Workers(Collector):
-    """The `process_*` metrics of each worker, which Prometheus' client has for a single process only."""
+    """The `process_*` metrics of each worker process. Prometheus' client has them for a single process only."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -34,8 +34,11 @@ class _Workers(Collector):
 
 
 def exposition(accept: str = "") -> tuple[bytes, str]:
-    """The metrics of this process, or of all the workers where this is one of several (see `host/supervisor.py`), and their
-    content type: OpenMetrics if the `Accept` header names it, else Prometheus' text."""
+    """An `Accept` header → the metrics and their content type: OpenMetrics if the header names it, else Prometheus' text
+    format.
+
+    If this is one of several worker processes (`host/supervisor.py`), the metrics of all of them.
+    """
     registry = REGISTRY
     if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()

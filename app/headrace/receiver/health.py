@@ -1,4 +1,4 @@
-"""What load balancers, Prometheus and people ask: `/healthz`, `/readyz`, `/metrics`; `refusal` is for gRPC's health service."""
+"""`/healthz`, `/readyz` and `/metrics`, for load balancers, Prometheus and people. gRPC's health service uses `refusal`."""
 
 import asyncio
 import time
@@ -16,20 +16,21 @@ from headrace.store.database import Database, Reachability
 from headrace.telemetry.metrics import QUEUE_AGE_SECONDS, QUEUE_BYTES, QUEUE_ITEMS, QUEUE_MAX_BYTES, READY
 
 _METRICS_WAIT_SECONDS = 1.0
-"""So long may Postgres hold up the metrics, which are wanted most when it hangs: it is asked once at a time, and the answer
-counts whenever it comes."""
+"""Longest wait of `/metrics` for Postgres: metrics are needed most when Postgres hangs. One question runs at a time; a later
+answer counts for the next scrape."""
 
 _READY_WAIT_SECONDS = 2.0
-"""A load balancer that gets no answer takes us for dead, although requests are accepted while Postgres hangs."""
+"""Longest wait of `/readyz` for Postgres. Without an answer a load balancer would take us for dead, though we accept requests
+while Postgres hangs."""
 
 
 def health_router(queue: Queue, database: Database, experiments: Experiments) -> APIRouter:
-    """The three routes, over this queue and this database."""
+    """The three routes. They report on this queue, this database and these experiments."""
     router = APIRouter()
 
     @router.get("/healthz")
     async def healthz(response: Response) -> dict[str, Any]:
-        """200 while the event loop turns and every server, thread and task runs; 503 names those that do not."""
+        """200 while every server, thread and task of the process runs. 503 names those that do not."""
         missing = down()
         if not missing:
             return {"status": "alive"}
@@ -38,13 +39,13 @@ def health_router(queue: Queue, database: Database, experiments: Experiments) ->
 
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:
-        """200 while requests can be accepted, 503 otherwise. Postgres may be away: requests are accepted all the same."""
+        """200 while requests can be accepted, else 503. Postgres being away is no reason for 503: requests are accepted."""
         try:
             reach = await asyncio.wait_for(asyncio.to_thread(database.probe), _READY_WAIT_SECONDS)
         except asyncio.TimeoutError:
             database.note(f"no answer within {_READY_WAIT_SECONDS:g} s")
             reach = database.state
-        except RuntimeError:  # the system gives no more threads
+        except RuntimeError:  # the system has no thread left
             reach = database.state
         try:
             size = queue.size()
@@ -70,7 +71,7 @@ def health_router(queue: Queue, database: Database, experiments: Experiments) ->
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        """OpenMetrics or Prometheus' text format; of several workers the sums, whichever of them answers."""
+        """OpenMetrics or Prometheus' text format. With several worker processes, each of them answers for all."""
         nonlocal asking
         if asking is None or asking.done():
             asking = asyncio.ensure_future(asyncio.to_thread(database.probe))
@@ -85,7 +86,7 @@ def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
     try:
         size = queue.size()
     except QueueError:
-        READY.set(0)  # how full it is stays as it was last known
+        READY.set(0)  # the other gauges keep their last values
     else:
         READY.set(not _refusal(size))
         QUEUE_BYTES.set(size.bytes)
@@ -96,7 +97,7 @@ def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
 
 
 def refusal(queue: Queue) -> str:
-    """Why requests cannot be taken now; empty: they can."""
+    """Why requests cannot be accepted now. Empty: they can."""
     try:
         return _refusal(queue.size())
     except QueueError as error:
@@ -104,7 +105,7 @@ def refusal(queue: Queue) -> str:
 
 
 def _refusal(size: Size) -> str:
-    """As `refusal`, for a queue of this size."""
+    """As `refusal`, from the queue's size."""
     missing = [f"{part.part} ({part.error})" for part in down() if part.takes_requests]
     return size.refusal or (f"Parts of Headrace are being started again: {', '.join(missing)}." if missing else "")
 

@@ -1,6 +1,7 @@
-"""OTLP/HTTP: `POST /v1/traces`, `/v1/metrics`, `/v1/logs`. Pure ASGI: FastAPI's request parsing costs more than that.
+"""OTLP/HTTP: `POST /v1/traces`, `/v1/metrics`, `/v1/logs`. It is plain ASGI, because FastAPI's parsing of requests costs more
+than all of this.
 
-Every answer is in the request's own encoding, every failure is a `google.rpc.Status`
+Every answer has the encoding of its request. Every failure is a `google.rpc.Status`
 (OTLP specification, "OTLP/HTTP Response": https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp-response).
 """
 
@@ -32,13 +33,14 @@ TRACES_PATH = "/v1/traces"
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete; nobody waits for an answer."""
+    """The client closed the connection before its request was complete. Nobody waits for an answer."""
 
 
 def routes(config: Config, intake: Intake) -> Iterator[Route]:
-    """The three signals' paths, and what people make of them.
+    """The routes of the three signals, and of common mistakes in their paths.
 
-    A slash at the end, and the path twice: `OTEL_EXPORTER_OTLP_ENDPOINT` that ends in /v1/traces has the SDK add it again.
+    The mistakes: a slash at the end, and the path twice. If `OTEL_EXPORTER_OTLP_ENDPOINT` ends in /v1/traces, an SDK adds the
+    path again.
     """
     for signal in Signal:
         endpoint = SignalEndpoint(signal, config, intake)
@@ -47,7 +49,7 @@ def routes(config: Config, intake: Intake) -> Iterator[Route]:
             for suffix in ("", "/", path, f"{path}/"):
                 yield Route(f"{prefix}{path}{suffix}", endpoint, methods=["POST"], include_in_schema=False)
         for wrong in Signal:
-            if wrong is not signal:  # the endpoint of the traces, given to all signals
+            if wrong is not signal:  # the traces' endpoint was given to the SDK for all signals
                 yield Route(f"/v1/{wrong.value}{path}", endpoint, methods=["POST"], include_in_schema=False)
 
 
@@ -85,7 +87,7 @@ class SignalEndpoint:
         _check_origin(headers, self._origins)
         self._intake.check_size(_length(headers))
         with self._intake.reading() as reading:
-            body = io.BytesIO()  # its value is not copied
+            body = io.BytesIO()  # getvalue() does not copy
             try:
                 with anyio.fail_after(self._body_seconds):
                     async for chunk in _chunks(receive):
@@ -117,8 +119,8 @@ def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Respo
         if error.retry_after is not None:
             headers["retry-after"] = str(error.retry_after)
         if isinstance(error, BodyTimeout):
-            # Only here: closed while its client still sends, a connection is reset, and the answer lost (RFC 9112, section
-            # 9.6). The rest of a body that is too large is read by uvicorn, and thrown away.
+            # Only for this error. A connection that is closed while its client still sends is reset, and the answer may be
+            # lost (RFC 9112, section 9.6). After all other errors uvicorn reads the rest of the body, and throws it away.
             headers["connection"] = "close"
         elif isinstance(error, Unauthenticated):
             headers["www-authenticate"] = 'Bearer realm="headrace"'
@@ -129,13 +131,14 @@ def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Respo
 
 
 async def not_found_or_not_allowed(request: Request, error: Exception) -> Response:
-    """FastAPI's exception handler for 404 and 405."""
+    """The exception handler for 404 and 405 outside of `SignalEndpoint`."""
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 404:
-        detail = f"Nothing is here. Headrace takes OTLP traces at POST {TRACES_PATH}; see also /healthz, /readyz, /metrics."
+        detail = f"There is nothing at this path. Send OTLP traces with POST to {TRACES_PATH}; see also /healthz, /readyz, "
+        "/metrics."
     elif error.status_code == 405:
-        detail = f"{request.method} is not allowed here: OTLP is sent with POST {TRACES_PATH}."
+        detail = f"{request.method} is not allowed here: send OTLP traces with POST to {TRACES_PATH}."
     else:
         detail = str(error.detail)
     named = HTTPException(error.status_code, detail, headers=dict(error.headers or {}))
@@ -143,12 +146,12 @@ async def not_found_or_not_allowed(request: Request, error: Exception) -> Respon
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
-    """FastAPI's exception handler for whatever nobody foresaw outside of `SignalEndpoint`."""
+    """The exception handler for all other errors outside of `SignalEndpoint`."""
     return failure(error, answer_encoding(request.method, request.headers))
 
 
 def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
-    """The request's own encoding; where it has none, protobuf for a POST, as OTLP demands, and JSON for a person's GET."""
+    """The encoding of the request. If it has none: protobuf for a POST, as OTLP demands, and JSON for a person's GET."""
     try:
         return encoding_of(headers.get("content-type", ""))
     except UnsupportedMediaType:
@@ -165,7 +168,8 @@ def bare_answer(error: HeadraceError, encoding: Encoding) -> bytes:
 
 
 def origin_pattern(config: Config) -> str:
-    """What the whole of an `Origin` has to match so that its pages may send spans; `(?!)` matches none."""
+    """HEADRACE_CORS_ORIGINS → a regular expression that an `Origin` header must match in full. `(?!)`, which matches nothing,
+    if unset."""
     return (
         "|".join(re.escape(origin).replace(r"\*", "[^/]*" if origin != "*" else ".*") for origin in config.cors_origins)
         or "(?!)"
@@ -173,7 +177,8 @@ def origin_pattern(config: Config) -> str:
 
 
 def _check_origin(headers: Mapping[str, str], allowed: "re.Pattern[str]") -> None:
-    """Browsers ask before a page sends JSON or protobuf to another origin, but not before it sends text."""
+    """Refuses text from pages of origins that are not allowed. A browser asks first before a page sends JSON or protobuf to
+    another origin, but not before it sends text."""
     origin = headers.get("origin")
     if origin is None or allowed.fullmatch(origin):
         return
@@ -182,12 +187,12 @@ def _check_origin(headers: Mapping[str, str], allowed: "re.Pattern[str]") -> Non
 
 
 def _protocol(encoding: Encoding) -> str:
-    """As `OTEL_EXPORTER_OTLP_PROTOCOL` calls it."""
+    """The protocol's name, as in `OTEL_EXPORTER_OTLP_PROTOCOL`."""
     return "http/protobuf" if encoding is Encoding.PROTOBUF else "http/json"
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """A header that comes twice says the same as one with both values (RFC 9110, section 5.3)."""
+    """The headers by lower-case name. The values of one that comes twice are joined (RFC 9110, section 5.3)."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -196,15 +201,17 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def _length(headers: Mapping[str, str]) -> int:
-    """The body's length on the header's word; 0 where it comes in chunks."""
+    """The body's length in bytes as Content-Length says it; 0 if the body comes in chunks."""
     length = headers.get("content-length")
     if length is None and "transfer-encoding" not in headers:
-        raise LengthRequired("The request has neither Content-Length nor chunks, so it has no body: send Content-Length.")
+        raise LengthRequired(
+            "The request has neither Content-Length nor chunks, so its body cannot be read: send Content-Length."
+        )
     return int(length or 0)
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    """The parts of the body, as they come."""
+    """The pieces of the body, as they come."""
     more = True
     while more:
         message = await receive()

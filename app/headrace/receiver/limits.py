@@ -1,7 +1,7 @@
-"""How much may come in a second: for each API key, and for all together. Pure but for the clock.
+"""Limits of spans and bytes a second: for each API key, and for all clients together. No I/O; it reads the clock and counts.
 
-Token buckets that may go into debt: a batch is taken whole as long as anything is left, so that one larger than the burst
-is not refused for ever, and what it took too much is waited for by those after it.
+The limits are token buckets that may go into debt. A request is accepted whole while its bucket holds anything at all:
+otherwise a request larger than the burst would be refused for ever. Later requests wait until the debt is paid.
 """
 
 import math
@@ -17,7 +17,7 @@ _MAX_RETRY_AFTER = 5
 
 
 class Bucket:
-    """`rate` tokens a second, at most `burst_seconds` of them saved up."""
+    """Fills with `rate` tokens a second, and holds at most `burst_seconds` worth of them."""
 
     def __init__(self, rate: float, burst_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -27,23 +27,23 @@ class Bucket:
         self._filled = clock()
 
     def wait(self) -> float:
-        """Seconds until something can be taken; 0: now."""
+        """Seconds until something can be taken. 0: now."""
         now = self._clock()
         self._tokens = min(self._size, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
         return 0.0 if self._tokens > 0 else (1 - self._tokens) / self._rate
 
     def take(self, count: float) -> None:
-        """Takes as many, into debt if need be."""
+        """Takes `count` tokens, even if that leaves fewer than none."""
         self._tokens -= count
 
 
 class Limits:
-    """The buckets of one receiver. Not thread-safe: the event loop's alone."""
+    """The buckets of one process. Not thread-safe: only the event loop may call it."""
 
     def __init__(self, config: Config) -> None:
         self._burst_seconds = config.burst_seconds
-        self._share = 1 / config.workers  # the kernel spreads the connections over them
+        self._share = 1 / config.workers  # the kernel spreads connections evenly over the worker processes
         self._all: dict[str, Bucket] = {}
         if config.max_spans_per_second:
             self._all["spans"] = Bucket(config.max_spans_per_second * self._share, config.burst_seconds)
@@ -52,10 +52,11 @@ class Limits:
         self._of_keys: dict[tuple[str, str, float], Bucket] = {}
 
     def charge(self, unit: str, count: int, key_id: str = "", key_rate: float | None = None) -> None:
-        """Takes `count` spans or bytes (`unit`) from everybody's bucket and from the key's, or from neither.
+        """Takes `count` tokens from the bucket for all and from the key's bucket, or from neither. `unit` is "spans" or
+        "bytes".
 
         Raises:
-            RateLimited: says whose limit it is, and when to come again.
+            RateLimited: one of them is empty. It says which, and when to send again.
         """
         buckets: list[tuple[str, Bucket]] = []
         if (bucket := self._all.get(unit)) is not None:

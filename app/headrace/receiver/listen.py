@@ -1,4 +1,4 @@
-"""Listening sockets, and who has a port that is taken."""
+"""Opens listening sockets. If a port is taken, says by which process."""
 
 import errno
 import socket
@@ -9,15 +9,15 @@ from headrace.errors import StartError
 
 
 def bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
-    """A listening socket, or an error that says who has the port and how to choose another.
+    """Opens a listening socket. `setting` names the setting of the port, for the error.
 
-    `shared`: the workers of one supervisor each have one for the same port, and the kernel spreads the connections.
+    `shared`: several worker processes listen on the same port, and the kernel spreads connections over them.
 
     Raises:
-        StartError: the address cannot be bound.
+        StartError: the address cannot be bound. It says which process has the port, and how to choose another.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio switches Nagle's algorithm off: an answer with a body takes 1 ms instead of 44.
+    # If the protocol is named, asyncio switches Nagle's algorithm off: an answer with a body takes 1 ms instead of 44.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
@@ -36,12 +36,12 @@ def bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.
 
 
 def reserve(host: str, port: int, setting: str) -> socket.socket:
-    """A socket that keeps a port for sockets that are `shared`, and takes no connections itself.
+    """Opens a socket that holds a port for `shared` sockets. It takes no connections itself.
 
     Raises:
         StartError: as `bind`.
     """
-    # A socket that would share the port would not notice its owner; this one does, and says who it is.
+    # First without sharing: a socket that shares its port would not notice that another process listens on it.
     with bind(host, port, setting) as probe:
         family, address = probe.family, probe.getsockname()
     keeper = socket.socket(family, socket.SOCK_STREAM)
@@ -52,12 +52,12 @@ def reserve(host: str, port: int, setting: str) -> socket.socket:
 
 
 def _owner(port: int) -> str:
-    """The process that listens on a port, as far as this user may know."""
+    """The process that listens on a port, if this user may see it, as words for an error."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 process = psutil.Process(connection.pid)
-                if "--multiprocessing-fork" in process.cmdline():  # a worker: the one to stop is its supervisor
+                if "--multiprocessing-fork" in process.cmdline():  # a worker process: its supervisor is the one to stop
                     process = process.parent() or process
                 return f"process {process.pid} ({process.name()})"
     except psutil.Error:

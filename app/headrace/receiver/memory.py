@@ -1,8 +1,8 @@
-"""The memory that requests take in one process, from the first byte of each until its answer, bounded for all together.
+"""One limit on the memory that all requests of a process take, from the first byte of each until its answer.
 
-What a request becomes, inflated and parsed, may always be held while it is nearly alone, so that none that is within the other
-limits is refused for ever. A request
-that is refused gives up at once what it holds: of several that grow together, the last one goes on.
+What a request becomes, inflated and parsed, may go over the limit while it is nearly alone; otherwise a large request could be
+refused for ever. A request that is refused gives back at once all that it holds; so of several that grow together, the last one
+can go on.
 """
 
 import threading
@@ -11,11 +11,11 @@ from headrace.errors import InFlightFull
 from headrace.telemetry.metrics import IN_FLIGHT_BYTES
 
 _ALONE = 8
-"""A request is nearly alone when the others hold less than this part of the limit together."""
+"""A request is nearly alone while the others together hold at most one part in `_ALONE` of the limit."""
 
 
 class Memory:
-    """How many bytes all requests hold. Thread-safe: bodies are inflated and parsed in threads."""
+    """Counts the bytes that all requests hold. Thread-safe, because bodies are inflated and parsed in threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -26,7 +26,7 @@ class Memory:
         """Adds `size` bytes to what a share holds. `as_sent`: they are the body itself, which never may be too much.
 
         Raises:
-            InFlightFull: that is too much now. All that the share held is given back.
+            InFlightFull: the limit is exceeded. The share has given back all that it held.
         """
         with self._lock:
             others = self._held - share.size
@@ -45,7 +45,7 @@ class Memory:
 
 
 class Share:
-    """What one holder has of the memory: a request, or a connection with bytes that nobody has read yet."""
+    """The bytes that one holder has: a request, or a connection with bytes that the application has not read yet."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -56,11 +56,11 @@ class Share:
         """`size` more bytes are about to be held; fewer, if it is negative. `as_sent`: of the body as the client sends it.
 
         Raises:
-            InFlightFull: that is too much now. All that was held is given back.
+            InFlightFull: the limit is exceeded. This share has given back all that it held.
         """
         self._memory.change(self, size, as_sent)
 
     def give_back(self) -> None:
-        """Nothing of it is held any more."""
+        """Gives back all that is held."""
         if self.size:
             self._memory.change(self, -self.size, as_sent=False)

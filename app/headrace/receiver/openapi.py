@@ -1,4 +1,4 @@
-"""`/openapi.json`: the OTLP paths beside those that FastAPI knows, with schemas made from the protobuf messages. Pure.
+"""`/openapi.json`: adds the OTLP paths to those that FastAPI knows. Their schemas are made from the protobuf messages. No I/O.
 
 Source: OTLP specification, "JSON Protobuf Encoding"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#json-protobuf-encoding).
@@ -24,13 +24,24 @@ from headrace.processor.route import ID_HEADER, NAME_HEADER, RUN_HEADER
 
 _MESSAGES: dict[Signal, tuple[type[Message], type[Message], str]] = {
     Signal.TRACES: (traces.ExportTraceServiceRequest, traces.ExportTraceServiceResponse, "Store spans as MLflow traces."),
-    Signal.METRICS: (metrics.ExportMetricsServiceRequest, metrics.ExportMetricsServiceResponse, "Refuse metrics in words."),
-    Signal.LOGS: (logs.ExportLogsServiceRequest, logs.ExportLogsServiceResponse, "Refuse logs in words."),
+    Signal.METRICS: (
+        metrics.ExportMetricsServiceRequest,
+        metrics.ExportMetricsServiceResponse,
+        "Accept metrics, and answer that none of them is stored.",
+    ),
+    Signal.LOGS: (
+        logs.ExportLogsServiceRequest,
+        logs.ExportLogsServiceResponse,
+        "Accept logs, and answer that none of them is stored.",
+    ),
 }
 _CODINGS = "(gzip|x-gzip|deflate|zstd|identity)"
 _HEADERS = {
     ID_HEADER: ("The id of the MLflow experiment for all spans of the request.", r"^\s*[0-9]*\s*$"),
-    NAME_HEADER: ("Its name instead; created if it is missing and HEADRACE_CREATE_EXPERIMENTS allows.", "^.{0,256}$"),
+    NAME_HEADER: (
+        "The experiment's name, instead of its id. It is created if it does not exist and HEADRACE_CREATE_EXPERIMENTS is true.",
+        "^.{0,256}$",
+    ),
     RUN_HEADER: ("The id of an MLflow run that the traces are linked to.", None),
     "content-encoding": (
         f"How the body is compressed: {SUPPORTED}, or up to three of them.",
@@ -38,18 +49,19 @@ _HEADERS = {
     ),
 }
 _ANSWERS = {
-    200: "Done, and durable. `partialSuccess` is set where some records were not stored, and says why.",
-    400: "The body is malformed, none of its spans can be stored, or no experiment can be told. Not to be sent again.",
-    401: "API keys are asked for, and the request has no good one.",
+    200: "Stored durably. If some records were not stored, `partialSuccess` says which and why.",
+    400: "The body is malformed, none of its spans can be stored, or nothing says which experiment is meant. Do not send it "
+    "again.",
+    401: "Headrace asks for API keys, and the request has no valid one.",
     403: "The API key may not write to this experiment.",
-    404: "Another path: nothing is there.",
-    405: "Another method than POST.",
+    404: "There is nothing at this path.",
+    405: "The method is not POST.",
     408: "The body was not complete in time.",
-    411: "Neither Content-Length nor chunks.",
-    413: "The body is too large, as it came or inflated.",
-    415: "A Content-Type or Content-Encoding that is not supported.",
-    429: "More than may be sent in a second. To be sent again, after `retry-after` seconds.",
-    503: "It cannot be stored now. To be sent again, after `retry-after` seconds.",
+    411: "The request has neither Content-Length nor chunks.",
+    413: "The body is too large, as received or inflated.",
+    415: "The Content-Type or Content-Encoding is not supported.",
+    429: "A limit a second or a minute is exceeded. Send it again after `retry-after` seconds.",
+    503: "It cannot be stored now. Send it again after `retry-after` seconds.",
 }
 _ANSWER_HEADERS = {
     401: {"www-authenticate": {"type": "string"}},
@@ -67,7 +79,7 @@ _HEX_IDS = ("trace_id", "span_id", "parent_span_id")
 
 
 def describe_otlp(app: FastAPI, config: Config) -> None:
-    """Has the application's `/openapi.json` tell of the OTLP paths, too."""
+    """Adds the OTLP paths to the application's `/openapi.json`."""
 
     @cache
     def document() -> dict[str, Any]:
@@ -87,14 +99,14 @@ def describe_otlp(app: FastAPI, config: Config) -> None:
 
 
 def _correct_health(paths: dict[str, Any]) -> None:
-    """FastAPI takes every answer for JSON, and for a success."""
+    """Corrects what FastAPI assumes of each route: that it answers JSON, and only 200."""
     paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     ready = paths["/readyz"]["get"]["responses"]
     ready["503"] = ready["200"] | {"description": "Requests cannot be accepted now; `reason` says why."}
 
 
 def _operation(signal: Signal, config: Config, schemas: dict[str, Any]) -> dict[str, Any]:
-    """`POST /v1/<signal>`; the messages that it speaks of are added to `schemas`."""
+    """The description of `POST /v1/<signal>`. Adds the messages that it mentions to `schemas`."""
     request, response, summary = _MESSAGES[signal]
     operation: dict[str, Any] = {
         "summary": summary,
@@ -122,7 +134,7 @@ def _parameter(name: str) -> dict[str, Any]:
 
 
 def _content(message: type[Message], schemas: dict[str, Any]) -> dict[str, Any]:
-    """The message in both encodings."""
+    """The schema of a message in both encodings."""
     name = message.DESCRIPTOR.full_name
     binary = {"type": "string", "format": "binary", "description": f"A serialized {name}."}
     return {
@@ -132,7 +144,7 @@ def _content(message: type[Message], schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reference(message: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    """A reference to the message's schema, which is made when it is first asked for. Unknown fields are allowed everywhere."""
+    """A reference to a message's schema. Makes the schema when it is first asked for. Unknown fields are allowed everywhere."""
     if message.full_name == "google.protobuf.Any":
         return {"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]}
     if message.full_name not in schemas:
@@ -148,7 +160,7 @@ def _field(field: FieldDescriptor, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scalar(field: FieldDescriptor) -> dict[str, Any]:
-    """As OTLP/JSON has it: ids in hex, enums as numbers, 64 bits as numbers or decimal texts."""
+    """The schema of a value in OTLP/JSON: ids in hex, enums as numbers, 64-bit integers as numbers or decimal texts."""
     if field.enum_type:
         names = ", ".join(f"{value.number}: {value.name}" for value in field.enum_type.values)
         return {"type": "integer", "format": "int32", "description": names}

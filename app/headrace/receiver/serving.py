@@ -20,11 +20,11 @@ from headrace.telemetry.logging import log
 GRACE_SECONDS = 5
 """How long a stop waits for requests that are being answered."""
 _STARTUP_FAILED = 3
-"""uvicorn's own status for it."""
+"""The exit status that uvicorn itself uses for it."""
 
 
 class HttpReceiver(uvicorn.Server):
-    """uvicorn, stopped by whoever sets `should_exit`: it neither takes the process's signals nor raises them again."""
+    """uvicorn's server, which stops when its caller sets `should_exit`. It does not handle the process's signals."""
 
     def __init__(self, config: Config, app: ASGIApp, memory: Memory, certificates: Certificates | None) -> None:
         self.failure = ""
@@ -36,7 +36,7 @@ class HttpReceiver(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(Connection, config, memory, self._crowd),  # type: ignore[arg-type] # it is called, no more
+                http=partial(Connection, config, memory, self._crowd),  # type: ignore[arg-type] # uvicorn only calls it
                 ws="none",
                 ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl,
                 log_config=None,
@@ -50,14 +50,14 @@ class HttpReceiver(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's own, but for the time that a TLS handshake may take."""
+        """As uvicorn's own, and with a limit on the time of a TLS handshake."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             raise SystemExit(_STARTUP_FAILED)
         config, seconds = self.config, self._handshake_seconds if self.config.ssl else None
         state = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
         protocol: Any = partial(config.http_protocol_class, **state)
-        create: Any = asyncio.get_running_loop().create_server  # the types of asyncio's do not know the last argument
+        create: Any = asyncio.get_running_loop().create_server  # its types in typeshed lack the last argument
         self.servers = [
             await create(
                 protocol,
@@ -72,13 +72,13 @@ class HttpReceiver(uvicorn.Server):
         self.started = True
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn's own, ten times a second."""
+        """As uvicorn's own, which calls it ten times a second. Also sweeps the crowd, once a second."""
         if counter % 10 == 0:
             self._crowd.sweep()
         return await super().on_tick(counter)
 
     async def main_loop(self) -> None:
-        """uvicorn's own. If it fails, what is open is closed in order, as at a stop, and the process ends."""
+        """As uvicorn's own. If it fails, the server stops in order, as on a signal, and the process ends."""
         try:
             await super().main_loop()
         except Exception as error:

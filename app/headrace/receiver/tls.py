@@ -1,4 +1,4 @@
-"""TLS and mutual TLS for both servers, from files that may be renewed while they serve."""
+"""TLS and mutual TLS for both servers, from files that may be renewed while the servers run."""
 
 import asyncio
 import ssl
@@ -13,18 +13,18 @@ from headrace.telemetry.logging import log, log_rarely
 _RELOAD_SECONDS = 1.0
 
 
-class _Renewable(ssl.SSLContext):
-    """The context that a server is given once and for all; each new connection is the `current` one's.
+class _Forwarding(ssl.SSLContext):
+    """The context that a server is given once. It passes each new connection on to the `current` context.
 
-    A context that serves cannot be renewed itself: it would go on to trust the authorities that were taken out.
+    A context in use cannot be renewed itself: it would go on trusting authorities that were removed.
     """
 
     current: ssl.SSLContext
     on_handshake: Callable[[ssl.SSLObject], None] | None = None
-    """Is told of each handshake that begins; what it raises ends the connection."""
+    """Called with each handshake that begins. If it raises, the connection ends."""
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        """What asyncio and uvloop call for a connection, once it is accepted."""
+        """asyncio and uvloop call this for each connection that they have accepted."""
         session = self.current.wrap_bio(*args, **kwargs)
         if self.on_handshake is not None:
             self.on_handshake(session)
@@ -35,7 +35,7 @@ class Certificates:
     """The files of `HEADRACE_TLS_*`.
 
     Raises:
-        StartError: a file is missing, or they do not belong together.
+        StartError: a file is missing or unusable, or the files do not belong together.
     """
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
@@ -43,7 +43,7 @@ class Certificates:
         self._key = key
         self._client_ca = client_ca
         self._version = self._refused = self._modified()
-        self.ssl, self.http2 = _Renewable(ssl.PROTOCOL_TLS_SERVER), _Renewable(ssl.PROTOCOL_TLS_SERVER)
+        self.ssl, self.http2 = _Forwarding(ssl.PROTOCOL_TLS_SERVER), _Forwarding(ssl.PROTOCOL_TLS_SERVER)
         try:
             self._read()
         except (OSError, ValueError) as error:  # OpenSSL's errors are OSErrors
@@ -52,23 +52,24 @@ class Certificates:
 
     @classmethod
     def of(cls, config: Config) -> "Certificates | None":
-        """What the settings name; None without TLS."""
+        """The certificates that the settings name. None: no TLS."""
         if config.tls_cert is None or config.tls_key is None:
             return None
         return cls(config.tls_cert, config.tls_key, config.tls_client_ca)
 
     def reload(self) -> None:
-        """Reads files that have changed; new connections use them. What cannot be used leaves those before in place."""
+        """Reads the files again if they have changed. New connections use them. If they cannot be used, those read before stay
+        in use."""
         try:
             version = self._modified()
-        except StartError as error:  # in the middle of a renewal, or they are gone
+        except StartError as error:  # a renewal is in progress, or the files are gone
             log_rarely("TLS files are missing, those before stay", "tls", error=str(error))
             return
         if version == self._version:
             return
         try:
             self._read()
-        except (OSError, ValueError) as error:  # tried again each time: a lack of descriptors passes
+        except (OSError, ValueError) as error:  # tried again at the next call: it may be a lack of descriptors, which passes
             if version != self._refused:
                 self._refused = version
                 log.warning("TLS files cannot be used, those before stay", error=str(error))
@@ -77,15 +78,15 @@ class Certificates:
             self._version = version
 
     async def keep_current(self) -> None:
-        """Reads files that have changed, once a second, until it is cancelled."""
+        """Calls `reload` once a second until it is cancelled."""
         while True:
             await asyncio.sleep(_RELOAD_SECONDS)
             self.reload()
 
     def _read(self) -> None:
-        """Takes the files as they are now, for both servers alike, or raises, and leaves all as it was."""
+        """Takes the files as they are now, for both servers. If it raises, nothing has changed."""
         http1, http2 = self._context(), self._context()
-        http2.set_alpn_protocols(["h2"])  # gRPC's clients insist on it
+        http2.set_alpn_protocols(["h2"])  # gRPC clients require it
         self.ssl.current, self.http2.current = http1, http2
 
     def _context(self) -> ssl.SSLContext:
@@ -98,11 +99,12 @@ class Certificates:
         return context
 
     def _ask(self) -> str:
-        """Instead of OpenSSL, which would ask on the terminal, and wait."""
+        """Called if the key has a password. Raises, because OpenSSL would ask on the terminal, and wait."""
         raise ssl.SSLError(f"{self._key} has a password; a key without one is needed")
 
     def _modified(self) -> tuple[int, ...]:
-        """Changes when a file does, also where a link is turned to another file (as Kubernetes renews secrets)."""
+        """A value that changes when a file does, also if a link is turned to another file, as when Kubernetes renews
+        secrets."""
         files = [file for file in (self._cert, self._key, self._client_ca) if file is not None]
         try:
             return tuple(value for file in files for value in (file.stat().st_mtime_ns, file.stat().st_ino))

@@ -1,1 +1,1 @@
-"""Postgres, and Headrace's own schema in it. Nothing here knows MLflow's tables."""
+"""Postgres, and Headrace's own schema in it. This room does not know MLflow's tables."""

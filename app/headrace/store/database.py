@@ -1,6 +1,6 @@
-"""Postgres, seen from Headrace: one small pool, whether it answers, and which of its errors may pass.
+"""The connections to Postgres: one small pool, whether Postgres answers, and which of its errors will pass.
 
-Errors are judged by SQLSTATE class (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by text.
+Errors are judged by their SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), never by their text.
 """
 
 import os
@@ -25,32 +25,33 @@ _CONNECT_SECONDS = 3
 _PROBE_SECONDS = 2.0
 
 _KEEPALIVE = {"tcp_user_timeout": 15_000, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
-"""A host that vanishes without a word, as in a failover, is noticed within half a minute; by the kernel's own rules, within a
-quarter of an hour while we write, and within two hours while we wait."""
+"""With these a host that vanishes silently, as in a failover, is noticed within half a minute. By the kernel's defaults it
+would take a quarter of an hour while we write, and two hours while we wait."""
 
 _PERMANENT = ("21", "22", "23", "44", "54", "P0")
-"""Cardinality violation, data exception, integrity violation, a view's check option, limit exceeded, and what a trigger's own
-RAISE refuses: the rows are at fault, so trying them again is of no use.
-Every other class (connection, resources, shutdown, deadlock, read-only, even a missing table while somebody runs
-`mlflow db upgrade`) is Postgres' own state, which changes."""
+"""Classes of SQLSTATE in which the rows are at fault, so that writing them again cannot help: cardinality violation, data
+exception, integrity violation, a view's check option, limit exceeded, and what a trigger raises.
+Every other class is a state of Postgres, which will change: connection, resources, shutdown, deadlock, read-only, even a
+missing table while somebody runs `mlflow db upgrade`."""
 
 _PERMANENT_KINDS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
-"""The same where there is no SQLSTATE. libpq gives none to a connection that broke, which psycopg may then raise as a plain
-DatabaseError."""
+"""Permanent errors without a SQLSTATE. A broken connection has no SQLSTATE either, and is not among these: psycopg may raise it
+as a plain DatabaseError."""
 
 
 _TIMEOUTS = ("57014", "25P04")
-"""query_canceled, which is statement_timeout's; transaction_timeout."""
+"""query_canceled, as by statement_timeout; transaction_timeout."""
 
 _BREAKS = ("53200", "57P01", "57P02", "XX000")
-"""out_of_memory; a backend that is ended, or ends with a crash; internal_error, as "invalid memory alloc request size" is.
-With class 08 (connection exception) and errors without a SQLSTATE these may be an outage, or what a batch does to Postgres:
-see `export.py`."""
+"""out_of_memory; a backend that was ended, or crashed; internal_error, such as "invalid memory alloc request size". These,
+class 08 (connection exception) and errors without a SQLSTATE may be an outage, or the fault of a batch: `export/exporter.py`
+tells which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reachability:
-    """Whether Postgres answered last time (None: not asked yet), since when (Unix seconds), what it said if not."""
+    """Whether Postgres answered when last asked (None: not asked yet), since when that is so (Unix seconds), and the error if
+    not."""
 
     up: bool | None
     since: float
@@ -58,12 +59,12 @@ class Reachability:
 
     @property
     def away(self) -> bool:
-        """True while Postgres is known not to answer, so that no request has to find it out again by waiting."""
+        """True while Postgres is known not to answer. Then no request needs to wait in order to find that out."""
         return self.up is False
 
 
 class Database:
-    """A pool for `url`. Connects when first used; a connection that has died is replaced on its next use."""
+    """A pool of connections to `url`. It connects when first used, and replaces a dead connection on its next use."""
 
     def __init__(self, url: str) -> None:
         self.url = sqlalchemy_url(url)
@@ -85,10 +86,10 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """One transaction: committed at the end of the block, rolled back when it raises.
+        """One transaction. It is committed at the end of the block, and rolled back if the block raises.
 
         Raises:
-            DatabaseUnavailable, PermanentExportError: instead of SQLAlchemy's and psycopg's own errors.
+            DatabaseUnavailable, PermanentExportError: in place of the errors of SQLAlchemy and psycopg.
         """
         try:
             with self.engine.begin() as connection:
@@ -98,9 +99,10 @@ class Database:
         self.note(None)
 
     def judge(self, error: BaseException) -> ExportError:
-        """An exception of SQLAlchemy, psycopg or MLflow → the error that says whether to try again; notes what it saw.
+        """An exception of SQLAlchemy, psycopg or MLflow → the error that says whether to try again.
 
-        MLflow wraps SQLAlchemy's errors, which wrap psycopg's, so the cause is looked for along the chain.
+        MLflow wraps SQLAlchemy's errors, and these wrap psycopg's, so it follows the chain of causes. If Postgres is away, it
+        notes that for `state`.
         """
         for cause in _causes(error):
             if isinstance(cause, psycopg.Error):
@@ -120,7 +122,7 @@ class Database:
         return _kind(error.sqlstate)(f"Postgres is away or busy ({message})")
 
     def note(self, error: str | None) -> None:
-        """Remembers whether Postgres answered (None) or what it said instead."""
+        """Remembers for `state` that Postgres answered (None), or the error if it did not."""
         with self._lock:
             self._checked = time.monotonic()
             up = error is None
@@ -130,11 +132,12 @@ class Database:
 
     @property
     def state(self) -> Reachability:
-        """The last answer; no I/O."""
+        """What was noted last. No I/O."""
         return self._state
 
     def probe(self) -> Reachability:
-        """Asks Postgres, unless somebody did within the last two seconds, or asks still: one may hang with it, not all."""
+        """Asks Postgres whether it answers. It only returns `state` if it was asked within the last two seconds, or if another
+        thread is asking: one thread may hang with Postgres, not all."""
         if time.monotonic() - self._checked > _PROBE_SECONDS and self._probing.acquire(blocking=False):
             try:
                 with self.begin() as connection:
@@ -146,7 +149,7 @@ class Database:
         return self._state
 
     def abort(self) -> None:
-        """Cuts all connections: whoever waits on one for a Postgres that hangs gets DatabaseUnavailable at once."""
+        """Cuts all connections. A thread that waits for a Postgres that hangs then gets DatabaseUnavailable at once."""
         for connection in list(self._connections):
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as cut:
                 cut.shutdown(socket.SHUT_RDWR)
@@ -164,7 +167,7 @@ def _kind(sqlstate: str | None) -> type[DatabaseUnavailable]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it was raised from, ten links at the most."""
+    """An exception and its chain of causes, at most ten in all."""
     for _ in range(10):
         if error is None:
             return
@@ -173,9 +176,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _one_line(error: BaseException) -> str:
-    """An error's text in one bounded line. Connection errors of libpq name host and user, never the password.
+    """An error's text in one line of at most 500 characters. libpq's connection errors name host and user, never the password.
 
-    Without Postgres' DETAIL, which may be the row that failed: what clients send is not for the log.
+    It leaves out Postgres' DETAIL, which may hold the row that failed: data of clients do not belong in the log.
     """
     told = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return " ".join((told or str(error)).split())[:500]

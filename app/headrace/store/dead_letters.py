@@ -1,6 +1,6 @@
-"""`headrace.dead_letter`: spans that can never be written as they are, with their bytes and the reason.
+"""The table `headrace.dead_letter`: spans that can never be written as they are, with their bytes and the reason.
 
-The worker stores them; `headrace dead-letters` lists, replays and drops them.
+The worker stores them. `headrace dead-letters` lists, shows, replays and drops them.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _LETTERS = table(
 )
 _C = _LETTERS.c
 _COUNTED = {
-    # Without what is of one span only, so that letters of the same kind are counted together.
+    # Without details of a single span, so that letters with the same kind of reason are counted together.
     "reason": func.regexp_replace(
         func.regexp_replace(_C.reason, r"\s(DETAIL|HINT|CONTEXT):.*$", ")"), "tr-[0-9a-f]{32}", "tr-…", "g"
     ),
@@ -52,10 +52,11 @@ _COUNTED = {
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which letters: those for which all of it holds. What is None or empty asks for nothing.
+    """Selects the letters that meet all of these conditions. None and "" are no condition.
 
-    `experiment` is an id or a name, `trace` an id or its beginning; `reason` and `client` (the key's name, or the user
-    agent) are parts of the text in any case; `since` is when it became a dead letter; `newest` is the highest id.
+    `experiment` is an id or a name; `trace` is an id or its beginning. `reason` is a part of the reason's text, and `client` of
+    the key's name or the user agent; upper and lower case are alike. `since` is the earliest time at which it became a dead
+    letter. `newest` is the highest id.
     """
 
     ids: tuple[int, ...] | None = None
@@ -68,7 +69,7 @@ class Selection:
 
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
-        """For a WHERE; an empty list selects all."""
+        """The conditions of a WHERE clause. An empty list selects all letters."""
         trace = self.trace.lower().removeprefix("tr-")
         found: list[ColumnElement[bool]] = []
         if self.ids is not None:
@@ -106,9 +107,9 @@ class Letter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One span (or one unreadable envelope, then `delivery` is None) and why it was given up.
+    """One span that is given up, and why; or one envelope that cannot be read, and then `delivery` is None.
 
-    `index` says in which of the envelopes that were to be written it came.
+    `index` is the place, in the batch, of the envelope that it came in.
     """
 
     index: int
@@ -118,10 +119,11 @@ class DeadLetter:
 
 
 def store(database: Database, letters: Sequence[DeadLetter]) -> None:
-    """Writes the letters, all or none; one that is there already is left alone.
+    """Stores all of the letters or, if it raises, none. A letter that is stored already stays as it is. Counts and logs the new
+    ones.
 
     Raises:
-        DatabaseUnavailable: try again later.
+        DatabaseUnavailable: Postgres is away. Try again later.
     """
     with database.begin() as connection:
         new = sum(connection.execute(_INSERT, _row(letter)).rowcount for letter in letters)
@@ -131,10 +133,10 @@ def store(database: Database, letters: Sequence[DeadLetter]) -> None:
 
 
 def check_table(database: Database) -> None:
-    """Is there a table of dead letters?
+    """Checks that the table of dead letters exists.
 
     Raises:
-        StartError: there is none, or one of an older Headrace. DatabaseUnavailable: it cannot be told now.
+        StartError: it does not, or an older Headrace made it. DatabaseUnavailable: Postgres is away.
     """
     with database.begin() as connection:
         tables = inspect(connection)
@@ -149,7 +151,7 @@ def check_table(database: Database) -> None:
 
 
 def newest(database: Database, selection: Selection, limit: int) -> list[Letter]:
-    """At most so many letters, the newest first."""
+    """The newest letters of the selection, at most `limit`, the newest first."""
     columns = [_C[name] for name in Letter._fields[:-1]]
     query = select(*columns, func.octet_length(_C.envelope)).where(*selection.conditions)
     with database.begin() as connection:
@@ -157,19 +159,20 @@ def newest(database: Database, selection: Selection, limit: int) -> list[Letter]
 
 
 def newest_id(database: Database) -> int:
-    """The highest id there is: whoever acts on the letters of this moment leaves later ones alone."""
+    """The highest id of all letters; 0 if there is none. Later letters have higher ids."""
     with database.begin() as connection:
         return int(connection.execute(select(func.coalesce(func.max(_C.id), 0))).scalar_one())
 
 
 def envelope_of(database: Database, id_: int) -> bytes:
-    """What the letter with this id holds; empty where there is none."""
+    """The envelope of the letter with this id; empty if there is no such letter."""
     with database.begin() as connection:
         return bytes(connection.execute(select(_C.envelope).where(_C.id == id_)).scalar() or b"")
 
 
 def count(database: Database, selection: Selection, by: Literal["reason", "experiment"]) -> Counter[str]:
-    """How many letters there are of each kind of reason, or for each experiment as it was named; the most first."""
+    """The number of selected letters for each kind of reason, or for each experiment as it was named; the largest number
+    first."""
     number = func.count()
     value = _COUNTED[by].label("value")
     query = select(value, number).select_from(_LETTERS).where(*selection.conditions)
@@ -178,7 +181,8 @@ def count(database: Database, selection: Selection, by: Literal["reason", "exper
 
 
 def batch(database: Database, selection: Selection, after: int, max_bytes: int) -> list[tuple[int, bytes]]:
-    """The oldest letters with a higher id than `after`, id and envelope: one at least, and about `max_bytes` at most."""
+    """Ids and envelopes of the oldest selected letters whose id is above `after`: at least one, if there is one, and about
+    `max_bytes` at most."""
     oldest = select(_C.id, _C.envelope).where(*selection.conditions, _C.id > after).order_by(_C.id).limit(_MAX_BATCH).subquery()
     size = func.octet_length(oldest.c.envelope)
     summed = select(oldest, (func.sum(size).over(order_by=oldest.c.id) - size).label("before")).subquery()
@@ -188,7 +192,7 @@ def batch(database: Database, selection: Selection, after: int, max_bytes: int) 
 
 
 def settle(database: Database, written: Collection[int], failed: Mapping[int, str]) -> None:
-    """Forgets the letters that are written; those that failed again (id → why) stay, with their new reason."""
+    """Deletes the letters whose spans are written. Gives those that failed again (id → reason) their new reason."""
     with database.begin() as connection:
         connection.execute(delete(_LETTERS).where(_C.id.in_(written)))
         for id_, reason in failed.items():
@@ -196,7 +200,7 @@ def settle(database: Database, written: Collection[int], failed: Mapping[int, st
 
 
 def drop(database: Database, selection: Selection) -> int:
-    """Deletes letters for good; returns how many."""
+    """Deletes the selected letters for good. Returns how many."""
     with database.begin() as connection:
         return connection.execute(delete(_LETTERS).where(*selection.conditions)).rowcount
 

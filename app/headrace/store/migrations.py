@@ -1,6 +1,6 @@
-"""Headrace's own schema, `headrace`, beside MLflow's tables: the runner of migrations/.
+"""Runs migrations/, which make Headrace's own schema, `headrace`, beside MLflow's tables.
 
-Its table of versions is its own, so that neither MLflow's migrations nor ours see the others.
+It has a table of versions of its own, so that MLflow's migrations and ours do not see each other.
 """
 
 from pathlib import Path
@@ -17,10 +17,10 @@ DO $$ BEGIN
         END IF;
     END IF;
 END $$"""
-"""What older versions called their table of versions, as MLflow calls its own: to a role named `headrace`, whose search_path
-begins with the schema of its name, it stood before MLflow's, which may itself be in that schema, with revisions of another
-form."""
-_LOCK = 0x68656164  # "head": the advisory lock under which only one process migrates at a time
+"""Renames the table of versions that older versions of Headrace made. It had the same name as MLflow's. A role named `headrace`
+finds the schema of its own name first in its search_path, and so took our table for MLflow's. MLflow's own table may be in that
+schema, too; its revisions do not have four digits."""
+_LOCK = 0x68656164  # "head" in ASCII: the key of the advisory lock that lets only one process migrate at a time
 
 
 def migrate(connection: Connection) -> None:
@@ -39,7 +39,7 @@ def migrate(connection: Connection) -> None:
 
 
 def migrations_directory() -> Path:
-    """Inside the package where it was installed from a wheel, beside it in a checkout."""
+    """Its place: inside the package if that was installed from a wheel, else in the checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "migrations"
     return inside if inside.is_dir() else package.parents[1] / "migrations"

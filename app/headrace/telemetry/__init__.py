@@ -1,1 +1,1 @@
-"""What Headrace tells of itself: `metrics.py` and `logging.py`. Its own traces are in `headrace.tracing`."""
+"""Headrace's own metrics and log. Its own traces are in `headrace.tracing`."""

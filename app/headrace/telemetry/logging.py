@@ -1,6 +1,6 @@
-"""Every logged event of Headrace goes through `log`: structlog, one event name, then fields.
+"""Headrace's log. Every event goes through `log`, a structlog logger: a constant name of the event, then fields.
 
-Start, stop, changes of state and the first error of a kind are logged. Whatever repeats is counted instead.
+It logs start, stop, changes of state and the first error of a kind. What repeats is counted in a metric instead.
 """
 
 import logging
@@ -15,9 +15,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("headrace")
 
 
 def configure_logging(log_format: str, level: str, worker: int | None = None) -> None:
-    """Sends our events, and uvicorn's, MLflow's and Alembic's warnings, to stderr: for people or as JSON lines.
+    """Sends our events, and the warnings of uvicorn, MLflow and Alembic, to stderr, as text or as JSON lines.
 
-    `worker`: this one's number, which each event then names.
+    `worker`: the number of this worker process, which each event then has as a field.
     """
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
@@ -55,7 +55,8 @@ _last_logged: dict[str, float] = {}
 
 
 def log_rarely(event: str, kind: str, **fields: Any) -> None:
-    """Logs a warning at most once a minute for each `kind` (one of few): for what clients can repeat at will."""
+    """Logs a warning, at most once a minute for each `kind`. It is for events that clients can cause at will. Kinds must be
+    few: they are remembered."""
     now = time.monotonic()
     if now - _last_logged.get(kind, -math.inf) >= 60:
         _last_logged[kind] = now

@@ -1,4 +1,4 @@
-"""Every metric of Headrace. They are Prometheus', served at `/metrics`."""
+"""All metrics of Headrace, for Prometheus. `/metrics` serves them."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +16,14 @@ from prometheus_client import (
 from headrace import __version__
 from headrace.errors import HeadraceError, QueueError, QueueLocked, RateLimited, RequestError
 
-disable_created_metrics()  # type: ignore[no-untyped-call] # a second series a counter, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call] # it would be a second series for each counter
 
 LABELS: dict[str, Mapping[str, Sequence[str]]] = {}
-"""The metrics with labels → each label's values, as far as they are known beforehand."""
+"""Metric with labels → label → its values, as far as they are known beforehand."""
 
 
 def _counter(name: str, meaning: str, **labels: Sequence[str]) -> Counter:
-    """A counter that stands at 0 from the start for all these values of its labels: so an alert sees its first increase."""
+    """A counter that starts at 0 for all these values of its labels, so that an alert sees the first increase."""
     counter = Counter(name, meaning, list(labels))
     if labels:
         LABELS[name] = labels
@@ -33,7 +33,7 @@ def _counter(name: str, meaning: str, **labels: Sequence[str]) -> Counter:
 
 
 def _refusals(error: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
-    """An error's class, and all that stand below it."""
+    """A class of errors and all classes below it."""
     yield error
     for below in error.__subclasses__():
         yield from _refusals(below)
@@ -43,14 +43,14 @@ REFUSALS = {
     error: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.__name__).lower()
     for root in (RequestError, RateLimited, QueueError)
     for error in _refusals(root)
-    if error not in (QueueError, QueueLocked)  # never itself; at the start only
+    if error not in (QueueError, QueueLocked)  # QueueError itself is never raised, QueueLocked only at the start
 }
-"""The errors with which a request is refused → the reason that is counted."""
+"""Class of an error that refuses a request → the reason that is counted."""
 
 REQUESTS = Counter(
     "headrace_requests",
-    "OTLP requests answered, by HTTP status or gRPC code; `client_gone`: nobody waited for the answer. "
-    "`protocol` is as in `OTEL_EXPORTER_OTLP_PROTOCOL`.",
+    "OTLP requests answered, by HTTP status or gRPC code. `client_gone`: the client did not wait for the answer. "
+    "`protocol` has the names of `OTEL_EXPORTER_OTLP_PROTOCOL`.",
     ["protocol", "signal", "code"],
 )
 LABELS["headrace_requests"] = {
@@ -67,17 +67,17 @@ for _error in _fates:
     REQUESTS.labels("grpc", "traces", code_pb2.Code.Name(_error.rpc_code))
 REQUESTS_REFUSED = _counter(
     "headrace_requests_refused",
-    "Requests refused as a whole, their sender was told. `unexpected` is a fault of Headrace.",
+    "Requests refused as a whole; their client was told. `unexpected` is a fault of Headrace.",
     reason=(*sorted(REFUSALS.values()), "unexpected"),
 )
 REQUEST_BYTES = Histogram(
     "headrace_request_bytes",
-    "Size of a request's body as received, before it is inflated.",
+    "Size of a request's body as received, before it is inflated, in bytes.",
     buckets=[4**n for n in range(4, 14)],
 )
 IN_FLIGHT_BYTES = Gauge(
     "headrace_in_flight_bytes",
-    "Bytes of memory that requests take now: as sent, inflated, and parsed (estimated).",
+    "Bytes of memory that requests take now: as received, inflated, and parsed (estimated).",
     multiprocess_mode="sum",
 )
 IN_FLIGHT_MAX_BYTES = Gauge(
@@ -85,30 +85,34 @@ IN_FLIGHT_MAX_BYTES = Gauge(
 )
 RECORDS_REFUSED = _counter(
     "headrace_records_refused",
-    "Metric data points and log records that came, and are not stored; their sender was told.",
+    "Metric data points and log records that were received and not stored; their client was told.",
     signal=("metrics", "logs"),
 )
 AUTH_FAILURES = _counter("headrace_auth_failures", "Requests without a good API key.", reason=("missing", "unknown", "expired"))
 RATE_LIMITED = _counter(
     "headrace_rate_limited",
-    "Requests refused by a limit of spans or bytes a second, that of a key or of all.",
+    "Requests refused because of a limit of spans or bytes a second: that of a key, or that for all clients.",
     scope=("all", "key"),
     unit=("spans", "bytes"),
 )
 CONNECTIONS_CLOSED = _counter(
     "headrace_connections_closed",
-    "Connections that Headrace has closed: too many (`idle`: the one that made room); headers, a body that is not needed, or "
-    "the reading of the answer took too long; too many requests without waiting for an answer; HTTP/2 against its rules, too "
-    "many frames that do nothing, or a client that answers no more.",
+    "Connections that Headrace closed. `too_many`: the limit; `idle`: it made room for a new one; `slow_headers`, "
+    "`unread_body`, "
+    "`unread_answer`: the headers, the rest of a body after an early answer, or reading the answer took too long; `pipelined`: "
+    "too "
+    "many requests waited; `protocol_error`: HTTP/2 against its rules; `too_many_frames`: frames that do nothing; `vanished`: "
+    "the "
+    "client no longer answered.",
     reason=(
         *("too_many", "idle", "slow_headers", "unread_body", "unread_answer", "pipelined"),
         *("protocol_error", "too_many_frames", "vanished"),
     ),
 )
-SPANS_RECEIVED = _counter("headrace_spans_received", "Spans that came in decodable requests.")
+SPANS_RECEIVED = _counter("headrace_spans_received", "Spans in requests that could be decoded.")
 SPANS_REJECTED = _counter(
     "headrace_spans_rejected",
-    "Spans refused; their sender was told.",
+    "Spans rejected; their client was told.",
     reason=(
         "malformed_span",
         "invalid_trace_id",
@@ -139,43 +143,44 @@ SPANS_REPAIRED = _counter(
         "translation_failed",
     ),
 )
-SPANS_ACCEPTED = _counter("headrace_spans_accepted", "Spans acknowledged: they are on disk.")
+SPANS_ACCEPTED = _counter("headrace_spans_accepted", "Spans answered with success: they are on disk.")
 SPANS_WRITTEN = _counter("headrace_spans_written", "Spans written to MLflow's tables.")
 SPANS_DEAD_LETTERED = _counter(
-    "headrace_spans_dead_lettered", "Spans that could not be written, kept in `headrace.dead_letter` instead."
+    "headrace_spans_dead_lettered", "Spans that could not be written, and were kept in `headrace.dead_letter`."
 )
 RUN_LINKS_FAILED = _counter("headrace_run_links_failed", "Traces that could not be linked to the run of `x-mlflow-run-id`.")
 QUEUE_DAMAGED = _counter(
     "headrace_queue_damaged",
-    "Files of the queue, and single requests in it, that the disk has changed.",
+    "Files of the queue, and single requests in it, that were found damaged.",
     what=("file", "request"),
 )
-TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without their root span, which has not come.")
+TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
 EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = _counter(
     "headrace_experiments_limited",
-    "How often a limit of experiments held. Experiments that one request named (`named`), or would have created (`request`), "
-    "beyond what it may; requests over the limit a minute (`minute`); times that the worker waited for it (`queued`).",
+    "How often a limit of experiments was exceeded. `named`, `request`: experiments that a request named, or would have "
+    "created, "
+    "over its limit. `minute`: requests over the limit a minute. `queued`: times that the worker waited for that limit.",
     limit=("named", "request", "minute", "queued"),
 )
 ACK_SECONDS = Histogram(
     "headrace_ack_seconds",
-    "From the start of a request to its durable acknowledgement.",
+    "Seconds from the start of a request to its durable acknowledgement.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 QUEUE_COMMIT_SECONDS = Histogram(
     "headrace_queue_commit_seconds",
-    "One commit of the queue, with its fsync, for all the requests that waited for it.",
+    "Seconds for one commit of the queue, with its fsync, for all requests that waited for it.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 TRANSLATE_SECONDS = Histogram(
     "headrace_translate_seconds",
-    "Turning one batch into rows, off the event loop.",
+    "Seconds to translate one batch into rows, outside the event loop.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 WRITE_SECONDS = Histogram(
     "headrace_write_seconds",
-    "One successful write of a batch to Postgres.",
+    "Seconds for one successful write of a batch to Postgres.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 BATCH_REQUESTS = Histogram(
@@ -187,40 +192,41 @@ BATCH_SPANS = Histogram(
     buckets=(1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 50_000),
 )
 BATCHES_SPLIT = _counter(
-    "headrace_batches_split", "Batches (and parts of them) halved, to find the span in them that cannot be written."
+    "headrace_batches_split", "Batches, and parts of batches, that were halved to find the span that cannot be written."
 )
 WRITE_RETRIES = _counter("headrace_write_retries", "Writes tried again because Postgres was away or busy.")
 VISIBLE_SECONDS = Histogram(
     "headrace_visible_seconds",
-    "From receiving a request to its spans being visible in MLflow.",
+    "Seconds from receiving a request until its spans are visible in MLflow.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
 )
 EXPORT_LOOP_SECONDS = Gauge(
     "headrace_export_loop_timestamp_seconds",
-    "When the export loop last turned, in Unix time; of several workers the one that turned longest ago.",
+    "Unix time at which the worker's loop last turned. Of several workers, the one that turned longest ago.",
     multiprocess_mode="min",
 )
 EXPORT_RETRYING = Gauge(
     "headrace_export_retrying",
-    "How many workers hold a batch that Postgres does not take at the moment.",
+    "Number of workers with a batch that Postgres does not take at the moment.",
     multiprocess_mode="sum",
 )
-# Of several workers the one that looked last is right, for it looked at the same Postgres, and at the queues of all.
+# Of several workers, the one that looked last is right: all look at the same Postgres, and at the queues of all.
 _gauge = partial(Gauge, multiprocess_mode="mostrecent")
 QUEUE_BYTES = _gauge("headrace_queue_bytes", "Bytes of requests that wait for Postgres.")
 QUEUE_MAX_BYTES = _gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
 QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
-QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits.")
+QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits, in seconds.")
 READY = _gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
 DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
 OWN_SPANS = _counter(
     "headrace_own_spans",
-    "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): sent, not taken by the endpoint, or not even tried as too many waited.",
+    "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): `sent`; `failed`: the endpoint did not take them; `dropped`: too many "
+    "waited.",
     outcome=("sent", "failed", "dropped"),
 )
 PART_RESTARTS = _counter(
     "headrace_part_restarts",
-    "Ends, unasked for, of a thread or a task of Headrace, which was then started again.",
+    "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
     part=("worker", "finisher", "queue", "tls", "grpc", "supervisor-watch", "worker-process"),
 )
 BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
@@ -228,7 +234,7 @@ LABELS["headrace_build_info"] = {"version": ()}
 
 
 def start_gauges(in_flight_max_bytes: int) -> None:
-    """What a process (one of several, perhaps started again) says of itself at its start."""
+    """Sets the gauges that a process sets at its start. It may be one of several, and may have been started again."""
     BUILD_INFO.labels(__version__).set(1)
     IN_FLIGHT_BYTES.set(0)
     IN_FLIGHT_MAX_BYTES.set(in_flight_max_bytes)

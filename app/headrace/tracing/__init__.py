@@ -1,12 +1,13 @@
-"""Headrace's own traces, to the OTLP endpoint of HEADRACE_TRACES_ENDPOINT. Off, as it is by default, nothing of it is loaded.
+"""Headrace's own traces, sent to HEADRACE_TRACES_ENDPOINT. By default they are off; then OpenTelemetry's SDK is not loaded.
 
-    receive traces      one request, from its headers to its answer: HEADRACE_TRACES_SAMPLE_RATIO of them, by chance
-    write batch         one batch with such requests in it, to whose spans it links
-     ├─ claim           out of the queue
-     ├─ translate       into rows
-     └─ write           into Postgres, with all attempts
+    receive traces      one request, from its headers to its answer; a share of them, HEADRACE_TRACES_SAMPLE_RATIO, at random
+    write batch         one batch that holds such requests; it links to their spans
+     ├─ claim           take it out of the queue
+     ├─ translate       turn it into rows
+     └─ write           write it to Postgres, with all attempts
 
-Never in a loop: `loop.py` looks at the start, `received` at what comes back to us on a detour.
+Traces must not cause traces without end. `loop.py` refuses our own address at the start; `received` recognizes our spans when
+they come back through others.
 """
 
 import random
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from headrace.tracing.export import Traces
 
 SERVICE = "headrace"
-"""The `service.name` of our resource."""
+"""The `service.name` of our spans."""
 
 Stage = tuple[str, int, int]
-"""Its name, when it began and when it ended, in Unix nanoseconds."""
+"""A stage of a batch: its name, its start and its end in Unix nanoseconds."""
 
 _UNTRACED = nullcontext()
 _traces: "Traces | None" = None
@@ -39,7 +40,7 @@ _current: "ContextVar[Span | None]" = ContextVar("headrace_request", default=Non
 
 
 def start(config: Config) -> None:
-    """Begins to trace, where the settings say so."""
+    """Starts tracing if the settings say so."""
     global _traces  # noqa: PLW0603 - one for the process, as the metrics are
     if config.traces_endpoint is not None:
         from headrace.tracing.export import Traces
@@ -48,7 +49,7 @@ def start(config: Config) -> None:
 
 
 def stop() -> None:
-    """Sends what waits, for two seconds at the most."""
+    """Sends the spans that wait, for two seconds at most, and ends."""
     global _traces  # noqa: PLW0603
     if _traces is not None:
         _traces.stop()
@@ -56,8 +57,8 @@ def stop() -> None:
 
 
 def request(signal: str) -> AbstractContextManager[None]:
-    """Traces what is done inside as one request, if chance picks it."""
-    # The SDK's own sampler would cost 5 µs a request that is not traced; this costs 0.2.
+    """A context manager that traces its block as one request of this signal, if chance picks it."""
+    # For a request that is not traced this costs 0.2 µs; the SDK's own sampler would cost 5 µs.
     if _traces is None or random.random() >= _traces.ratio:  # noqa: S311 - not for secrets
         return _UNTRACED
     return _request(_traces, signal)
@@ -70,13 +71,13 @@ def _request(traces: "Traces", signal: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if _current.get() is span:  # else `received` has given it up: a span that is not ended is never sent
+        if _current.get() is span:  # else `received` gave it up, and a span that is not ended is never sent
             span.end()
         _current.reset(token)
 
 
 def answered(protocol: str, signal: str, code: str) -> None:
-    """Counts an answer, and notes it on the request's span."""
+    """Counts an answer, and notes it on the request's span, if it is traced."""
     REQUESTS.labels(protocol, signal, code).inc()
     if (span := _current.get()) is not None:
         from headrace.tracing.export import note_answer
@@ -85,8 +86,11 @@ def answered(protocol: str, signal: str, code: str) -> None:
 
 
 def received(size: int, message: ExportTraceServiceRequest | None = None, spans: int = 0) -> None:
-    """Notes what came. A request of nothing but spans of a Headrace (this one's, or its peer's) is not traced: else each would
-    bring forth the next, for ever, where a Collector sends them back to us."""
+    """Notes the size and the number of spans on the request's span.
+
+    Gives up the trace of a request that holds only spans of a Headrace, this one or another. A Collector may send our spans
+    back to us: tracing their receipt would make new ones, for ever.
+    """
     if (span := _current.get()) is None:
         return
     if message is not None and message.resource_spans and all(map(_is_own, message.resource_spans)):
@@ -102,15 +106,15 @@ def _is_own(resource_spans: ResourceSpans) -> bool:
 
 
 def offered(envelope: bytes) -> None:
-    """Remembers the request whose envelope goes into the queue, so that its batch can link to it."""
+    """Remembers the current request's span by its envelope, so that the batch with that envelope can link to it."""
     if _traces is not None and (span := _current.get()) is not None:
         _traces.remember(envelope, span)
 
 
 def written(envelopes: Iterable[bytes], stages: Sequence[Stage], attempts: int) -> None:
-    """Traces a batch that was written, if it carried traced requests."""
+    """Traces a batch that was written, if it held traced requests."""
     if _traces is not None and _traces.remembers:
         try:
             _traces.batch(list(envelopes), stages, attempts)
-        except Exception as error:  # what is said of the work shall not stop it
+        except Exception as error:  # tracing must not stop the work
             log_rarely("own traces cannot be made", "own_traces_made", error=f"{type(error).__name__}: {error}")

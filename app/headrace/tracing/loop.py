@@ -1,4 +1,4 @@
-"""Is the endpoint of our own traces ourselves?"""
+"""Refuses an endpoint for our own traces that is this Headrace itself."""
 
 import socket
 from collections.abc import Collection
@@ -15,10 +15,10 @@ _LOOPBACK = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
 
 
 def refuse_loop(endpoint: str, host: str, ports: Collection[int]) -> None:
-    """Nothing, unless `endpoint` is one of our own ports on the address `host` that we listen on.
+    """Checks the URL `endpoint` against the address `host` and the `ports` that we listen on. Resolves host names.
 
     Raises:
-        StartError: it is.
+        StartError: the endpoint is one of our own ports.
     """
     url = urlsplit(endpoint)
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -28,7 +28,7 @@ def refuse_loop(endpoint: str, host: str, ports: Collection[int]) -> None:
     everywhere = any(address.is_unspecified for address in ours)
     if everywhere:
         ours |= _of_this_machine()
-    # Who connects to 0.0.0.0 gets to this machine's loopback.
+    # A connection to 0.0.0.0 goes to this machine's loopback address.
     theirs = {_LOOPBACK[a.version] if a.is_unspecified else a for a in _addresses(url.hostname or "")}
     if any(address in ours or (everywhere and address.is_loopback) for address in theirs):
         raise StartError(
@@ -38,7 +38,7 @@ def refuse_loop(endpoint: str, host: str, ports: Collection[int]) -> None:
 
 
 def _addresses(host: str) -> set[Address]:
-    """A host's addresses; none where its name cannot be resolved now."""
+    """A host's addresses. Empty if its name cannot be resolved now."""
     try:
         return {_plain(str(info[4][0])) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError:
@@ -51,6 +51,6 @@ def _of_this_machine() -> set[Address]:
 
 
 def _plain(text: str) -> Address:
-    """An address without its zone, and in IPv4 where it is one."""
+    """An address without its zone. An IPv4 address mapped into IPv6 becomes IPv4."""
     address = ip_address(text.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address

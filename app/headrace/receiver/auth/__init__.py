@@ -1,7 +1,7 @@
-"""API keys: a file of hashed keys, and who of them sent a request.
+"""API keys: the file of hashed keys, and which key a request was sent with.
 
-A key is `headrace_<id>_<secret>`; the file keeps SHA-256 of the secret, which is enough for 256 random bits (a slow hash is for
-passwords that people choose). The file is read again when it changes, so `headrace keys` needs no restart.
+A key is `headrace_<id>_<secret>`. The file keeps the SHA-256 of the secret. That is enough for 256 random bits; slow hashes are
+for passwords that people choose. The file is read again when it changes, so `headrace keys` needs no restart.
 """
 
 import base64
@@ -32,13 +32,13 @@ _MAX_ADDRESSES = 10_000
 _NO_DIGEST = hashlib.sha256(b"").hexdigest()
 
 HOW_TO_SEND = (
-    "Send it in OTEL_EXPORTER_OTLP_TRACES_HEADERS as authorization=Bearer%20<key> (or x-api-key=<key>), after a comma where "
-    "other headers are there; SDKs read OTEL_EXPORTER_OTLP_HEADERS only where that one is not set."
+    "Send it in OTEL_EXPORTER_OTLP_TRACES_HEADERS as authorization=Bearer%20<key> (or x-api-key=<key>); commas separate "
+    "several headers. While that variable is set, SDKs do not read OTEL_EXPORTER_OTLP_HEADERS."
 )
 
 
 class Key(BaseModel):
-    """One API key as the file has it."""
+    """One API key as the file keeps it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,13 +48,13 @@ class Key(BaseModel):
     created: datetime
     expires: datetime | None = None
     experiments: tuple[str, ...] = ()
-    """Ids or names; empty: all."""
+    """Ids or names of the experiments that it may write to. Empty: all."""
     spans_per_second: float | None = Field(None, gt=0)
     bytes_per_second: float | None = Field(None, gt=0)
 
     @property
     def expired(self) -> bool:
-        """Whether its time is over."""
+        """Whether its time of expiry has passed."""
         return self.expires is not None and self.expires <= datetime.now(timezone.utc)
 
 
@@ -66,7 +66,7 @@ class Keys:
     """The keys of one file.
 
     Raises:
-        StartError: it is missing, or cannot be read or written; only from `open` and the commands, never while serving.
+        StartError: the file is missing, or cannot be read or written. `authenticate` never raises it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +78,7 @@ class Keys:
 
     @classmethod
     def open(cls, path: Path) -> "Keys":
-        """The keys of a file that must be there."""
+        """Reads a file, which must exist."""
         if not path.is_file():
             raise StartError(f"HEADRACE_API_KEYS: {path} is missing. Make the first key with `headrace keys add NAME`.")
         keys = cls(path)
@@ -86,7 +86,7 @@ class Keys:
         return keys
 
     def read(self) -> list[Key]:
-        """All keys of the file; none where it is missing."""
+        """Reads and returns all keys of the file; none if it is missing."""
         try:
             stat = self._path.stat()
             self._keys = {key.id: key for key in _File.model_validate_json(self._path.read_bytes()).keys}
@@ -103,7 +103,7 @@ class Keys:
             self._write([*self.read(), key])
 
     def revoke(self, name_or_id: str) -> list[Key]:
-        """Takes the keys of this name or id out of the file, and returns them."""
+        """Removes the keys with this name or id from the file, and returns them."""
         with self._changing():
             revoked = [key for key in self.read() if name_or_id in (key.id, key.name)]
             if revoked:
@@ -111,10 +111,11 @@ class Keys:
         return revoked
 
     def authenticate(self, headers: Mapping[str, str], address: str) -> Key:
-        """The key that a request was sent with. `headers` have lower-case keys.
+        """A request's headers, with lower-case names, and its client's address → the key that it was sent with.
 
         Raises:
-            Unauthenticated: there is none, or none that counts. RateLimited: too many of those from this address.
+            Unauthenticated: it has no key, or one that is unknown, revoked or expired.
+            RateLimited: this address sent too many such requests.
         """
         sent = _sent(headers)
         if not sent:
@@ -140,7 +141,8 @@ class Keys:
         return key if hmac.compare_digest(digest, key.sha256 if key else _NO_DIGEST) else None
 
     def _failed(self, reason: str, address: str, message: str) -> Exception:
-        """A good key is always let through, whatever others behind the same address (a proxy, say) send."""
+        """The error for a request without a good key. The limit for its address counts only such requests: a good key always
+        passes, whatever others behind the same address, such as a proxy, send."""
         AUTH_FAILURES.labels(reason).inc()
         if len(self._failures) >= _MAX_ADDRESSES:
             self._failures.clear()
@@ -151,7 +153,7 @@ class Keys:
         return Unauthenticated(message)
 
     def _reload(self, seconds: float) -> None:
-        """Reads the file again if it has changed, and was not looked at for as long."""
+        """Reads the file again if it has changed. Does not look at it more often than once in so many seconds."""
         now = time.monotonic()
         if now - self._checked < seconds:
             return
@@ -161,13 +163,14 @@ class Keys:
             if (stat.st_mtime_ns, stat.st_ino) != self._version:
                 self.read()
                 log.info("API keys read again", keys=len(self._keys))
-        except Exception as error:  # whatever is wrong with the file, those who have a key go on sending
+        except Exception as error:  # whatever is wrong with the file, the keys read before stay valid
             self._version = None
             log_rarely("API keys cannot be read, those known stay valid", "api_keys", error=str(error))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """One command at a time: of two that read the same file, the second would drop the key of the first."""
+        """Locks the file for one command. Otherwise two commands could read it at once, and the second to write would undo the
+        first."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             directory = os.open(self._path.parent, os.O_RDONLY)
@@ -180,8 +183,8 @@ class Keys:
             raise StartError(f"The file of API keys, {self._path}, cannot be written: {error.strerror}.") from None
 
     def _write(self, keys: list[Key]) -> None:
-        """Replaces the file in one step. A new one is its owner's only; one that was there stays whose it was, as it is
-        often root who adds a key, and another user who serves."""
+        """Replaces the file in one step. A new file is readable by its owner only. A file that existed keeps its owner and
+        mode: often root adds a key, and another user runs the server."""
         path = self._path.resolve()
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
         try:
@@ -206,7 +209,7 @@ def new_key(
     spans_per_second: float | None = None,
     bytes_per_second: float | None = None,
 ) -> tuple[Key, str]:
-    """A key for the file, and the text to be given to its user, which is kept nowhere."""
+    """Makes a key. Returns it as the file keeps it, and the text for its user, which is stored nowhere."""
     id_, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     key = Key(
         id=id_,
@@ -222,7 +225,8 @@ def new_key(
 
 
 def _sent(headers: Mapping[str, str]) -> str:
-    """The key as exporters send it: Bearer, `api_key` and its spellings, or the password of Basic, as MLflow's clients do."""
+    """The key's text in the headers: of Bearer, of `x-api-key` and its spellings, or the password of Basic, which MLflow's
+    clients send. Empty if there is none."""
     scheme, _, value = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()

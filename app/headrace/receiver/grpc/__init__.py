@@ -36,7 +36,7 @@ SERVICES = {
 }
 
 _MAX_METADATA_BYTES = 64 * 1024
-"""As over HTTP: see `framing.py`."""
+"""The same limit as for HTTP's headers, in `framing.py`."""
 _LOOK_SECONDS = 0.5
 
 
@@ -58,7 +58,7 @@ class GrpcReceiver:
             self._methods[f"/{service}/Export".encode()] = partial(Export, config=config, intake=intake, signal=signal)
 
     async def start(self) -> int:
-        """Starts serving, and returns the port.
+        """Starts to listen. Returns the port.
 
         Raises:
             StartError: the port cannot be bound.
@@ -69,7 +69,7 @@ class GrpcReceiver:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, grace: float) -> None:
-        """Takes no new calls; those that run have `grace` seconds to end."""
+        """Takes no new calls. Running calls have `grace` seconds to end."""
         await self._part.stop()
         self._health.stopping = True
         self._server.close()
@@ -87,14 +87,14 @@ class GrpcReceiver:
         )
 
     async def _keep_listening(self) -> None:
-        """Returns when the server has ended without being asked; called again, it listens anew."""
+        """Listens if nothing does. Returns when the server has stopped listening without being asked."""
         if not self._server.is_serving():
             await self._listen()
         while self._server.is_serving():  # noqa: ASYNC110 - asyncio has no event for it
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _begin(self, stream: Stream, headers: Headers) -> Call:
-        """Whoever answers a request with these headers."""
+        """The headers of a request → the call that answers it."""
         pseudo = {name: value for name, value in headers if name.startswith(b":")}
         metadata = _metadata(headers)
         if pseudo.get(b":method") != b"POST":
@@ -116,7 +116,7 @@ class GrpcReceiver:
 
 
 class Export(OneMessage):
-    """`Export` of one signal's service."""
+    """A call of `Export`, of one signal's service."""
 
     def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config, intake: Intake, signal: Signal) -> None:
         super().__init__(stream, metadata, config)
@@ -128,7 +128,7 @@ class Export(OneMessage):
         self._reading = self._held.enter_context(intake.reading())
 
     def begin(self) -> None:
-        """Asks for the key, before anything of the message is read."""
+        """Checks the API key before any of the message is read."""
         try:
             self._key = self._intake.admit(self.metadata, self._address)
         except Exception as error:
@@ -155,7 +155,8 @@ class Export(OneMessage):
 
 
 def _metadata(headers: Headers) -> dict[str, str]:
-    """Headers by name, without HTTP/2's own and those of bytes (`-bin`). One that comes twice has both values."""
+    """The headers by name, without HTTP/2's own (`:path` …) and binary ones (`…-bin`). The values of one that comes twice are
+    joined."""
     metadata: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1")

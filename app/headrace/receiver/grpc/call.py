@@ -20,9 +20,9 @@ from headrace.receiver.grpc.http2 import Headers, Stream
 
 _ENCODINGS = ("identity", "deflate", "gzip", "zstd")
 _PREFIX_BYTES = 5
-"""Before each message: one byte that says whether it is compressed, and four of its length."""
+"""Length of the prefix of a message: one byte that says whether it is compressed, four bytes of length."""
 _PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
-"""With letters and digits, what stands in `grpc-message` as it is."""
+"""Characters that stand unescaped in `grpc-message`, besides letters and digits."""
 _HEAD: Headers = (
     (b":status", b"200"),
     (b"content-type", b"application/grpc"),
@@ -32,25 +32,25 @@ _WELL: Headers = ((b"grpc-status", b"0"),)
 
 
 def outcome(status: Status, retry_after: int | None = None) -> Headers:
-    """The trailers that say how a call has ended."""
+    """A status → the trailers that tell the client how its call ended. `retry_after` is in seconds."""
     trailers = [
         (b"grpc-status", str(status.code).encode()),
         (b"grpc-message", quote(status.message, safe=_PLAIN).encode()),
         (b"grpc-status-details-bin", _binary(status.SerializeToString())),
     ]
     if retry_after is not None:
-        # Python's exporter looks here rather than into the details.
+        # Python's exporter reads it here, and not in the details.
         trailers.append((b"google.rpc.retryinfo-bin", _binary(retry_info(retry_after).SerializeToString())))
     return trailers
 
 
 def _binary(value: bytes) -> bytes:
-    """Base64 without padding, as metadata whose name ends with `-bin` have it."""
+    """Base64 without padding: the form of metadata whose name ends with `-bin`."""
     return b64encode(value).rstrip(b"=")
 
 
 class Refused:
-    """A `Call` that is answered before it has begun. What comes of it is dropped."""
+    """A `Call` that is answered at once. Whatever the client still sends is dropped."""
 
     def __init__(self, stream: Stream, headers: Headers) -> None:
         stream.send(headers, end=True)
@@ -58,7 +58,7 @@ class Refused:
 
     @classmethod
     def with_status(cls, stream: Stream, status: Status) -> "Refused":
-        """Refused in gRPC's words, not in HTTP's."""
+        """Refuses a call with a gRPC status instead of an HTTP status."""
         return cls(stream, (*_HEAD, *outcome(status)))
 
     def data(self, chunk: bytes) -> None:
@@ -72,10 +72,10 @@ class Refused:
 
 
 class OneMessage(ABC):
-    """A `Call` of one message. `serve` answers it, by any number of `reply`."""
+    """A `Call` whose request is one message. `serve` answers it, with any number of `reply`."""
 
     serves_on_alone = True
-    """Whether `serve` goes on after the client has gone: what it has begun to store is stored."""
+    """Whether `serve` goes on after the client has gone: what it has begun to store shall be stored."""
 
     def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config) -> None:
         self.metadata = metadata
@@ -87,17 +87,17 @@ class OneMessage(ABC):
         self._timer = asyncio.get_running_loop().call_later(config.body_seconds, self._is_late)
 
     def begin(self) -> None:  # noqa: B027 - a hook
-        """Called once all is well with the headers."""
+        """Called once the headers have been accepted."""
 
     @abstractmethod
     async def serve(self, message: bytes, compression: str) -> None:
-        """Answers the message, which `compression` (a Content-Encoding) was applied to."""
+        """Answers the message. `compression` names how the message is compressed: a Content-Encoding, or `identity`."""
 
     def take(self, size: int) -> None:  # noqa: B027 - a hook
-        """So many more bytes are in memory. Raises where they may not be."""
+        """Called before `size` more bytes are kept. Raises a `HeadraceError` to refuse them."""
 
     def ended(self, code: int) -> None:  # noqa: B027 - a hook
-        """The call is over, with this code; everything that it holds is to be given up."""
+        """Called once, when the call is over, with its gRPC code. Gives up all that the call holds."""
 
     def reply(self, message: bytes) -> None:
         """Sends a message."""
@@ -107,11 +107,11 @@ class OneMessage(ABC):
         self._stream.write(b"\0" + len(message).to_bytes(4, "big") + message)
 
     def fail(self, error: Exception) -> None:
-        """Ends the call with an error, which its sender is told."""
+        """Ends the call, and tells the client of the error."""
         retry_after = error.retry_after if isinstance(error, HeadraceError) else None
         self.finish(status_of(error), retry_after)
 
-    # What the connection calls.
+    # The methods of `Call`, for the connection.
 
     def data(self, chunk: bytes) -> None:
         """See `Call`."""
@@ -135,7 +135,7 @@ class OneMessage(ABC):
             self.finish(status(code_pb2.UNIMPLEMENTED, known))
             return
         if len(self._body) < _PREFIX_BYTES or len(self._body) != _PREFIX_BYTES + self._length():
-            self.fail(MalformedBody("The call does not hold exactly one whole message."))
+            self.fail(MalformedBody("The call must hold exactly one whole message."))
             return
         message = bytes(memoryview(self._body)[_PREFIX_BYTES:])
         self._body.clear()
@@ -162,7 +162,7 @@ class OneMessage(ABC):
         return int.from_bytes(self._body[1:_PREFIX_BYTES], "big")
 
     def _check_length(self) -> None:
-        """Refuses what is too large as soon as its length is known."""
+        """Refuses a message that is too large as soon as its length is known."""
         most = self._config.max_body_bytes
         if len(self._body) >= _PREFIX_BYTES and max(self._length(), len(self._body) - _PREFIX_BYTES) > most:
             raise BodyTooLarge(f"The message is over {most} bytes: send smaller batches, or raise HEADRACE_MAX_BODY_BYTES.")
@@ -172,7 +172,7 @@ class OneMessage(ABC):
         self.fail(BodyTimeout(f"The message was not complete after {seconds} (HEADRACE_BODY_SECONDS): send smaller batches."))
 
     def finish(self, status: Status | None, retry_after: int | None = None) -> None:
-        """Ends the call, by None well. What comes after that is dropped."""
+        """Ends the call with this status; None is success. Does nothing if it has ended already."""
         if self._over:
             return
         trailers = _WELL if status is None else outcome(status, retry_after)

@@ -1,7 +1,7 @@
-"""gRPC's health service: it tells what `/readyz` tells, whether requests can be taken.
+"""gRPC's health service. It tells what `/readyz` tells: whether requests can be accepted.
 
-Source: gRPC Health Checking Protocol (https://github.com/grpc/grpc/blob/master/doc/health-checking.md). Its two messages have
-one field each, so they are read by Headrace's own definition of the same form (proto/headrace/v1/health.proto).
+Source: gRPC Health Checking Protocol (https://github.com/grpc/grpc/blob/master/doc/health-checking.md). Its two messages
+have one field each. Headrace reads them with a definition of its own with the same fields: proto/headrace/v1/health.proto.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _MAX_REQUEST_BYTES = 1024
 
 
 class Health:
-    """Whether the `services` can be used: all of them, or none."""
+    """The state of the `services`: either all of them can be used, or none."""
 
     def __init__(self, queue: Queue, services: Collection[str]) -> None:
         self._queue = queue
@@ -33,7 +33,7 @@ class Health:
         self.stopping = False
 
     def status(self, service: str) -> HealthCheckResponse.ServingStatus:
-        """How it is with one service; the empty name stands for the server."""
+        """The state of one service. The empty name stands for the whole server."""
         if service not in self._services:
             return HealthCheckResponse.SERVICE_UNKNOWN
         ready = not self.stopping and not refusal(self._queue)
@@ -41,7 +41,7 @@ class Health:
 
 
 class _Asking(OneMessage):
-    """A call that asks for one service."""
+    """A call that asks for the state of one service."""
 
     def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config, health: Health) -> None:
         super().__init__(stream, metadata, config)
@@ -50,19 +50,19 @@ class _Asking(OneMessage):
     def take(self, size: int) -> None:
         """See `OneMessage.take`."""
         if len(self._body) + size > _MAX_REQUEST_BYTES:
-            raise MalformedBody(f"A HealthCheckRequest has at most {_MAX_REQUEST_BYTES} bytes.")
+            raise MalformedBody(f"The HealthCheckRequest is over {_MAX_REQUEST_BYTES} bytes: send a shorter name.")
 
     @staticmethod
     def service(message: bytes, compression: str) -> str:
-        """The name of the service that is asked for."""
+        """The message → the name of the service in it."""
         try:
             return HealthCheckRequest.FromString(inflate(message, compression, _MAX_REQUEST_BYTES)).service
         except DecodeError as error:
-            raise MalformedBody(f"The message is no HealthCheckRequest: {error}.") from None
+            raise MalformedBody(f"The message is not a HealthCheckRequest: {error}.") from None
 
 
 class Check(_Asking):
-    """`Health/Check`: how it is now."""
+    """`Health/Check`: answers the state of now."""
 
     async def serve(self, message: bytes, compression: str) -> None:
         """See `OneMessage.serve`."""
@@ -74,7 +74,7 @@ class Check(_Asking):
 
 
 class Watch(_Asking):
-    """`Health/Watch`: how it is now, and each change, until the client has heard enough."""
+    """`Health/Watch`: answers the state of now, and each change, until the client ends the call."""
 
     serves_on_alone = False
 

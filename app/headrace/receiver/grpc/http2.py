@@ -1,11 +1,11 @@
-"""HTTP/2 connections for OTLP/gRPC, bounded: how many, how long they may be silent, how much of them is in memory.
+"""HTTP/2 connections for OTLP/gRPC, with limits on their number, their silence, and their memory.
 
-The protocol's state machine is the `h2` library's. Here stand the limits around it, and the way of its events to a `Call`:
+The `h2` library is the protocol's state machine. This module adds the limits, and passes h2's events to a `Call`:
 
     bytes ─ in turns of 16 KiB ─► h2 ─► RequestReceived → begin(stream, headers) → Call
                                         DataReceived    → call.data     StreamEnded → call.end     StreamReset → call.gone
 
-A connection that breaks a rule of HTTP/2 is told so (GOAWAY) and closed. It costs no other connection anything.
+A connection that breaks a rule of HTTP/2 is sent GOAWAY and closed. Other connections do not notice.
 Source: RFC 9113 (https://www.rfc-editor.org/rfc/rfc9113).
 """
 
@@ -37,15 +37,17 @@ from headrace.receiver.crowd import Crowd, note_closed
 from headrace.telemetry.logging import log_rarely
 
 _TURN_BYTES = 16 * 1024
-"""So much of one connection is read before the others have their turn: some ten milliseconds of the smallest frames."""
+"""Bytes that are read from one connection before others have their turn. The smallest frames of so many bytes take some 10
+ms."""
 _MAX_STREAMS = 256
-"""Requests of one connection at once, where h2 gives up on the connection. Those that are being answered, which include those
-that the client has given up, may be as many: then no more are read until one is done."""
+"""Most requests of one connection at once; h2 closes a connection that begins more. Also most requests that are being answered,
+including those that the client has given up: at that number no more are read until one is done."""
 _MAX_HEADER_BYTES = 256 * 1024
-"""Of one request's headers, where h2 gives up on the connection. `grpc.py` refuses smaller ones in words."""
+"""Most bytes of one request's headers; h2 closes a connection that sends more. A lower limit in `grpc/__init__.py` answers with
+an error."""
 _STREAM_WINDOW, _CONNECTION_WINDOW = 1024 * 1024, 4 * 1024 * 1024
 _MAX_IDLE_FRAMES = 1000
-"""Frames a second that neither begin a request nor carry data: PING, SETTINGS, RST_STREAM, empty DATA and the like."""
+"""Most frames a second that neither begin a request nor carry data: PING, SETTINGS, RST_STREAM, empty DATA and the like."""
 _PING_SECONDS, _PONG_SECONDS = 60.0, 20.0
 _SWEEP_SECONDS = 1.0
 _CONFIG = H2Configuration(client_side=False, header_encoding=None)
@@ -59,20 +61,20 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Call(Protocol):
-    """Whoever answers one request."""
+    """Answers one request."""
 
     def data(self, chunk: bytes) -> None:
-        """More of the body has come."""
+        """Takes the next piece of the body."""
 
     def end(self) -> None:
-        """All of the body has come."""
+        """The body is complete."""
 
     def gone(self) -> None:
         """The client has given up, or the connection is lost: nobody waits for the answer."""
 
 
 class Stream:
-    """The way back to the client of one request. What is sent after the client has gone is dropped."""
+    """Sends the answer of one request to its client. What is sent after the client has gone is dropped."""
 
     def __init__(self, connection: "Connection", number: int) -> None:
         self._connection = connection
@@ -85,24 +87,24 @@ class Stream:
 
     @property
     def address(self) -> str:
-        """The client's IP address; empty over a Unix socket."""
+        """The client's IP address. Empty if it is not known."""
         return self._connection.address
 
     def send(self, headers: Headers, *, end: bool = False) -> None:
-        """Sends the answer's headers or, as the end of it, trailers."""
+        """Sends the answer's headers or, with `end`, its trailers."""
         self._unsent.append(headers)
         self._ended = end
         self.push()
 
     def write(self, data: bytes) -> None:
-        """Sends a part of the answer's body, as soon as the client's flow control has room for it."""
+        """Sends a piece of the answer's body as soon as the client's flow control has room for it."""
         self._unsent.append(data)
         self.push()
 
     def push(self) -> None:
-        """Sends what there is room for."""
+        """Sends as much of what waits as the client's flow control has room for."""
         h2, number, last = self._connection.h2, self._number, False
-        with suppress(H2Error):  # the client has closed the stream: nobody waits for it
+        with suppress(H2Error):  # the client has closed the stream, so nobody waits for the answer
             while self._unsent:
                 part = self._unsent[0]
                 last = self._ended and len(self._unsent) == 1
@@ -118,16 +120,16 @@ class Stream:
                     break
                 self._unsent.popleft()
             if last and not self._unsent and not self.whole:
-                h2.reset_stream(number, ErrorCodes.NO_ERROR)  # the rest of the request is not wanted (RFC 9113, 8.1)
+                h2.reset_stream(number, ErrorCodes.NO_ERROR)  # tells the client to send no more of the request (RFC 9113, 8.1)
         self._connection.flush()
 
     def close(self) -> None:
-        """The call is over: it makes room for another one. To be called once."""
+        """Ends the call, which makes room for another one. To be called once."""
         self._connection.call_is_over(self._number, was_whole=self.whole, waits=bool(self._unsent))
 
 
 class Connections:
-    """All connections of one server. Calling it makes the protocol of one more, as asyncio wants it."""
+    """All connections of one server. It is the protocol factory for asyncio: a call makes one more."""
 
     def __init__(self, config: Config, begin: Callable[[Stream, Headers], Call]) -> None:
         self.begin = begin
@@ -142,19 +144,19 @@ class Connections:
         return Connection(self)
 
     def sweep(self) -> None:
-        """Gives up handshakes that have failed; each second, from the first call on."""
+        """Sweeps the crowd, now and then once a second until the server stops."""
         self.crowd.sweep()
         if not self.stopping:
             asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self.sweep)
 
     def finish(self) -> None:
-        """From now on each connection is closed as soon as its calls are over."""
+        """Stops: closes each connection as soon as its calls are over."""
         self.stopping = True
         for connection in list(self.open):
             connection.close_if_done()
 
     async def closed(self, grace: float) -> None:
-        """Returns when all connections are closed: after `grace` seconds by force."""
+        """Waits until all connections are closed. Aborts those that are still open after `grace` seconds."""
         self._last_closed = asyncio.Event()
         if self.open:
             with suppress(asyncio.TimeoutError):
@@ -163,7 +165,7 @@ class Connections:
             connection.abort()
 
     def discard(self, connection: "Connection") -> None:
-        """A connection is closed."""
+        """Forgets a closed connection."""
         self.open.discard(connection)
         if not self.open and self._last_closed is not None:
             self._last_closed.set()
@@ -182,7 +184,9 @@ class Connection(asyncio.Protocol):
             SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
         }
         self.h2.local_settings = Settings(client=False, initial_values=settings)
-        self.h2.decoder.max_header_list_size = _MAX_HEADER_BYTES  # h2 would wait for the client to have seen the settings
+        self.h2.decoder.max_header_list_size = (
+            _MAX_HEADER_BYTES  # h2 itself would wait until the client has acknowledged the settings
+        )
         self._streams: dict[int, Stream] = {}
         self._calls = self._busy = 0
         self._backlog = bytearray()
@@ -193,7 +197,7 @@ class Connection(asyncio.Protocol):
         self._begun = self._greeted = self._heard = False
         self.address = ""
 
-    # What asyncio calls.
+    # The methods of asyncio.Protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -224,7 +228,7 @@ class Connection(asyncio.Protocol):
             self._take_turn()
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: no more of its requests are read until it does."""
+        """The client does not read its answers. Until it does, no more of its requests are read."""
         self._blocked = True
         self._wait("unread", self._all.body_seconds, lambda: self.close("unread_answer"))
         self._read_on()
@@ -238,7 +242,7 @@ class Connection(asyncio.Protocol):
     # What comes in.
 
     def _start(self, first: bytes) -> bool:
-        """Greets the client, unless it speaks HTTP/1: then it is told of the other port."""
+        """Begins HTTP/2. A client that speaks HTTP/1 is told of the other port instead; then returns False."""
         self._begun = True
         if first.startswith(_HTTP1):
             self._transport.write(_WRONG_PORT)
@@ -256,7 +260,7 @@ class Connection(asyncio.Protocol):
         try:
             for event in self.h2.receive_data(part):
                 self._handle(event)
-        except Exception as error:  # h2's errors are the client's fault; any other must not cost more than this connection
+        except Exception as error:  # an H2Error is the client's fault; any other may cost only this connection
             if not isinstance(error, H2Error):
                 log_rarely("HTTP/2 connection failed", "http2", error=f"{type(error).__name__}: {error}", exc_info=error)
             self._backlog.clear()
@@ -266,7 +270,7 @@ class Connection(asyncio.Protocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        """Reads, or does not, as the state of this connection has it."""
+        """Reads on, or pauses, depending on unread answers, on running calls and on what is already here."""
         if self._transport.is_closing():
             return
         if self._blocked or self._busy >= _MAX_STREAMS:
@@ -320,12 +324,12 @@ class Connection(asyncio.Protocol):
     # What goes out.
 
     def flush(self) -> None:
-        """Hands to the transport what h2 has to send."""
+        """Passes what h2 wants to send to the transport."""
         if (data := self.h2.data_to_send()) and not self._transport.is_closing():
             self._transport.write(data)
 
     def call_is_over(self, number: int, *, was_whole: bool, waits: bool) -> None:
-        """One of its calls has ended. `waits`: for the client's flow control, with a part of its answer."""
+        """Notes the end of a call. `waits`: a part of its answer still waits for the client's flow control."""
         self._calls -= 1
         self._busy -= was_whole
         if not self._calls:
@@ -336,19 +340,19 @@ class Connection(asyncio.Protocol):
         self._read_on()
 
     def close_if_done(self) -> None:
-        """Closes a connection of a server that stops, once nothing is going on in it."""
+        """Closes the connection if the server stops and no call is running on it."""
         if self._all.stopping and not self._calls:
             self.close("")
 
     def check(self, now: float) -> None:
-        """See `Guest.check`: its own timers look after it."""
+        """See `Guest.check`. Does nothing: this connection has timers of its own."""
 
     def abort(self) -> None:
-        """Closes it at once."""
+        """Closes the connection at once, without sending what waits."""
         self._transport.abort()
 
     def _ask(self) -> None:
-        """Asks a client that has been silent whether it is still there."""
+        """If the client has been silent, sends it a PING to see whether it is still there."""
         if self._heard:
             self._heard = False
             self._wait("silent", _PING_SECONDS, self._ask)
@@ -365,7 +369,7 @@ class Connection(asyncio.Protocol):
             self.close("vanished")
 
     def close(self, reason: str, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Closes the connection, and counts why; an empty reason is none to be counted."""
+        """Closes the connection and counts the reason. An empty reason is not counted."""
         if self._transport.is_closing():
             return
         if reason:
@@ -378,7 +382,7 @@ class Connection(asyncio.Protocol):
         self._wait("unread", self._all.header_seconds, self._transport.abort)
 
     def _wait(self, name: str, seconds: float, then: Callable[[], None]) -> None:
-        """Calls `then` after so many seconds, instead of what was waited for under this name."""
+        """Calls `then` after `seconds`. Replaces the timer that has the same name."""
         if (timer := self._timers.get(name)) is not None:
             timer.cancel()
         self._timers[name] = self._loop.call_later(seconds, then)
