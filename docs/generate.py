@@ -76,7 +76,7 @@ def _events_of(tree: ast.Module) -> Iterator[tuple[str, str, set[str]]]:
 
 
 BLOCKS = {
-    "settings": ("app/headrace/config/__init__.py", settings),
+    "settings": ("app/headrace/config", settings),
     "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
 }

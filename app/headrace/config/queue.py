@@ -1,0 +1,25 @@
+"""How much the disk queue holds."""
+
+from pydantic import BaseModel, Field
+
+from headrace.config.values import MIB
+
+
+class Queue(BaseModel):
+    """The disk queue."""
+
+    queue_max_bytes: int = Field(
+        4096 * MIB, ge=MIB, description="Most bytes that the disk queue holds; over it: 503 with `Retry-After`."
+    )
+    queue_resume_percent: int = Field(
+        90,
+        ge=1,
+        le=100,
+        description="Low water: a queue that was full, or whose disk was, takes requests again from this percentage of "
+        "`HEADRACE_QUEUE_MAX_BYTES` down, so that readiness does not flap.",
+    )
+    min_free_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="Bytes that the queue leaves free on its disk; with fewer: 503 with `Retry-After`. `0`: uses all of it.",
+    )
