@@ -19,6 +19,12 @@ class Writing(BaseModel):
         description="When to finish, with what is known of it, a trace of which no more spans come and no root span has come. "
         "A root that comes later has its say all the same. `0`, or `HEADRACE_ENRICH=false`: never, it stays in progress.",
     )
+    origin_days: int = Field(
+        30,
+        ge=2,
+        description="How many days a resource or scope is kept at least after its last span came. It is kept beyond that as "
+        "long as any stored span has it, so it can go only after MLflow has deleted its traces.",
+    )
     batch_max_bytes: int = Field(
         4 * MIB,
         ge=1024,
