@@ -87,8 +87,8 @@ def _events_of(tree: ast.Module) -> Iterator[tuple[str, str, set[str]]]:
 
 
 BLOCKS = {
-    "main settings": ("app/headrace/config/__init__.py", main_settings),
-    "settings": ("app/headrace/config/__init__.py", settings),
+    "main settings": ("app/headrace/config", main_settings),
+    "settings": ("app/headrace/config", settings),
     "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
 }

@@ -16,6 +16,7 @@ from headrace.config import Config
 from headrace.errors import DatabaseUnavailable
 from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
+from headrace.export.pruner import Pruner
 from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import check
@@ -70,6 +71,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments))
     renewing = PartTask("tls", certificates.keep_current) if certificates is not None else None
     finisher = Finisher(database, config.finish_seconds) if config.finishes and number == 0 else None
+    pruner = Pruner(database, config.origin_days) if number == 0 else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -81,6 +83,8 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         worker.start()
         if finisher is not None:
             finisher.start()
+        if pruner is not None:
+            pruner.start()
         if renewing is not None:
             renewing.start()
         await grpc.start()
@@ -95,6 +99,8 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         patience.start()
         if finisher is not None:
             finisher.stop()
+        if pruner is not None:
+            pruner.stop()
         worker.stop()
         patience.cancel()
         tracing.stop()

@@ -6,7 +6,9 @@ otherwise a request larger than the burst would be refused for ever. Later reque
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+
+from cachetools import LRUCache
 
 from headrace.config import Config
 from headrace.errors import RateLimited
@@ -14,6 +16,10 @@ from headrace.telemetry.metrics import RATE_LIMITED
 
 _MAX_RETRY_AFTER = 5
 """Seconds. Exporters give up on a batch after 10 s in all."""
+
+_MAX_BUCKETS = 20_000
+"""Of 10,000 API keys, some 8 MB. A key that was revoked, or has another limit now, leaves its bucket behind: the one that was
+not used for longest goes first. By then it is full, as a new one is, unless so many keys send at the same time."""
 
 
 class Bucket:
@@ -49,7 +55,7 @@ class Limits:
             self._all["spans"] = Bucket(config.max_spans_per_second * self._share, config.burst_seconds)
         if config.max_bytes_per_second:
             self._all["bytes"] = Bucket(config.max_bytes_per_second * self._share, config.burst_seconds)
-        self._of_keys: dict[tuple[str, str, float], Bucket] = {}
+        self._of_keys: MutableMapping[tuple[str, str, float], Bucket] = LRUCache(_MAX_BUCKETS)
 
     def charge(self, unit: str, count: int, key_id: str = "", key_rate: float | None = None) -> None:
         """Takes `count` tokens from the bucket for all and from the key's bucket, or from neither. `unit` is "spans" or
@@ -62,8 +68,7 @@ class Limits:
         if (bucket := self._all.get(unit)) is not None:
             buckets.append(("all", bucket))
         if key_rate is not None:
-            of_key = self._of_keys.setdefault((key_id, unit, key_rate), Bucket(key_rate * self._share, self._burst_seconds))
-            buckets.append(("key", of_key))
+            buckets.append(("key", self._of_key(unit, key_id, key_rate)))
         for scope, bucket in buckets:
             if (wait := bucket.wait()) > 0:
                 RATE_LIMITED.labels(scope, unit).inc()
@@ -72,3 +77,10 @@ class Limits:
                 raise RateLimited(f"More {unit} than {whose} allows: send the batch again in {seconds} s.", seconds)
         for _, bucket in buckets:
             bucket.take(count)
+
+    def _of_key(self, unit: str, key_id: str, rate: float) -> Bucket:
+        """The bucket of this key. One whose limit was changed gets a new one."""
+        bucket = self._of_keys.get((key_id, unit, rate))
+        if bucket is None:
+            bucket = self._of_keys[key_id, unit, rate] = Bucket(rate * self._share, self._burst_seconds)
+        return bucket

@@ -154,6 +154,7 @@ QUEUE_DAMAGED = _counter(
     "Files of the queue, and single requests in it, that were found damaged.",
     what=("file", "request"),
 )
+ORIGINS_DELETED = _counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
 TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
 EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = _counter(
@@ -227,7 +228,7 @@ OWN_SPANS = _counter(
 PART_RESTARTS = _counter(
     "headrace_part_restarts",
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
-    part=("worker", "finisher", "queue", "tls", "grpc", "supervisor-watch", "worker-process"),
+    part=("worker", "finisher", "pruner", "queue", "tls", "grpc", "supervisor-watch", "worker-process"),
 )
 BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
 LABELS["headrace_build_info"] = {"version": ()}

@@ -9,10 +9,11 @@ copied, as nobody else can have them, and those of one that exists are upserted.
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from cachetools import LRUCache
 from mlflow.store.tracking.utils.sql_trace_rollups import (
     RollupFamily,
     enqueue_rollup_rebuild_partitions,
@@ -33,6 +34,7 @@ from headrace.telemetry.metrics import RUN_LINKS_FAILED, SPANS_REPAIRED
 _MAX_RUN_ID = 36
 _RACES = 10
 _MAX_ORIGINS = 100_000
+"""Digests that a writer remembers, some 10 MB. The one not used for longest goes first, and is stored again."""
 
 _SPAN_TYPES = ["text", "int4", *["text"] * 5, "int8", "int8", "text", *["float8"] * 3, "text", "text"]
 
@@ -56,7 +58,7 @@ class BulkWriter:
         self._note_unfinished = enrich and note_unfinished
         self._max_tags = max_tags
         self._artifact_roots: dict[int, str] = {}
-        self._origins_stored: set[str] = set()
+        self._origins_used: MutableMapping[str, int] = LRUCache(_MAX_ORIGINS)
 
     def translate(self, deliveries: Sequence[Delivery]) -> Sequence[TracePart]:
         """See `Writer.translate`."""
@@ -100,22 +102,24 @@ class BulkWriter:
             _write_users(cursor, traces)
             _link_runs(cursor, traces)
             _move(cursor, old)
-            origins = {digest: data for part in parts for digest, data in part.origins.items()}
-            self._add_origins(cursor, origins)
+            origins = {digest: (data, part.trace_id) for part in parts for digest, data in part.origins.items()}
+            used = self._add_origins(cursor, origins)
             if self._enrich:
                 _keep_claims(cursor, traces)
                 _keep_unfinished(cursor, traces, self._note_unfinished)
             if rehearsed_until is not None:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
                 raise _TakenBack
-        self._origins_stored |= origins.keys()
+        self._origins_used.update(used)
 
-    def _add_origins(self, cursor: Rows, origins: dict[str, bytes]) -> None:
-        """Resources and scopes that this writer has not stored yet; the same few come with every request."""
-        if len(self._origins_stored) > _MAX_ORIGINS:
-            self._origins_stored.clear()
-        if new := sorted(origins.keys() - self._origins_stored):
-            cursor.execute(STATEMENTS["add_origins"], {"digest": new, "origin": [origins[digest] for digest in new]})
+    def _add_origins(self, cursor: Rows, origins: Mapping[str, tuple[bytes, str]]) -> dict[str, int]:
+        """Stores resources and scopes, each with a trace that has them, unless this writer did so today: the same few come
+        with every request. Returns those that it stored, with the day, to be remembered after the commit."""
+        today = int(time.time() // 86_400)
+        if new := sorted(digest for digest in origins if self._origins_used.get(digest) != today):
+            data, traces = zip(*(origins[digest] for digest in new), strict=True)
+            cursor.execute(STATEMENTS["add_origins"], {"digest": new, "origin": list(data), "trace_id": list(traces)})
+        return dict.fromkeys(new, today)
 
     def _fold(self, cursor: Rows, parts: Sequence[TracePart]) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""

@@ -12,11 +12,12 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from cachetools import LRUCache
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.errors import RateLimited, StartError, Unauthenticated
@@ -29,6 +30,7 @@ _RELOAD_SECONDS = 1.0
 _FAILURES_PER_SECOND = 1.0
 _FAILURE_BURST_SECONDS = 20.0
 _MAX_ADDRESSES = 10_000
+"""Addresses that sent no good key are remembered, some 4 MB. The one that was quiet for longest is forgotten first."""
 _NO_DIGEST = hashlib.sha256(b"").hexdigest()
 
 HOW_TO_SEND = (
@@ -74,7 +76,7 @@ class Keys:
         self._keys: dict[str, Key] = {}
         self._version: tuple[int, int] | None = None
         self._checked = 0.0
-        self._failures: dict[str, Bucket] = {}
+        self._failures: MutableMapping[str, Bucket] = LRUCache(_MAX_ADDRESSES)
 
     @classmethod
     def open(cls, path: Path) -> "Keys":
@@ -144,9 +146,9 @@ class Keys:
         """The error for a request without a good key. The limit for its address counts only such requests: a good key always
         passes, whatever others behind the same address, such as a proxy, send."""
         AUTH_FAILURES.labels(reason).inc()
-        if len(self._failures) >= _MAX_ADDRESSES:
-            self._failures.clear()
-        bucket = self._failures.setdefault(address, Bucket(_FAILURES_PER_SECOND, _FAILURE_BURST_SECONDS))
+        bucket = self._failures.get(address)
+        if bucket is None:
+            bucket = self._failures[address] = Bucket(_FAILURES_PER_SECOND, _FAILURE_BURST_SECONDS)
         if bucket.wait() > 0:
             return RateLimited("Too many requests without a good API key from this address.", 5)
         bucket.take(1)

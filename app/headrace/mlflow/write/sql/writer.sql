@@ -146,9 +146,12 @@ FROM unnest(%(association_id)s::text[], %(trace_id)s::text[], %(run_id)s::text[]
 ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING
 
 -- name: add_origins
-INSERT INTO headrace.origin (digest, origin)
-SELECT * FROM unnest(%(digest)s::text[], %(origin)s::bytea[])
-ON CONFLICT (digest) DO NOTHING
+-- Once a day and process, each is said to be used: see prune.py.
+INSERT INTO headrace.origin AS o (digest, origin, trace_id, used_on)
+SELECT digest, origin, trace_id, current_date
+FROM unnest(%(digest)s::text[], %(origin)s::bytea[], %(trace_id)s::text[]) AS u (digest, origin, trace_id)
+ON CONFLICT (digest) DO UPDATE SET trace_id = excluded.trace_id, used_on = excluded.used_on
+WHERE o.used_on < excluded.used_on
 
 -- name: keep_claims
 INSERT INTO headrace.movable_trace (trace_id, rank, start, span_id)

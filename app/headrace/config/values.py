@@ -1,0 +1,31 @@
+"""The kinds of values that settings of several concerns have."""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+MIB = 1024 * 1024
+
+_Value = TypeVar("_Value")
+
+
+def _empty_is_none(value: _Value) -> _Value | None:
+    """As compose files and shells have it: `HEADRACE_API_KEYS=`. A path of no letters would be the working directory."""
+    return None if value == "" else value
+
+
+def _absolute(value: Path | None) -> Path | None:
+    return value and value.expanduser().absolute()
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port. 0: one that is free."""
+Text = Annotated[str | None, BeforeValidator(_empty_is_none)]
+"""A text. Unset and empty are the same."""
+Secret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
+"""A text that no message repeats. Unset and empty are the same."""
+File = Annotated[Path | None, BeforeValidator(_empty_is_none), AfterValidator(_absolute)]
+"""The absolute path of a file. Unset and empty are the same."""
+Directory = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)]
+"""The absolute path of a directory."""

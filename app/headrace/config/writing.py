@@ -1,0 +1,47 @@
+"""What is made of the spans in MLflow's tables, and how much of it is written at once."""
+
+from pydantic import BaseModel, Field
+
+from headrace.config.values import MIB
+
+
+class Writing(BaseModel):
+    """The way from the queue into Postgres."""
+
+    enrich: bool = Field(
+        True,
+        description="Whether to make plain OpenTelemetry traces readable in MLflow: span types, a trace name, "
+        "previews, each span's kind, scope and service. `false`: exactly the rows that MLflow's own "
+        "`/v1/traces` writes.",
+    )
+    finish_seconds: float = Field(
+        600,
+        ge=0,
+        description="Seconds after its last span when a trace without a root span is finished with what is known of "
+        "it. A root span that comes later still decides. `0`, or `HEADRACE_ENRICH=false`: such a trace "
+        "stays in progress.",
+    )
+    origin_days: int = Field(
+        30,
+        ge=2,
+        description="How many days a resource or scope is kept at least after its last span came. It is kept beyond that as "
+        "long as any stored span has it, so it can go only after MLflow has deleted its traces.",
+    )
+    batch_max_bytes: int = Field(
+        4 * MIB,
+        ge=1024,
+        description="Most bytes that the worker claims from the queue for one write, and always at least one "
+        "request. It does not wait for a batch to fill: it takes what is there.",
+    )
+    max_write_bytes: int = Field(
+        64 * MIB,
+        ge=MIB,
+        le=192 * MIB,
+        description="Most bytes of one write to Postgres, estimated before it is built. A larger batch is written in "
+        "parts. A single span over four times the limit becomes a dead letter.",
+    )
+
+    @property
+    def finishes(self) -> bool:
+        """Whether traces without a root span are finished after a while."""
+        return self.enrich and self.finish_seconds > 0

@@ -1,0 +1,74 @@
+"""Deletes origins (resources and scopes) that no stored span names any more: pod names would fill `headrace.origin` for ever.
+
+MLflow deletes traces by itself, so nobody tells us when the last span of an origin goes. Three steps find out, each only where
+the one before leaves something to find:
+
+    1. A writer notes, once a day, that it uses an origin, and for which trace. What was used lately stays.
+    2. An origin whose noted trace is still there stays. That is a look into an index, and all of it where none is deleted.
+    3. If many are left, all stored spans are read once, in pages. An origin that a span names stays, and that span's trace is
+       noted for the next time. The others are deleted.
+
+No clock of a client counts. A span that comes during step 3 marks its origin as used in its own transaction, so that the
+origin is not deleted, or is stored again.
+"""
+
+import threading
+
+from headrace.mlflow.write.stored import Rows, load_statements, transaction
+from headrace.store.database import Database
+from headrace.telemetry.metrics import ORIGINS_DELETED
+
+_STATEMENTS = load_statements("prune.sql")
+_LOCK = 0x6F726967  # "orig"
+_WORTH_A_LOOK = 1000
+"""Fewer origins are not worth a look at all spans: they stay."""
+_MOST = 100_000
+"""Origins that are looked for at once. Their digests take some 10 MB."""
+_PAGE = 1000
+"""Spans a statement."""
+_PAUSE_SECONDS = 0.02
+"""Between two pages: the writer comes first."""
+
+
+def prune_origins(
+    database: Database, days: int, stopping: threading.Event, least: int = _WORTH_A_LOOK, page: int = _PAGE
+) -> bool:
+    """Deletes the origins that were not used for `days` days and that no span names. True: there may be more.
+
+    Does nothing where there are fewer than `least` to look for, where another process is at it, or once `stopping` is set.
+    The whole is one transaction, which holds locks only at its end.
+
+    Raises:
+        DatabaseUnavailable, PermanentExportError.
+    """
+    with transaction(database) as (_, cursor):
+        cursor.execute(_STATEMENTS["lock"], {"key": _LOCK})
+        if cursor.fetchall() != [(True,)]:
+            return False
+        cursor.execute(_STATEMENTS["find_suspects"], {"days": days, "limit": _MOST})
+        suspects = {digest for (digest,) in cursor}
+        named = _named_by_spans(cursor, suspects, stopping, page) if len(suspects) >= least else None
+        if named is None:
+            return False
+        cursor.execute(_STATEMENTS["note_traces"], {"digest": list(named), "trace_id": list(named.values())})
+        cursor.execute(_STATEMENTS["delete"], {"digest": list(suspects - named.keys()), "days": days})
+        deleted = cursor.rowcount
+    ORIGINS_DELETED.inc(deleted)
+    return len(suspects) == _MOST
+
+
+def _named_by_spans(cursor: Rows, suspects: set[str], stopping: threading.Event, page: int) -> dict[str, str] | None:
+    """Those of these origins that stored spans name, each with one of the traces. None: asked to stop before the end."""
+    named: dict[str, str] = {}
+    last: tuple[str, str] | None = ("", "")
+    while last is not None:
+        if stopping.wait(_PAUSE_SECONDS):
+            return None
+        cursor.execute(_STATEMENTS["read_page"], {"trace_id": last[0], "span_id": last[1], "limit": page})
+        last = None
+        for digest, trace_id, span_id in cursor:
+            if digest is None:
+                last = trace_id, span_id
+            elif digest in suspects:
+                named[digest] = trace_id
+    return named

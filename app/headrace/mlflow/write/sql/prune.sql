@@ -1,0 +1,39 @@
+-- Every statement of prune.py, in the manner of writer.sql.
+
+-- name: lock
+-- One process at a time, until the end of the transaction.
+SELECT pg_try_advisory_xact_lock(%(key)s)
+
+-- name: find_suspects
+-- Origins that nobody used for so long, and whose known trace is gone.
+SELECT o.digest FROM headrace.origin o
+WHERE o.used_on < current_date - %(days)s::int
+  AND NOT EXISTS (SELECT 1 FROM trace_info t WHERE t.request_id = o.trace_id)
+LIMIT %(limit)s
+
+-- name: read_page
+-- The last span of the next page of spans, and the origins that spans of this page name, each with one of their traces.
+-- A text that an attribute holds may look like such a name. That keeps an origin too many, never one too few.
+WITH page AS MATERIALIZED (
+    SELECT trace_id, span_id, content FROM spans
+    WHERE (trace_id, span_id) > (%(trace_id)s, %(span_id)s)
+    ORDER BY trace_id, span_id LIMIT %(limit)s
+)
+(SELECT NULL AS digest, trace_id, span_id FROM page ORDER BY trace_id DESC, span_id DESC LIMIT 1)
+UNION ALL
+SELECT named[1], min(trace_id), NULL
+FROM page CROSS JOIN LATERAL regexp_matches(content, '"origin":\s*"([0-9a-f]{32})"', 'g') AS m (named)
+GROUP BY 1
+
+-- name: note_traces
+-- Waits for nobody: one that is locked is being used just now.
+UPDATE headrace.origin o SET trace_id = u.trace_id
+FROM unnest(%(digest)s::text[], %(trace_id)s::text[]) AS u (digest, trace_id)
+WHERE o.digest = u.digest
+  AND o.digest IN (SELECT digest FROM headrace.origin WHERE digest = ANY (%(digest)s) FOR UPDATE SKIP LOCKED)
+
+-- name: delete
+-- The same. `used_on` is read anew under the lock: a writer may have used the origin since.
+DELETE FROM headrace.origin
+WHERE digest IN (SELECT digest FROM headrace.origin
+                 WHERE digest = ANY (%(digest)s) AND used_on < current_date - %(days)s::int FOR UPDATE SKIP LOCKED)
