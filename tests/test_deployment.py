@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import httpx
-import otlp
 import psycopg
 import pytest
 import yaml
 from conftest import free_port, rows, wait_until
 
 import headrace
+import otlp
 from headrace.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url, unknown_variables
 from headrace.local.postgres import EmbeddedPostgres
 

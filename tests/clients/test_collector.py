@@ -15,7 +15,6 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import psycopg
 import pytest
 import yaml
@@ -30,6 +29,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+import otlp
 from headrace.local.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.timeout(900)  # the modules on a slow network, and the build: one and a half minutes on two cores

@@ -4,10 +4,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import otlp
 import psycopg
 from conftest import Launcher, Running, rows, wait_until
 
+import otlp
 from faults.cluster import Cluster
 from faults.load import send, stored
 from headrace.config import sqlalchemy_url

@@ -33,8 +33,8 @@ from headrace.otlp.codec import Encoding, decode, encode, encoding_of
 from headrace.otlp.compression import inflate
 from headrace.otlp.signals import Signal, refuse_logs, refuse_metrics
 from headrace.processor.route import route_resource
-from headrace.processor.validate import validate
 from headrace.receiver.answers import status_of
+from otlp import validate
 
 LIMIT = 4 * MAX_BYTES
 """Of inflated bodies."""

@@ -20,8 +20,8 @@ from headrace.otlp.codec import decode, encoding_of
 from headrace.otlp.compression import inflate
 from headrace.otlp.signals import Signal
 from headrace.processor.route import route_resource
-from headrace.processor.validate import validate
 from headrace.receiver.grpc import SERVICES
+from otlp import validate
 
 THREADS = 8
 COMPRESSIONS = (grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate)

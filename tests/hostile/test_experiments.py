@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import httpx
-import otlp
 import psycopg
 import pytest
 from conftest import Launcher, Running, free_port, rows, wait_until
@@ -19,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from scrape import Scrape
 
+import otlp
 from headrace.config import load
 from headrace.local.mlflow_server import MlflowServer
 from hostile import assert_serves

@@ -8,8 +8,8 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.otlp.spans import spans_of
-from headrace.processor.validate import validate
 from headrace.store.database import Database
+from otlp import validate
 from parity.corpus import Scenario, mlflow_breaks
 
 REFUSED = {"start over int64"}

@@ -22,8 +22,8 @@ from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.translate.readback import digests, to_traces_data
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.otlp.spans import spans_of
-from headrace.processor.validate import validate
 from headrace.store.database import Database
+from otlp import validate
 from parity.compare import Difference, diff, explain, snapshot
 from parity.databases import MLFLOW_SETTINGS, seed
 from parity.generated import exchanges, shared_out

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 import grpc
 import httpx
-import otlp
 import psycopg
 import pytest
 from conftest import Launcher, Running, rows, wait_until
@@ -24,6 +23,7 @@ from fraud_scorer import PROTOCOLS, SPANS, answers, run
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
+import otlp
 from headrace.errors import RateLimited, Unauthenticated
 from headrace.local.postgres import EmbeddedPostgres
 from headrace.receiver.auth import Keys, new_key

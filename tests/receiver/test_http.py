@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import otlp
 import pytest
 from conftest import Launcher, Running, rows, wait_until
 from google.protobuf import json_format
@@ -15,6 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+import otlp
 from headrace.local.postgres import EmbeddedPostgres
 
 PROTOBUF = "application/x-protobuf"

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from headrace.otlp.readable import ReadablePair, ReadableValue
 
 
-def to_python(value: AnyValue) -> Any:
+def to_python(value: ReadableValue) -> Any:
     """An `AnyValue` → str, bool, int, float, bytes, list, dict, or None where none is set.
 
     Equals MLflow's `_decode_otel_proto_anyvalue`, bytes included (MLflow encodes them later, when it dumps JSON).
@@ -21,7 +21,7 @@ def to_python(value: AnyValue) -> Any:
     return getattr(value, kind)
 
 
-def to_dict(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+def to_dict(pairs: Iterable[ReadablePair]) -> dict[str, Any]:
     """Attributes → dict. Keys should be unique (OTLP, common.proto); where they are not, the last one stands."""
     return {pair.key: to_python(pair.value) for pair in pairs}
 

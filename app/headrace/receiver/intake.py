@@ -13,14 +13,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from headrace import tracing
 from headrace.config import Config
-from headrace.envelope.incoming import Incoming
+from headrace.envelope.incoming import Request, Sender
 from headrace.errors import BodyTooLarge
 from headrace.otlp.codec import Encoding, decode
 from headrace.otlp.compression import inflate
 from headrace.otlp.signals import Signal, refuse_logs, refuse_metrics
 from headrace.otlp.spans import count_spans
 from headrace.pipeline import Pipeline
-from headrace.processor.validate import Verdict
+from headrace.processor.verdict import Verdict
 from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
@@ -95,8 +95,8 @@ class Intake:
         if isinstance(parsed, Message):
             tracing.received(len(body))
             return parsed
-        spans = count_spans(parsed.request)
-        tracing.received(len(body), parsed.request, spans)
+        spans = count_spans(parsed.message)
+        tracing.received(len(body), parsed.message, spans)
         self._limits.charge("spans", spans, *((key.id, key.spans_per_second) if key else ()))
         return _answer(await self._pipeline.consume(parsed))
 
@@ -109,7 +109,7 @@ class Intake:
         encoding: Encoding,
         compression: str,
         reading: "Reading",
-    ) -> Incoming | Message:
+    ) -> Request | Message:
         """What the pipeline takes, or the answer, if that is known already."""
         plain = inflate(body, compression, self._max_body, reading.charge)
         if signal is not Signal.TRACES:
@@ -117,10 +117,9 @@ class Intake:
             answer, count = refuse(plain, encoding, reading.charge)
             RECORDS_REFUSED.labels(signal.value).inc(count)
             return answer
-        request, malformed = decode(plain, encoding, reading.charge)
-        allowed = frozenset(key.experiments) if key is not None and key.experiments else None
-        protobuf = plain if encoding is Encoding.PROTOBUF else None
-        return Incoming(request, headers, protobuf, malformed, allowed, "" if key is None else key.name)
+        message, malformed = decode(plain, encoding, reading.charge)
+        original = plain if encoding is Encoding.PROTOBUF and not malformed else None
+        return Request(message, _sender(headers, key), original, malformed)
 
     def check_size(self, size: int) -> None:
         """Raises BodyTooLarge for a body of so many bytes."""
@@ -164,6 +163,12 @@ class Reading(Share):
             done = self._users == 0
         if done:
             self.give_back()
+
+
+def _sender(headers: Mapping[str, str], key: Key | None) -> Sender:
+    if key is None:
+        return Sender(headers)
+    return Sender(headers, key.name, frozenset(key.experiments) if key.experiments else None)
 
 
 def _answer(verdict: Verdict) -> ExportTraceServiceResponse:

@@ -17,10 +17,11 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 
 from headrace.config import Config
+from headrace.envelope.incoming import RUN_HEADER
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import SUPPORTED
 from headrace.otlp.signals import Signal
-from headrace.processor.route import ID_HEADER, NAME_HEADER, RUN_HEADER
+from headrace.processor.route import ID_HEADER, NAME_HEADER
 
 _MESSAGES: dict[Signal, tuple[type[Message], type[Message], str]] = {
     Signal.TRACES: (traces.ExportTraceServiceRequest, traces.ExportTraceServiceResponse, "Store spans as MLflow traces."),

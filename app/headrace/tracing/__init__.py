@@ -15,10 +15,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
-
 from headrace.config import Config
+from headrace.otlp.readable import ReadableRequest, ReadableResourceSpans
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import REQUESTS
 
@@ -84,7 +82,7 @@ def answered(protocol: str, signal: str, code: str) -> None:
         note_answer(span, protocol, code)
 
 
-def received(size: int, message: ExportTraceServiceRequest | None = None, spans: int = 0) -> None:
+def received(size: int, message: ReadableRequest | None = None, spans: int = 0) -> None:
     """Notes what came. A request of nothing but spans of a Headrace (this one's, or its peer's) is not traced: else each would
     bring forth the next, for ever, where a Collector sends them back to us."""
     if (span := _current.get()) is None:
@@ -94,7 +92,7 @@ def received(size: int, message: ExportTraceServiceRequest | None = None, spans:
     span.set_attributes({"headrace.bytes": size, "headrace.spans": spans})
 
 
-def _is_own(resource_spans: ResourceSpans) -> bool:
+def _is_own(resource_spans: ReadableResourceSpans) -> bool:
     return any(
         attribute.key == "service.name" and attribute.value.string_value == SERVICE
         for attribute in resource_spans.resource.attributes
