@@ -8,6 +8,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+from headrace.envelope.incoming import Request, Sender
+from headrace.processor.validate import Validate
+from headrace.processor.verdict import Verdict
+
 SECOND = 1_000_000_000
 START = 1_790_000_000 * SECOND
 
@@ -74,3 +78,17 @@ def request(*spans: Span, service: str | None = "checkout", **resource: Any) -> 
 def trace_id_of(message: Span) -> str:
     """MLflow's id of the span's trace."""
     return f"tr-{message.trace_id.hex()}"
+
+
+def sent(message: ExportTraceServiceRequest, headers: dict[str, str] | None = None, **sender: Any) -> Request:
+    """A message as it comes in over protobuf, with the bytes that it was read from."""
+    original = message.SerializeToString()
+    return Request(ExportTraceServiceRequest.FromString(original), Sender(headers or {}, **sender), original)
+
+
+def validate(message: ExportTraceServiceRequest) -> Verdict:
+    """Takes out of the message, in place, what Headrace never stores; says what that was."""
+    request = Request(message, Sender({}))
+    verdict = Verdict.of(request)
+    Validate().process(request, verdict)
+    return verdict

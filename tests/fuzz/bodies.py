@@ -19,7 +19,6 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as m
@@ -28,16 +27,11 @@ from fuzz import messages
 from headrace.errors import HeadraceError
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import Signal
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 
 MAX_BYTES = 64 * 1024
 """Of a body; what is larger is for test_bombs.py."""
 
-_REQUESTS: dict[Signal, type[Message]] = {
-    Signal.TRACES: ExportTraceServiceRequest,
-    Signal.METRICS: ExportMetricsServiceRequest,
-    Signal.LOGS: ExportLogsServiceRequest,
-}
 _ID_KEYS = ("traceId", "spanId", "parentSpanId")
 PROTOBUF, JSON = Encoding.PROTOBUF.value, Encoding.JSON.value
 
@@ -47,7 +41,7 @@ class Headers(NamedTuple):
 
     content_encoding: str = ""
     content_type: str = PROTOBUF
-    signal: Signal = Signal.TRACES
+    signal: Signal = TRACES
 
     @property
     def is_json(self) -> bool:
@@ -94,15 +88,15 @@ class Target:
 def _target(name: str, *encodings: str) -> Target:
     """Traces in protobuf and in JSON, and the other signals, in each of these content encodings."""
     headers = [Headers(encoding, type_) for encoding in encodings for type_ in (PROTOBUF, JSON)]
-    others = [Headers(encodings[0], type_, signal) for signal in (Signal.METRICS, Signal.LOGS) for type_ in (PROTOBUF, JSON)]
+    others = [Headers(encodings[0], type_, signal) for signal in (METRICS, LOGS) for type_ in (PROTOBUF, JSON)]
     return Target(name, (*headers, *others))
 
 
 TARGETS = {
     target.name: target
     for target in (
-        Target("protobuf", (Headers(), Headers(signal=Signal.METRICS), Headers(signal=Signal.LOGS))),
-        Target("json", (Headers("", JSON), Headers("", JSON, Signal.METRICS), Headers("", JSON, Signal.LOGS))),
+        Target("protobuf", (Headers(), Headers(signal=METRICS), Headers(signal=LOGS))),
+        Target("json", (Headers("", JSON), Headers("", JSON, METRICS), Headers("", JSON, LOGS))),
         _target("gzip", "gzip"),
         _target("deflate", "deflate"),
         _target("zstd", "zstd"),
@@ -114,9 +108,9 @@ TARGETS = {
 @lru_cache
 def _seeds(signal: Signal) -> Sequence[Message]:
     """Requests of a signal."""
-    if signal is Signal.TRACES:
+    if signal is TRACES:
         return messages.seeds()
-    if signal is Signal.LOGS:
+    if signal is LOGS:
         records = [LogRecord(time_unix_nano=1, body=AnyValue(string_value="hello"), trace_id=bytes(16)), LogRecord()]
         return [ExportLogsServiceRequest(resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=records)])])]
     point = m.NumberDataPoint(as_int=1, time_unix_nano=2)
@@ -158,7 +152,7 @@ def _mutate_plain(body: bytes, headers: Headers, random: Random) -> bytes:
                 return json.dumps(_mutate_json(json.loads(body), random), ensure_ascii=random.random() < 0.9).encode(
                     errors="surrogatepass"
                 )
-            message = _REQUESTS[headers.signal]()
+            message = headers.signal.request()
             if headers.is_json:
                 json_format.Parse(body, message, ignore_unknown_fields=True)
             else:

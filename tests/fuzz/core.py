@@ -10,11 +10,7 @@ from pathlib import Path
 from random import Random
 
 import psycopg
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -23,17 +19,20 @@ from fuzz.messages import parts_of
 from headrace.config import Config, load
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.incoming import Request, Sender
 from headrace.errors import HeadraceError, Unroutable
 from headrace.mlflow.fold.fold import apply, create, decide
 from headrace.mlflow.model import SpanRow, Trace, TracePart
 from headrace.mlflow.translate.readback import to_span
 from headrace.mlflow.translate.spans import to_parts
 from headrace.otlp.attributes import to_dict
-from headrace.otlp.codec import Encoding, decode, encode, encoding_of
+from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import Signal, refuse_logs, refuse_metrics
+from headrace.otlp.signals import Refused
+from headrace.processor import chain
 from headrace.processor.route import route_resource
-from headrace.processor.validate import validate
+from headrace.processor.validate import Validate
+from headrace.processor.verdict import Verdict
 from headrace.receiver.answers import status_of
 
 LIMIT = 4 * MAX_BYTES
@@ -106,19 +105,19 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
     plain = inflate(body, headers.content_encoding, LIMIT)
     assert len(plain) <= LIMIT
     tally.inflated = len(plain)
-    if headers.signal is not Signal.TRACES:
-        answer, count = (refuse_metrics if headers.signal is Signal.METRICS else refuse_logs)(plain, encoding)
-        assert answer.HasField("partial_success") == (count > 0)
+    decoded = headers.signal.decode(plain, encoding)
+    if isinstance(decoded, Refused):
+        answer = headers.signal.answer(decoded.records, decoded.said)
+        assert answer.HasField("partial_success") == (decoded.records > 0)
         encode(answer, encoding)
         return "refused in words"
-    request, malformed = decode(plain, encoding)
-    verdict = validate(request)
-    if malformed:
-        verdict.received += malformed
-        verdict.reject("malformed_span", malformed)
-    if verdict.rejected:
-        partial = ExportTracePartialSuccess(rejected_spans=verdict.rejected.total(), error_message=verdict.explain())
-        encode(ExportTraceServiceResponse(partial_success=partial), encoding)
+    taken = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed)
+    verdict = Verdict.of(taken)
+    chain((Validate(),), taken, verdict)
+    encode(headers.signal.answer(verdict.rejected.total(), verdict.explain()), encoding)
+    request = decoded.message
+    if taken.original is not None:
+        assert ExportTraceServiceRequest.FromString(taken.original).SerializeToString() == request.SerializeToString()
     destinations = _route(request)
     spans = [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
     assert verdict.accepted == len(spans)

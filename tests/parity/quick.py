@@ -28,10 +28,10 @@ from headrace.local.mlflow_server import upgrade_mlflow_schema
 from headrace.local.postgres import EmbeddedPostgres
 from headrace.mlflow.write import Writer
 from headrace.otlp.spans import spans_of
-from headrace.processor.validate import validate
 from headrace.store.database import Database
 from headrace.store.migrations import migrate
 from headrace.telemetry.logging import configure_logging
+from otlp import validate
 from parity.compare import Difference, diff, explain, snapshot, unknown
 from parity.corpus import Exchange, Scenario, corpus, names_of
 from parity.databases import MLFLOW_SETTINGS, seed

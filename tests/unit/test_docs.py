@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from headrace.config import Config
-from headrace.processor.validate import REASONS, REPAIRS
+from headrace.processor.verdict import REASONS, REPAIRS
 from headrace.telemetry import metrics as telemetry
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,11 @@ from headrace.export.finisher import Finisher
 from headrace.export.pruner import Pruner
 from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.schema import check
 from headrace.parts import PartTask
-from headrace.pipeline import Pipeline
+from headrace.pipeline import Pipeline, processors
+from headrace.processor.authorize import Authorizer
 from headrace.queue.disk.queue import DiskQueue
 from headrace.queue.disk.shared import open_queue
 from headrace.receiver.auth import Keys
@@ -66,7 +68,8 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     queue = open_queue(config, number)
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    intake = Intake(config, Pipeline(config, queue, experiments, database), keys)
+    authorizer = Authorizer(ExperimentResolver(config, experiments, database))
+    intake = Intake(config, Pipeline(processors(config), authorizer, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments))
     renewing = PartTask("tls", certificates.keep_current) if certificates is not None else None

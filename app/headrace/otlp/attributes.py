@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from headrace.otlp.readable import ReadablePair, ReadableValue
 
 
-def to_python(value: AnyValue) -> Any:
+def to_python(value: ReadableValue) -> Any:
     """An `AnyValue` → str, bool, int, float, bytes, list or dict. None: it has no value.
 
     The result equals that of MLflow's `_decode_otel_proto_anyvalue`. Bytes stay bytes there, too: MLflow encodes them later,
@@ -22,7 +22,7 @@ def to_python(value: AnyValue) -> Any:
     return getattr(value, kind)
 
 
-def to_dict(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+def to_dict(pairs: Iterable[ReadablePair]) -> dict[str, Any]:
     """Attributes → dict. OTLP asks for unique keys (common.proto). If a key occurs twice, the later value wins."""
     return {pair.key: to_python(pair.value) for pair in pairs}
 

@@ -1,4 +1,4 @@
-"""How many rows a request becomes when it is written, told before it is queued, and kept within a limit. Pure; no I/O.
+"""How many rows a request becomes when it is written, told before it is queued, and kept within a limit. No I/O.
 
 What many spans share is sent once and stored for each of them: a resource of 1,500 attributes and 300 traces fit into 15 KB of
 gzip, and become 450,000 tags. So a request has a budget. Traces are given fewer tags first, which loses nothing that
@@ -7,12 +7,22 @@ gzip, and become 450,000 tags. So a request has a budget. Traces are given fewer
 A row counts once, and once more for each further KiB that the request makes it longer.
 """
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from headrace.processor.validate import Verdict, drop_empty, replace_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from headrace.envelope.incoming import Request
+from headrace.otlp.readable import (
+    ReadablePair,
+    ReadableRequest,
+    ReadableResource,
+    ReadableResourceSpans,
+    ReadableScopeSpans,
+    ReadableSpan,
+)
+from headrace.processor.edit import drop_empty, replace_spans
+from headrace.processor.verdict import Verdict
 
 _KIB = 1024
 _MAX_VALUE = 8000
@@ -26,24 +36,41 @@ _TRACE_TAG = "mlflow.traceTag."
 _NO_TAGS = ("telemetry.sdk.", "mlflow.")
 
 
-def keep_within(request: ExportTraceServiceRequest, verdict: Verdict, max_rows: int, max_tags: int) -> int:
-    """Takes out of `request` the spans that do not fit into `max_rows`, and says how many tags each trace may have.
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The processor that takes out the spans that do not fit into `max_rows`, and says how many tags each trace may have."""
 
-    Returns:
-        A number below `max_tags` where the budget leaves room for no more; else 0, which means `max_tags`.
-    """
-    if _fits(request, max_rows, max_tags):
-        return 0
-    used, traces = _keep_spans(request, verdict, max_rows, max_tags)
-    heaviest = max((_tag_rows(resource.resource) for resource in request.resource_spans), default=1)
-    allowed = min(max_tags, max(1, (max_rows - used) // max(1, len(traces) * heaviest)))
-    over = sum(_over(resource_spans, allowed) for resource_spans in request.resource_spans)
-    if over:
-        verdict.warn("tags_over_limit", over)
-    return allowed if allowed < max_tags else 0
+    max_rows: int
+    max_tags: int
+
+    def process(self, request: Request, verdict: Verdict) -> Request:
+        """See `Processor`. `request.max_tags` is set where the budget leaves room for fewer than `max_tags`."""
+        if _fits(request.message, self.max_rows, self.max_tags):
+            return request
+        plan = _plan(request.message, self.max_rows, self.max_tags)
+        if plan.refused:
+            verdict.reject("too_many_rows", plan.refused)
+            _keep(request.for_change(), plan.kept)
+        message = request.message
+        heaviest = max((_tag_rows(resource.resource) for resource in message.resource_spans), default=1)
+        allowed = min(self.max_tags, max(1, (self.max_rows - plan.rows) // max(1, plan.traces * heaviest)))
+        if over := sum(_over(resource_spans, allowed) for resource_spans in message.resource_spans):
+            verdict.warn("tags_over_limit", over)
+        request.max_tags = allowed if allowed < self.max_tags else 0
+        return request
 
 
-def _fits(request: ExportTraceServiceRequest, max_rows: int, max_tags: int) -> bool:
+@dataclass(slots=True)
+class _Plan:
+    """Which spans stay: for each scope in turn, their indices; the rows that they make, and their traces."""
+
+    kept: list[list[int]]
+    refused: int = 0
+    rows: int = 0
+    traces: int = 0
+
+
+def _fits(request: ReadableRequest, max_rows: int, max_tags: int) -> bool:
     """Whether it fits in any case: as if each span were a trace of its own. Quick, for nearly all requests do."""
     rows = 0
     for resource_spans in request.resource_spans:
@@ -58,54 +85,60 @@ def _fits(request: ExportTraceServiceRequest, max_rows: int, max_tags: int) -> b
     return True
 
 
-def _keep_spans(request: ExportTraceServiceRequest, verdict: Verdict, max_rows: int, max_tags: int) -> tuple[int, set[bytes]]:
-    """Takes out the spans that do not fit, without the tags of resources; returns the rows of the others, and their traces."""
-    used, refused = 0, 0
+def _plan(request: ReadableRequest, max_rows: int, max_tags: int) -> _Plan:
+    """Spans stay as long as they fit, without the tags of resources. A later one that fits stays, too."""
+    plan = _Plan([])
     traces: set[bytes] = set()
     for resource_spans in request.resource_spans:
         size = _origin_rows(resource_spans)
         for scope in resource_spans.scope_spans:
             shared = _shared_rows(resource_spans, scope)
-            kept: list[Span] = []
-            for span in scope.spans:
+            kept: list[int] = []
+            for number, span in enumerate(scope.spans):
                 rows = 1 + shared + min(_root_tags(span), max_tags) + (0 if kept else size)
                 rows += 0 if span.trace_id in traces else _TRACE_ROWS
-                if used + rows <= max_rows:
-                    used += rows
+                if plan.rows + rows <= max_rows:
+                    plan.rows += rows
                     traces.add(span.trace_id)
-                    kept.append(span)
-            if len(kept) < len(scope.spans):
-                refused += len(scope.spans) - len(kept)
-                replace_spans(scope, kept)
-    if refused:
-        verdict.reject("too_many_rows", refused)
-        drop_empty(request)
-    return used, traces
+                    kept.append(number)
+            plan.refused += len(scope.spans) - len(kept)
+            plan.kept.append(kept)
+    plan.traces = len(traces)
+    return plan
 
 
-def _origin_rows(resource_spans: ResourceSpans) -> int:
+def _keep(message: ExportTraceServiceRequest, kept: Sequence[Sequence[int]]) -> None:
+    """Takes out all spans but these; `kept` has their indices for each scope in turn."""
+    scopes = (scope for resource_spans in message.resource_spans for scope in resource_spans.scope_spans)
+    for scope, numbers in zip(scopes, kept, strict=True):
+        if len(numbers) < len(scope.spans):
+            replace_spans(scope, [scope.spans[number] for number in numbers])
+    drop_empty(message)
+
+
+def _origin_rows(resource_spans: ReadableResourceSpans) -> int:
     """What stands once for each scope: the resource with it. On its way the driver and libpq hold it several times."""
     return 1 + _HELD * resource_spans.resource.ByteSize() // _KIB
 
 
-def _shared_rows(resource_spans: ResourceSpans, scope: ScopeSpans) -> int:
+def _shared_rows(resource_spans: ReadableResourceSpans, scope: ReadableScopeSpans) -> int:
     """KiB that each span of a scope is given."""
     service = max((_length(pair) for pair in resource_spans.resource.attributes if pair.key == "service.name"), default=0)
     shared = sum(min(length, _KIB) for length in (service, len(scope.scope.name), len(scope.scope.version)))
     return shared // _KIB
 
 
-def _tag_rows(resource: Resource) -> int:
+def _tag_rows(resource: ReadableResource) -> int:
     """Rows that the longest tag of the resource counts as."""
     longest = max(map(_length, resource.attributes), default=0)
     return 1 + min(longest, _MAX_VALUE) // _KIB
 
 
-def _length(pair: KeyValue) -> int:
+def _length(pair: ReadablePair) -> int:
     return len(pair.value.string_value) or pair.value.ByteSize()
 
 
-def _over(resource_spans: ResourceSpans, allowed: int) -> int:
+def _over(resource_spans: ReadableResourceSpans, allowed: int) -> int:
     """How many spans of this resource belong to traces that do not get all tags."""
     tags = sum(1 for pair in resource_spans.resource.attributes if not pair.key.startswith(_NO_TAGS))
     spans = (span for scope in resource_spans.scope_spans for span in scope.spans)
@@ -114,6 +147,6 @@ def _over(resource_spans: ResourceSpans, allowed: int) -> int:
     return sum(1 for span in spans if _root_tags(span) > allowed)
 
 
-def _root_tags(span: Span) -> int:
+def _root_tags(span: ReadableSpan) -> int:
     """How many tags a root span gives its trace."""
     return 0 if span.parent_span_id else sum(1 for pair in span.attributes if pair.key.startswith(_TRACE_TAG))

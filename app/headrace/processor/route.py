@@ -17,7 +17,6 @@ from headrace.otlp.attributes import to_text
 
 ID_HEADER = "x-mlflow-experiment-id"
 NAME_HEADER = "x-mlflow-experiment-name"
-RUN_HEADER = "x-mlflow-run-id"
 
 WAYS_TO_ROUTE = (
     f"Set the header {ID_HEADER} (or {NAME_HEADER}), e.g. "

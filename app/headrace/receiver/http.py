@@ -24,7 +24,7 @@ from headrace.config import Config
 from headrace.errors import BodyTimeout, HeadraceError, LengthRequired, PermissionDenied, Unauthenticated, UnsupportedMediaType
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import SUPPORTED
-from headrace.otlp.signals import Signal
+from headrace.otlp.signals import SIGNALS, Signal
 from headrace.receiver.answers import status, status_of
 from headrace.receiver.intake import Intake
 from headrace.telemetry.metrics import ACK_SECONDS
@@ -42,15 +42,15 @@ def routes(config: Config, intake: Intake) -> Iterator[Route]:
     The mistakes: a slash at the end, and the path twice. If `OTEL_EXPORTER_OTLP_ENDPOINT` ends in /v1/traces, an SDK adds the
     path again.
     """
-    for signal in Signal:
+    for signal in SIGNALS:
         endpoint = SignalEndpoint(signal, config, intake)
-        path = f"/v1/{signal.value}"
+        path = f"/v1/{signal.name}"
         for prefix in dict.fromkeys(("", config.path_prefix)):
             for suffix in ("", "/", path, f"{path}/"):
                 yield Route(f"{prefix}{path}{suffix}", endpoint, methods=["POST"], include_in_schema=False)
-        for wrong in Signal:
+        for wrong in SIGNALS:
             if wrong is not signal:  # the traces' endpoint was given to the SDK for all signals
-                yield Route(f"/v1/{wrong.value}{path}", endpoint, methods=["POST"], include_in_schema=False)
+                yield Route(f"/v1/{wrong.name}{path}", endpoint, methods=["POST"], include_in_schema=False)
 
 
 class SignalEndpoint:
@@ -64,7 +64,7 @@ class SignalEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        with tracing.request(self._signal.value):
+        with tracing.request(self._signal.name):
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,11 +73,11 @@ class SignalEndpoint:
         try:
             response = await self._answer(headers, scope, receive)
         except ClientGone:
-            tracing.answered("http", self._signal.value, "client_gone")
+            tracing.answered("http", self._signal.name, "client_gone")
             return
         except Exception as error:
-            response = failure(error, answer_encoding("POST", headers), self._signal.value)
-        if response.status_code == 200 and self._signal is Signal.TRACES:
+            response = failure(error, answer_encoding("POST", headers), self._signal.name)
+        if response.status_code == 200 and self._signal.stored:
             ACK_SECONDS.observe(time.perf_counter() - started)
         await response(scope, receive, send)
 
@@ -100,7 +100,7 @@ class SignalEndpoint:
                 ) from None
             compression = headers.get("content-encoding", "")
             answer = await self._intake.export(self._signal, body.getvalue(), headers, key, encoding, compression, reading)
-        tracing.answered(_protocol(encoding), self._signal.value, "200")
+        tracing.answered(_protocol(encoding), self._signal.name, "200")
         return Response(encode(answer, encoding), 200, media_type=encoding.value)
 
 

@@ -9,18 +9,15 @@ from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from headrace import tracing
 from headrace.config import Config
-from headrace.envelope.incoming import Incoming
+from headrace.envelope.incoming import Request, Sender
 from headrace.errors import BodyTooLarge
-from headrace.otlp.codec import Encoding, decode
+from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import Signal, refuse_logs, refuse_metrics
-from headrace.otlp.spans import count_spans
+from headrace.otlp.signals import Decoded, Refused, Signal
 from headrace.pipeline import Pipeline
-from headrace.processor.validate import Verdict
 from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
@@ -87,40 +84,25 @@ class Intake:
                 return await self.export(signal, body, headers, key, encoding, compression, own)
         REQUEST_BYTES.observe(len(body))
         self._limits.charge("bytes", len(body), *((key.id, key.bytes_per_second) if key else ()))
-        parse = partial(self._parse, signal, body, headers, key, encoding, compression, reading)
+        parse = partial(self._parse, signal, body, encoding, compression, reading)
         if len(body) < _IN_THREAD_BYTES and compression.strip().lower() in ("", "identity"):
-            parsed = parse()
+            decoded = parse()
         else:
-            parsed = await reading.in_thread(self._threads.submit(parse))
-        if isinstance(parsed, Message):
+            decoded = await reading.in_thread(self._threads.submit(parse))
+        if isinstance(decoded, Refused):
             tracing.received(len(body))
-            return parsed
-        spans = count_spans(parsed.request)
-        tracing.received(len(body), parsed.request, spans)
-        self._limits.charge("spans", spans, *((key.id, key.spans_per_second) if key else ()))
-        return _answer(await self._pipeline.consume(parsed))
+            RECORDS_REFUSED.labels(signal.name).inc(decoded.records)
+            return signal.answer(decoded.records, decoded.said)
+        tracing.received(len(body), decoded.message, decoded.records)
+        self._limits.charge("spans", decoded.records, *((key.id, key.spans_per_second) if key else ()))
+        request = Request(decoded.message, _sender(headers, key), decoded.original, decoded.unparsed)
+        verdict = await self._pipeline.consume(request)
+        return signal.answer(verdict.rejected.total(), verdict.explain())
 
     def _parse(
-        self,
-        signal: Signal,
-        body: bytes,
-        headers: Mapping[str, str],
-        key: Key | None,
-        encoding: Encoding,
-        compression: str,
-        reading: "Reading",
-    ) -> Incoming | Message:
-        """What the pipeline takes, or the answer, if that is known already."""
-        plain = inflate(body, compression, self._max_body, reading.charge)
-        if signal is not Signal.TRACES:
-            refuse = refuse_metrics if signal is Signal.METRICS else refuse_logs
-            answer, count = refuse(plain, encoding, reading.charge)
-            RECORDS_REFUSED.labels(signal.value).inc(count)
-            return answer
-        request, malformed = decode(plain, encoding, reading.charge)
-        allowed = frozenset(key.experiments) if key is not None and key.experiments else None
-        protobuf = plain if encoding is Encoding.PROTOBUF else None
-        return Incoming(request, headers, protobuf, malformed, allowed, "" if key is None else key.name)
+        self, signal: Signal, body: bytes, encoding: Encoding, compression: str, reading: "Reading"
+    ) -> Decoded | Refused:
+        return signal.decode(inflate(body, compression, self._max_body, reading.charge), encoding, reading.charge)
 
     def check_size(self, size: int) -> None:
         """Raises BodyTooLarge for a body of so many bytes."""
@@ -166,10 +148,7 @@ class Reading(Share):
             self.give_back()
 
 
-def _answer(verdict: Verdict) -> ExportTraceServiceResponse:
-    """`partial_success` is set only where spans were rejected, or not all of them is stored: unset means that all is well."""
-    answer = ExportTraceServiceResponse()
-    if verdict.rejected or verdict.warned:
-        answer.partial_success.rejected_spans = verdict.rejected.total()
-        answer.partial_success.error_message = verdict.explain()
-    return answer
+def _sender(headers: Mapping[str, str], key: Key | None) -> Sender:
+    if key is None:
+        return Sender(headers)
+    return Sender(headers, key.name, frozenset(key.experiments) if key.experiments else None)

@@ -12,29 +12,14 @@ from fastapi.openapi.utils import get_openapi
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 
 from headrace.config import Config
+from headrace.envelope.incoming import RUN_HEADER
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import SUPPORTED
-from headrace.otlp.signals import Signal
-from headrace.processor.route import ID_HEADER, NAME_HEADER, RUN_HEADER
+from headrace.otlp.signals import SIGNALS, Signal
+from headrace.processor.route import ID_HEADER, NAME_HEADER
 
-_MESSAGES: dict[Signal, tuple[type[Message], type[Message], str]] = {
-    Signal.TRACES: (traces.ExportTraceServiceRequest, traces.ExportTraceServiceResponse, "Store spans as MLflow traces."),
-    Signal.METRICS: (
-        metrics.ExportMetricsServiceRequest,
-        metrics.ExportMetricsServiceResponse,
-        "Accept metrics, and answer that none of them is stored.",
-    ),
-    Signal.LOGS: (
-        logs.ExportLogsServiceRequest,
-        logs.ExportLogsServiceResponse,
-        "Accept logs, and answer that none of them is stored.",
-    ),
-}
 _CODINGS = "(gzip|x-gzip|deflate|zstd|identity)"
 _HEADERS = {
     ID_HEADER: ("The id of the MLflow experiment for all spans of the request.", r"^\s*[0-9]*\s*$"),
@@ -86,11 +71,11 @@ def describe_otlp(app: FastAPI, config: Config) -> None:
         described = get_openapi(title=app.title, version=app.version, routes=app.routes)
         _correct_health(described["paths"])
         schemas = described.setdefault("components", {}).setdefault("schemas", {})
-        for signal in Signal:
+        for signal in SIGNALS:
             path: dict[str, Any] = {"post": _operation(signal, config, schemas)}
             if config.path_prefix:
                 path["servers"] = [{"url": "/"}, {"url": config.path_prefix}]
-            described["paths"][f"/v1/{signal.value}"] = path
+            described["paths"][f"/v1/{signal.name}"] = path
         if config.api_keys is not None:
             described["components"]["securitySchemes"] = _SECURITY
         return described
@@ -107,16 +92,15 @@ def _correct_health(paths: dict[str, Any]) -> None:
 
 def _operation(signal: Signal, config: Config, schemas: dict[str, Any]) -> dict[str, Any]:
     """The description of `POST /v1/<signal>`. Adds the messages that it mentions to `schemas`."""
-    request, response, summary = _MESSAGES[signal]
     operation: dict[str, Any] = {
-        "summary": summary,
-        "operationId": f"export_{signal.value}",
+        "summary": signal.summary,
+        "operationId": f"export_{signal.name}",
         "parameters": [_parameter(name) for name in _HEADERS],
-        "requestBody": {"required": True, "content": _content(request, schemas)},
+        "requestBody": {"required": True, "content": _content(signal.request, schemas)},
         "responses": {
             str(code): {
                 "description": description,
-                "content": _content(response if code == 200 else Status, schemas),
+                "content": _content(signal.response if code == 200 else Status, schemas),
                 "headers": {name: {"schema": schema} for name, schema in _ANSWER_HEADERS.get(code, {}).items()},
             }
             for code, description in _ANSWERS.items()

@@ -16,10 +16,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
-
 from headrace.config import Config
+from headrace.otlp.readable import ReadableRequest, ReadableResourceSpans
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import REQUESTS
 
@@ -85,7 +83,7 @@ def answered(protocol: str, signal: str, code: str) -> None:
         note_answer(span, protocol, code)
 
 
-def received(size: int, message: ExportTraceServiceRequest | None = None, spans: int = 0) -> None:
+def received(size: int, message: ReadableRequest | None = None, spans: int = 0) -> None:
     """Notes the size and the number of spans on the request's span.
 
     Gives up the trace of a request that holds only spans of a Headrace, this one or another. A Collector may send our spans
@@ -98,7 +96,7 @@ def received(size: int, message: ExportTraceServiceRequest | None = None, spans:
     span.set_attributes({"headrace.bytes": size, "headrace.spans": spans})
 
 
-def _is_own(resource_spans: ResourceSpans) -> bool:
+def _is_own(resource_spans: ReadableResourceSpans) -> bool:
     return any(
         attribute.key == "service.name" and attribute.value.string_value == SERVICE
         for attribute in resource_spans.resource.attributes

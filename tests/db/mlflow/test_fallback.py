@@ -30,9 +30,9 @@ from headrace.mlflow.schema import open_writer
 from headrace.mlflow.write import Writer
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.processor.route import Route
-from headrace.processor.validate import validate
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
+from otlp import validate
 
 SCENARIOS = (
     "root last, 3 spans a request",

@@ -10,8 +10,8 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.translate.readback import digests, to_traces_data
 from headrace.mlflow.write.bulk import BulkWriter
-from headrace.processor.validate import validate
 from headrace.store.database import Database
+from otlp import validate
 
 
 def test_nothing_of_the_corpus_is_lost(database: Database, database_url: str) -> None:

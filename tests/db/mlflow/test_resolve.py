@@ -1,23 +1,30 @@
 """Resources → destinations, on a real Postgres."""
 
 import asyncio
+from collections.abc import Callable
+
+from unit.processor.resolver_contract import each_expectation
 
 import otlp
 from headrace.config import load
 from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.incoming import Sender
 from headrace.errors import PermissionDenied, TooManyExperiments
 from headrace.mlflow.experiments import Experiments
-from headrace.mlflow.experiments.resolve import Resolver
+from headrace.mlflow.experiments.resolve import ExperimentResolver
+from headrace.processor.authorize import Resolver
+from headrace.processor.route import Route
 from headrace.store.database import Database
 
 
 def fates(database: Database, allowed: frozenset[str] | None, *names: str) -> list[type]:
     """What becomes of resources that name these experiments."""
-    resolver = Resolver(load(max_experiments_per_request=3), Experiments(database, create=True, cache_seconds=60), database)
+    experiments = Experiments(database, create=True, cache_seconds=60)
+    resolver = ExperimentResolver(load(max_experiments_per_request=3), experiments, database)
     request = otlp.request()
     del request.resource_spans[:]
     request.resource_spans.extend(otlp.resource_spans(otlp.span(), mlflow_experiment_name=name) for name in names)
-    return [type(fate) for fate in asyncio.run(resolver.destinations(request, {}, allowed))]
+    return [type(fate) for fate in asyncio.run(resolver.resolve(request, Sender({}, allowed=allowed)))]
 
 
 def test_a_key_is_for_its_own_experiments(database: Database) -> None:
@@ -28,3 +35,14 @@ def test_a_key_is_for_its_own_experiments(database: Database) -> None:
 
 def test_a_request_names_so_many_experiments_and_no_more(database: Database) -> None:
     assert fates(database, None, "a", "b", "a", "c", "d", "a") == [*[pb.Destination] * 4, TooManyExperiments, pb.Destination]
+
+
+@each_expectation
+def test_it_is_what_is_expected_of_a_resolver(database: Database, keeps: Callable[[Resolver], None]) -> None:
+    assert len(Experiments(database, create=True, cache_seconds=0).look_up_all([named("shop"), named("stock")])) == 2
+    experiments = Experiments(database, create=False, cache_seconds=60)
+    keeps(ExperimentResolver(load(max_experiments_per_request=2), experiments, database))
+
+
+def named(experiment: str) -> Route:
+    return Route(None, experiment, pb.ROUTED_BY_HEADER)

@@ -9,8 +9,8 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.otlp.spans import spans_of
-from headrace.processor.validate import validate
 from headrace.store.database import Database
+from otlp import validate
 
 REFUSED = {"start over int64"}
 """No column can hold its start: its sender is told."""

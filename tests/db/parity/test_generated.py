@@ -28,8 +28,8 @@ from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.translate.readback import digests, to_traces_data
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.otlp.spans import spans_of
-from headrace.processor.validate import validate
 from headrace.store.database import Database
+from otlp import validate
 
 EXAMPLES = int(os.environ.get("HEADRACE_EXAMPLES", "0"))
 SEEDED = ("experiments", "runs")

@@ -23,8 +23,7 @@ import otlp
 from headrace.config import Config
 from headrace.errors import InFlightFull
 from headrace.otlp.codec import Encoding, decode
-from headrace.otlp.signals import Signal
-from headrace.receiver.grpc import SERVICES
+from headrace.otlp.signals import TRACES
 from headrace.receiver.intake import Intake
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -146,7 +145,7 @@ def test_ten_over_grpc(running: Running, database_url: str) -> None:
 
     def send() -> str:
         with grpc.insecure_channel(running.grpc_url.removeprefix("http://")) as channel:
-            export = channel.unary_unary(f"/{SERVICES[Signal.TRACES]}/Export", bytes, bytes)
+            export = channel.unary_unary(f"/{TRACES.service}/Export", bytes, bytes)
             try:
                 export(body, compression=grpc.Compression.Gzip, timeout=60)
             except grpc.RpcError as error:

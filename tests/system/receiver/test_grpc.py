@@ -21,8 +21,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics
 
 import otlp
-from headrace.otlp.signals import Signal
-from headrace.receiver.grpc import SERVICES
+from headrace.otlp.signals import TRACES
 
 ZERO = (("x-mlflow-experiment-id", "0"),)
 
@@ -134,7 +133,7 @@ def test_metrics_and_logs_are_refused_in_words(running: Running, channel: grpc.C
 
 def test_the_health_service_answers(channel: grpc.Channel) -> None:
     healthy = stub(health_pb2_grpc.HealthStub, channel)
-    requests = [health_pb2.HealthCheckRequest(service=service) for service in ("", SERVICES[Signal.TRACES])]
+    requests = [health_pb2.HealthCheckRequest(service=service) for service in ("", TRACES.service)]
     wait_until(lambda: all(healthy.Check(request).status == health_pb2.HealthCheckResponse.SERVING for request in requests))
 
 

@@ -6,18 +6,22 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 import otlp
+from headrace.envelope.incoming import Request, Sender
 from headrace.otlp.spans import count_spans
-from headrace.processor.budget import keep_within
-from headrace.processor.validate import validate
+from headrace.processor import chain
+from headrace.processor.budget import Budget
+from headrace.processor.validate import Validate
+from headrace.processor.verdict import Verdict
 
 ROWS, TAGS = 10_000, 128
 
 
 def kept(request: ExportTraceServiceRequest) -> tuple[int, int, dict[str, int], dict[str, int], str]:
     """Tags allowed, spans left, rejections, warnings, what the client is told."""
-    verdict = validate(request)
-    allowed = keep_within(request, verdict, ROWS, TAGS)
-    return allowed, count_spans(request), dict(verdict.rejected), dict(verdict.warned), verdict.explain()
+    came = Request(request, Sender({}))
+    verdict = Verdict.of(came)
+    chain((Validate(), Budget(ROWS, TAGS)), came, verdict)
+    return came.max_tags, count_spans(request), dict(verdict.rejected), dict(verdict.warned), verdict.explain()
 
 
 def test_what_fits_is_left_alone() -> None:

@@ -15,8 +15,7 @@ from google.protobuf.message import Message
 from hostile import MIB, Memory
 
 import otlp
-from headrace.otlp.signals import Signal
-from headrace.receiver.grpc import SERVICES
+from headrace.otlp.signals import TRACES
 
 BOMB_BYTES = 200 * MIB
 LIMIT_BYTES = 64 * MIB
@@ -79,7 +78,7 @@ def test_a_bomb_of_200_mb_is_refused(running: Running, name: str, make: Callable
 def test_a_bomb_over_grpc_is_refused(running: Running, compression: grpc.Compression) -> None:
     memory = Memory(running)
     with grpc.insecure_channel(running.grpc_url.removeprefix("http://")) as channel:
-        export = channel.unary_unary(f"/{SERVICES[Signal.TRACES]}/Export", bytes, bytes)
+        export = channel.unary_unary(f"/{TRACES.service}/Export", bytes, bytes)
         with pytest.raises(grpc.RpcError) as caught:
             export(bytes(BOMB_BYTES), compression=compression, timeout=60)
     failed: Any = caught.value

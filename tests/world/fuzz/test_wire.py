@@ -18,10 +18,9 @@ from headrace.errors import Unroutable
 from headrace.otlp.attributes import to_dict
 from headrace.otlp.codec import decode, encoding_of
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import Signal
+from headrace.otlp.signals import SIGNALS, TRACES
 from headrace.processor.route import route_resource
-from headrace.processor.validate import validate
-from headrace.receiver.grpc import SERVICES
+from otlp import validate
 
 THREADS = 8
 COMPRESSIONS = (grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate)
@@ -44,7 +43,7 @@ def bodies(names: Sequence[str], count: int, seed: str) -> Iterator[tuple[Header
 
 def acceptable(headers: Headers, body: bytes) -> set[Span]:
     """The spans that Headrace has to store where it answers 200."""
-    if headers.signal is not Signal.TRACES:
+    if headers.signal is not TRACES:
         return set()
     request, _ = decode(inflate(body, headers.content_encoding, 2**20), encoding_of(headers.content_type))
     validate(request)
@@ -71,7 +70,7 @@ def over_http(running: Running, count: int) -> tuple[Counter[str], set[Span]]:
     def send(sent: tuple[Headers, bytes]) -> tuple[str, set[Span]]:
         headers, body = sent
         named = {"content-type": headers.content_type, "content-encoding": headers.content_encoding}
-        answer = client.post(f"/v1/{headers.signal.value}", content=body, headers=named)
+        answer = client.post(f"/v1/{headers.signal.name}", content=body, headers=named)
         return str(answer.status_code), acceptable(headers, body) if answer.status_code == 200 else set()
 
     with httpx.Client(base_url=running.url, timeout=30) as client, ThreadPoolExecutor(THREADS) as pool:
@@ -91,7 +90,7 @@ def over_grpc(running: Running, count: int) -> tuple[Counter[str], set[Span]]:
         return "OK", acceptable(headers, body)
 
     with grpc.insecure_channel(running.grpc_url.removeprefix("http://")) as channel, ThreadPoolExecutor(THREADS) as pool:
-        exports = {signal: channel.unary_unary(f"/{service}/Export", bytes, bytes) for signal, service in SERVICES.items()}
+        exports = {signal: channel.unary_unary(f"/{signal.service}/Export", bytes, bytes) for signal in SIGNALS}
         return _summed(pool.map(send, enumerate(bodies(["protobuf"], count, "grpc"))))
 
 

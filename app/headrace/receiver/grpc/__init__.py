@@ -17,7 +17,7 @@ from headrace import tracing
 from headrace.config import Config
 from headrace.errors import HeadersTooLarge, QueueUnavailable
 from headrace.otlp.codec import Encoding
-from headrace.otlp.signals import Signal
+from headrace.otlp.signals import SIGNALS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.queue import Queue
 from headrace.receiver.answers import status
@@ -28,12 +28,6 @@ from headrace.receiver.intake import Intake
 from headrace.receiver.listen import bind
 from headrace.receiver.tls import Certificates
 from headrace.telemetry.metrics import ACK_SECONDS
-
-SERVICES = {
-    Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
-    Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
-    Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
-}
 
 _MAX_METADATA_BYTES = 64 * 1024
 """The same limit as for HTTP's headers, in `framing.py`."""
@@ -49,13 +43,13 @@ class GrpcReceiver:
         self._certificates = certificates
         self._connections = Connections(config, self._begin)
         self._part = PartTask("grpc", self._keep_listening, takes_requests=True)
-        self._health = Health(queue, ("", *SERVICES.values()))
+        self._health = Health(queue, ("", *(signal.service for signal in SIGNALS)))
         self._methods: dict[bytes, Callable[[Stream, Mapping[str, str]], OneMessage]] = {
             b"/grpc.health.v1.Health/Check": partial(Check, config=config, health=self._health),
             b"/grpc.health.v1.Health/Watch": partial(Watch, config=config, health=self._health),
         }
-        for signal, service in SERVICES.items():
-            self._methods[f"/{service}/Export".encode()] = partial(Export, config=config, intake=intake, signal=signal)
+        for signal in SIGNALS:
+            self._methods[f"/{signal.service}/Export".encode()] = partial(Export, config=config, intake=intake, signal=signal)
 
     async def start(self) -> int:
         """Starts to listen. Returns the port.
@@ -103,7 +97,7 @@ class GrpcReceiver:
             return Refused(stream, ((b":status", b"415"),))
         path = pseudo.get(b":path", b"")
         if (method := self._methods.get(path)) is None:
-            said = f"There is no method {path.decode('latin-1')[:200]!r} here; OTLP's is /{SERVICES[Signal.TRACES]}/Export."
+            said = f"There is no method {path.decode('latin-1')[:200]!r} here; OTLP's is /{TRACES.service}/Export."
             return Refused.with_status(stream, status(code_pb2.UNIMPLEMENTED, said))
         call = method(stream, metadata)
         if self._health.stopping:
@@ -140,18 +134,18 @@ class Export(OneMessage):
 
     async def serve(self, message: bytes, compression: str) -> None:
         """See `OneMessage.serve`."""
-        with tracing.request(self._signal.value):
+        with tracing.request(self._signal.name):
             answer = await self._intake.export(
                 self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression, self._reading
             )
             self.reply(answer.SerializeToString())
-            if self._signal is Signal.TRACES:
+            if self._signal.stored:
                 ACK_SECONDS.observe(time.perf_counter() - self._started)
 
     def ended(self, code: int) -> None:
         """See `OneMessage.ended`."""
         self._held.close()
-        tracing.answered("grpc", self._signal.value, code_pb2.Code.Name(code))
+        tracing.answered("grpc", self._signal.name, code_pb2.Code.Name(code))
 
 
 def _metadata(headers: Headers) -> dict[str, str]:

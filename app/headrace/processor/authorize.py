@@ -1,0 +1,87 @@
+"""Whether a request's sender may write where its spans want to go: spans that may not, or lead nowhere, are taken out.
+
+What an experiment is, and which there are, others know: the `Resolver`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.incoming import Request, Sender
+from headrace.errors import PermissionDenied, TooManyExperiments, Unroutable
+from headrace.otlp.readable import ReadableRequest
+from headrace.processor.verdict import Verdict
+
+Refusal = Unroutable | PermissionDenied
+Fate = pb.Destination | Refusal
+"""Where the spans of a resource go, or why they go nowhere."""
+
+
+class Resolver(Protocol):
+    """Knows where the spans of a resource go. tests/unit/processor/resolver_contract.py says what is expected of it."""
+
+    async def resolve(self, message: ReadableRequest, sender: Sender) -> Sequence[Fate]:
+        """The fate of each of the message's resources, in their order.
+
+        Raises:
+            Unroutable: the sender's headers name no possible experiment. RateLimited: it would create too many just now.
+            DatabaseUnavailable: it cannot be told now whether the sender may.
+        """
+
+
+class Authorizer:
+    """The last step before the queue. Not a `Processor` only in that it may have to wait for its resolver."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def authorize(self, request: Request, verdict: Verdict) -> Request:
+        """The request with a destination for each of its resources; those that have none are taken out.
+
+        Raises:
+            Unroutable, PermissionDenied: none has one; the first one's reason. Besides, what the resolver raises.
+        """
+        try:
+            fates = await self._resolver.resolve(request.message, request.sender)
+            destinations = _destinations(fates)
+        except (Unroutable, PermissionDenied) as error:
+            verdict.reject(_reason(error), verdict.accepted)
+            raise
+        if len(destinations) < len(fates):
+            _take_out(request.for_change(), fates, verdict)
+        request.destinations = destinations
+        return request
+
+
+def _destinations(fates: Sequence[Fate]) -> list[pb.Destination]:
+    """Those that there are. Raises the first refusal where there is nothing else."""
+    destinations = []
+    first: Refusal | None = None
+    for fate in fates:
+        if isinstance(fate, pb.Destination):
+            destinations.append(fate)
+        elif first is None:
+            first = fate
+    if first is not None and not destinations:
+        raise first
+    return destinations
+
+
+def _take_out(message: ExportTraceServiceRequest, fates: Sequence[Fate], verdict: Verdict) -> None:
+    """Leaves the resources that have a destination."""
+    kept = ExportTraceServiceRequest()
+    for resource_spans, fate in zip(message.resource_spans, fates, strict=True):
+        if isinstance(fate, pb.Destination):
+            kept.resource_spans.append(resource_spans)
+        else:
+            verdict.reject(_reason(fate), sum(len(scope.spans) for scope in resource_spans.scope_spans))
+    message.CopyFrom(kept)
+
+
+def _reason(refusal: Refusal) -> str:
+    """The reason of `REASONS` that it is counted by."""
+    if isinstance(refusal, TooManyExperiments):
+        return "too_many_experiments"
+    return "no_experiment" if isinstance(refusal, Unroutable) else "forbidden_experiment"

@@ -1,0 +1,78 @@
+"""What becomes of a request's spans before they are queued: counted, and said in words."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from headrace.envelope.incoming import Request
+from headrace.otlp.spans import count_spans
+
+REASONS = {
+    "malformed_span": "a span could not be parsed",
+    "invalid_trace_id": "trace_id must be 16 bytes, not all zero",
+    "invalid_span_id": "span_id must be 8 bytes, not all zero",
+    "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
+    "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer",
+    "too_many_rows": "the request would become more rows than HEADRACE_MAX_ROWS_PER_REQUEST: send smaller batches",
+    "no_experiment": "no experiment could be told for the span's resource",
+    "too_many_experiments": "one request may name HEADRACE_MAX_EXPERIMENTS_PER_REQUEST experiments, and create "
+    "HEADRACE_MAX_NEW_EXPERIMENTS_PER_REQUEST: send fewer services a request, or create the experiments in MLflow first",
+    "forbidden_experiment": "the API key may not write to the experiment of the span's resource",
+}
+"""Every reason for which a span is rejected → what its sender is told."""
+
+REPAIRS = {
+    "self_parent": "a span that named itself as its parent is stored as a root",
+    "end_time_out_of_range": "an end after the year 2262, which no column holds, is stored as the span's start",
+}
+"""The repairs that are made before the queue: silent for the client, counted for the operator."""
+
+WARNINGS = {
+    "tags_over_limit": "only some of the resource's attributes became tags of the trace: they are more than "
+    "HEADRACE_MAX_TAGS_PER_TRACE, or make more rows than HEADRACE_MAX_ROWS_PER_REQUEST",
+}
+"""The repairs of which the client is told; the spans are accepted."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How many spans came, and what became of those that could not stay as they were."""
+
+    received: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+    warned: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, request: Request) -> "Verdict":
+        """The first word on a request: what cannot be parsed is rejected, all else is accepted so far."""
+        verdict = cls(count_spans(request.message) + request.unparsed)
+        if request.unparsed:
+            verdict.reject("malformed_span", request.unparsed)
+        return verdict
+
+    @property
+    def accepted(self) -> int:
+        """How many spans are in the request still."""
+        return self.received - self.rejected.total()
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Counts `count` spans as rejected for a reason of `REASONS`."""
+        self.rejected[reason] += count
+
+    def repair(self, rule: str) -> None:
+        """Counts one repair by a rule of `REPAIRS`."""
+        self.repaired[rule] += 1
+
+    def warn(self, rule: str, count: int) -> None:
+        """Counts `count` spans that are accepted, but of which not all is stored, by a rule of `WARNINGS`."""
+        self.warned[rule] += count
+
+    def explain(self) -> str:
+        """English for `partial_success.error_message`: a sentence on what was rejected, and one on what was not stored."""
+        sentences = []
+        if self.rejected:
+            parts = [f"{REASONS[reason]} ({count})" for reason, count in sorted(self.rejected.items())]
+            sentences.append(f"{self.rejected.total()} of {self.received} spans rejected: {'; '.join(parts)}.")
+        for rule, count in sorted(self.warned.items()):
+            sentences.append(f"{count} spans accepted, but {WARNINGS[rule]}.")
+        return " ".join(sentences)
