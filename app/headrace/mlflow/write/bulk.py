@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow.store.tracking.utils.sql_trace_rollups import (
@@ -21,14 +22,16 @@ from mlflow.store.tracking.utils.sql_trace_rollups import (
 from sqlalchemy.orm import Session
 
 from headrace.envelope import Delivery
-from headrace.errors import PermanentExportError
+from headrace.errors import PermanentExportError, RejectedSpans
 from headrace.mlflow.fold.fold import TRACKING_STORE, apply, create, decide, is_reopened
 from headrace.mlflow.model import COST_COLUMNS, TOKEN_COLUMNS, SpanRow, Trace, TracePart
+from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.spans import to_parts
 from headrace.mlflow.translate.tags import ARTIFACT_LOCATION, FINISHED, MAX_TAGS, SPANS_LOCATION, bounded
+from headrace.mlflow.write import Translated
 from headrace.mlflow.write.stored import STATEMENTS, Rows, read_others, read_traces, transaction
 from headrace.store.database import Database
-from headrace.telemetry.metrics import RUN_LINKS_FAILED, SPANS_REPAIRED
+from headrace.telemetry.metrics import RUN_LINKS_FAILED
 
 _MAX_RUN_ID = 36
 _RACES = 10
@@ -45,6 +48,14 @@ class _TakenBack(Exception):
     """All went well in a rehearsal."""
 
 
+@dataclass(slots=True)
+class _Written:
+    """What is to be counted once the transaction is committed."""
+
+    repairs: Repairs = field(default_factory=Counter)
+    links_failed: int = 0
+
+
 class BulkWriter:
     """A `Writer` for the schema revisions of `schema.REVISIONS`."""
 
@@ -58,20 +69,19 @@ class BulkWriter:
         self._artifact_roots: dict[int, str] = {}
         self._origins_stored: set[str] = set()
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Sequence[TracePart]:
+    def translate(self, deliveries: Sequence[Delivery]) -> Translated[Sequence[TracePart]]:
         """See `Writer.translate`."""
-        repaired: Counter[str] = Counter()
+        repaired: Repairs = Counter()
         parts = [part for delivery in deliveries for part in to_parts(delivery, repaired, self._enrich, self._max_tags)]
-        for rule, count in repaired.items():
-            SPANS_REPAIRED.labels(rule).inc(count)
-        return parts
+        return Translated(deliveries, parts, repaired)
 
-    def write(self, translated: Sequence[TracePart]) -> None:
+    def write(self, translated: Translated[Sequence[TracePart]]) -> Repairs:
         """See `Writer.write`. One transaction."""
         for _ in range(_RACES):
             try:
-                self._write_parts(translated)
-                return
+                written = self._write_parts(translated.rows)
+                RUN_LINKS_FAILED.inc(written.links_failed)
+                return translated.repairs + written.repairs
             except _Race:
                 continue
             except PermanentExportError:
@@ -83,14 +93,15 @@ class BulkWriter:
         """See `Writer.rehearse`."""
         until = time.monotonic() + seconds
         with suppress(_TakenBack):
-            self._write_parts(self.translate([delivery]), until)
+            self._write_parts(self.translate([delivery]).rows, until)
 
-    def _write_parts(self, parts: Sequence[TracePart], rehearsed_until: float | None = None) -> None:
+    def _write_parts(self, parts: Sequence[TracePart], rehearsed_until: float | None = None) -> _Written:
+        written = _Written()
         with transaction(self._database) as (connection, cursor):
             if rollups_enabled():  # before any lock on a trace: MLflow's order
                 partitions = _rollup_partitions(cursor, parts, self._enrich)
                 enqueue_rollup_rebuild_partitions(Session(bind=connection), partitions)
-            traces = self._fold(cursor, parts)
+            traces = self._fold(cursor, parts, written.repairs)
             new = [trace for trace in traces if trace.created]
             old = [trace for trace in traces if not trace.created]
             self._add_artifact_locations(cursor, [trace for trace in traces if trace.created or trace.moved])
@@ -98,7 +109,7 @@ class BulkWriter:
             _write_spans(cursor, new, old)
             _write_tags(cursor, new, old)
             _write_users(cursor, traces)
-            _link_runs(cursor, traces)
+            written.links_failed = _link_runs(cursor, traces)
             _move(cursor, old)
             origins = {digest: data for part in parts for digest, data in part.origins.items()}
             self._add_origins(cursor, origins)
@@ -109,6 +120,7 @@ class BulkWriter:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
                 raise _TakenBack
         self._origins_stored |= origins.keys()
+        return written
 
     def _add_origins(self, cursor: Rows, origins: dict[str, bytes]) -> None:
         """Resources and scopes that this writer has not stored yet; the same few come with every request."""
@@ -117,7 +129,7 @@ class BulkWriter:
         if new := sorted(origins.keys() - self._origins_stored):
             cursor.execute(STATEMENTS["add_origins"], {"digest": new, "origin": [origins[digest] for digest in new]})
 
-    def _fold(self, cursor: Rows, parts: Sequence[TracePart]) -> list[Trace]:
+    def _fold(self, cursor: Rows, parts: Sequence[TracePart], repaired: Repairs) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
         traces = read_traces(cursor, parts, self._enrich)
         _check_locations(traces, parts)
@@ -132,7 +144,7 @@ class BulkWriter:
             for trace in folded:
                 decide(trace)
         for trace in folded:
-            _bound_tags(trace)
+            _bound_tags(trace, repaired)
         return folded
 
     def _add_artifact_locations(self, cursor: Rows, traces: Sequence[Trace]) -> None:
@@ -141,11 +153,11 @@ class BulkWriter:
             cursor.execute(STATEMENTS["read_artifact_roots"], {"ids": unknown})
             self._artifact_roots |= {id_: location or "" for id_, location in cursor}
         _refuse(
-            {
-                (trace.trace_id, str(trace.experiment_id)): f"MLflow has no experiment with id {trace.experiment_id}."
+            [
+                _rejected(trace, f"MLflow has no experiment with id {trace.experiment_id}.")
                 for trace in traces
                 if trace.experiment_id not in self._artifact_roots
-            }
+            ]
         )
         for trace in traces:
             root, mark, query = self._artifact_roots[trace.experiment_id].partition("?")
@@ -153,13 +165,13 @@ class BulkWriter:
             trace.tags.setdefault(ARTIFACT_LOCATION, location)
 
 
-def _bound_tags(trace: Trace) -> None:
+def _bound_tags(trace: Trace, repaired: Repairs) -> None:
     """However many requests bring tags, the trace has no more than it may."""
     if len(trace.tags) + len(trace.stored_tags) > trace.max_tags:
         root = trace.root
         tags = bounded(trace.tags, trace.stored_tags, root.tags if root else (), trace.max_tags)
         if len(tags) < len(trace.tags):
-            SPANS_REPAIRED.labels("tags_over_limit").inc(len(trace.spans))
+            repaired["tags_over_limit"] += len(trace.spans)
             trace.tags = tags
 
 
@@ -203,12 +215,16 @@ def _check_locations(traces: Mapping[str, Trace], parts: Sequence[TracePart]) ->
         for id_, place in places.items()
         if place != TRACKING_STORE
     }
-    _refuse({(part.trace_id, str(part.experiment_id)): moved[part.trace_id] for part in parts if part.trace_id in moved})
+    _refuse([_rejected(part, moved[part.trace_id]) for part in parts if part.trace_id in moved])
 
 
-def _refuse(reasons: Mapping[tuple[str, str], str]) -> None:
-    if reasons:
-        raise PermanentExportError(next(iter(reasons.values())), reasons)
+def _rejected(spans_of: Trace | TracePart, reason: str) -> RejectedSpans:
+    return RejectedSpans(bytes.fromhex(spans_of.trace_id.removeprefix("tr-")), str(spans_of.experiment_id), reason)
+
+
+def _refuse(rejected: Sequence[RejectedSpans]) -> None:
+    if rejected:
+        raise PermanentExportError(rejected[0].reason, rejected)
 
 
 def _move(cursor: Rows, old: list[Trace]) -> None:
@@ -312,11 +328,10 @@ def _write_users(cursor: Rows, traces: list[Trace]) -> None:
         cursor.execute(STATEMENTS["set_users"], {"request_id": ids, "value": names})
 
 
-def _link_runs(cursor: Rows, traces: list[Trace]) -> None:
-    """As MLflow's `link_traces_to_run`, for any number of traces; a run id that no column can hold is counted, not an error."""
+def _link_runs(cursor: Rows, traces: list[Trace]) -> int:
+    """As MLflow's `link_traces_to_run`, for any number of traces. Returns how many have a run id that no column can hold."""
     links = [(trace.trace_id, run_id) for trace in traces for run_id in sorted(trace.run_ids)]
     good = [(trace_id, run_id) for trace_id, run_id in links if len(run_id) <= _MAX_RUN_ID and "\0" not in run_id]
-    RUN_LINKS_FAILED.inc(len(links) - len(good))
     if good:
         ids, runs = (list(column) for column in zip(*good, strict=True))
         associations = [uuid.uuid4().hex for _ in good]
@@ -324,3 +339,4 @@ def _link_runs(cursor: Rows, traces: list[Trace]) -> None:
         cursor.execute(
             STATEMENTS["link_runs"], {"association_id": associations, "trace_id": ids, "run_id": runs, "now_ms": now_ms}
         )
+    return len(links) - len(good)
