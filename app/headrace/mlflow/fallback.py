@@ -16,8 +16,9 @@ from sqlalchemy import text
 
 from headrace.envelope import Delivery
 from headrace.errors import DatabaseUnavailable
+from headrace.mlflow.keys import SPANS_LOCATION, TAG_PREFIX
 from headrace.mlflow.text import Repairs
-from headrace.mlflow.translate.tags import MAX_TAGS, SPANS_LOCATION, known_service
+from headrace.mlflow.translate.tags import MAX_TAGS, known_service
 from headrace.mlflow.write import Translated
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
@@ -27,7 +28,7 @@ from headrace.telemetry.metrics import RUN_LINKS_FAILED
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
-_LOCATION = f"mlflow.traceTag.{SPANS_LOCATION}"
+_LOCATION = f"{TAG_PREFIX}{SPANS_LOCATION}"
 
 
 class MlflowStoreWriter:

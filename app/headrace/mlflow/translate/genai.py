@@ -18,6 +18,7 @@ from typing import Any
 from mlflow.tracing.otel import translation
 from mlflow.tracing.otel.translation.spring_ai import SpringAiTranslator
 
+from headrace.mlflow.keys import PREFIX
 from headrace.mlflow.translate.content import sanitized_attributes
 
 _METHODS = (
@@ -45,9 +46,6 @@ EVENTS = frozenset(
     }
 )
 """Events that are read whatever the attributes are. (Claude Code's are read only on spans with its own attributes.)"""
-
-MLFLOW_PREFIX = "mlflow."
-"""Attributes of MLflow's own take part in the translation: a model is looked for in inputs, a cost made of tokens."""
 
 
 class Recorder(dict[str, Any]):
@@ -97,7 +95,8 @@ if find_spec("litellm") is None:
 
 _KEYS = [(translator, frozenset(record(translator).keys_asked)) for translator in translation._TRANSLATORS]
 _TRIGGERS: frozenset[str] = frozenset().union(*(keys for _, keys in _KEYS))
-_ALL_PREFIXES = (MLFLOW_PREFIX, *(prefix for prefixes in PREFIXES.values() for prefix in prefixes))
+# Attributes of MLflow's own take part: a model is looked for in inputs, a cost made of tokens.
+_ALL_PREFIXES = (PREFIX, *(prefix for prefixes in PREFIXES.values() for prefix in prefixes))
 
 
 @lru_cache(maxsize=4096)
