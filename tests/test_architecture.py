@@ -26,7 +26,15 @@ ROOMS = (
     ("__main__",),
 )
 """From the ground up. A room may use those below it."""
-IN_MLFLOW = (("keys", "text"), ("model",), ("experiments", "translate"), ("fold",), ("write",), ("fallback",), ("schema",))
+IN_MLFLOW = (
+    ("keys", "runtime", "text"),
+    ("model",),
+    ("experiments", "translate"),
+    ("fold",),
+    ("write",),
+    ("fallback",),
+    ("schema",),
+)
 """The same inside `mlflow/`."""
 NEIGHBOURS = {
     ("telemetry", "config"),  # never the other way round

@@ -3,7 +3,6 @@
 Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `log_spans` call for each experiment.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sqlalchemy import text
 
+import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.envelope import Delivery
 from headrace.errors import DatabaseUnavailable
 from headrace.mlflow.keys import SPANS_LOCATION, TAG_PREFIX
@@ -23,9 +23,6 @@ from headrace.mlflow.write import Translated
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
-
-# It logs the whole stack of each database error before it raises it; the worker says the same in one line.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
 _LOCATION = f"{TAG_PREFIX}{SPANS_LOCATION}"

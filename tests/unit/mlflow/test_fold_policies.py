@@ -156,17 +156,17 @@ def test_a_stored_trace_is_opened_as_it_stands(policy: Policy) -> None:
 @each
 def test_what_mlflow_s_client_has_reported_stands(policy: Policy) -> None:
     reported = TraceRow(
-        to_trace_id(TRACE),
-        7,
-        5,
-        6,
-        "ERROR",
-        "asked",
-        "answered",
-        "named",
-        "session",
-        [9, None, 9, None, None, None],
-        [None] * 3,
+        trace_id=to_trace_id(TRACE),
+        experiment_id=7,
+        timestamp_ms=5,
+        execution_time_ms=6,
+        status="ERROR",
+        request_preview="asked",
+        response_preview="answered",
+        trace_name="named",
+        session_id="session",
+        tokens=[9, None, 9, None, None, None],
+        costs=[None, None, None],
     )
     memory = Memory(policy, StoredTrace(reported, {}, "user", finalized=True))
     memory.write(translated(policy, requests()[:1]))

@@ -8,7 +8,7 @@ from base64 import b64encode
 from binascii import b2a_base64 as base64
 from functools import lru_cache
 from json.encoder import encode_basestring as quote
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -26,11 +26,18 @@ _JSON_STARTS = ('"', "{", "[", " ", "\t", "\n", "\r")
 _JSON_CHARACTERS = frozenset(_JSON_STARTS)
 
 
-def dump_all(span: Span) -> tuple[dict[str, str], list[str], bool]:
-    """MLflow's `dump_span_attribute_value` of all attributes.
+class Dumped(NamedTuple):
+    """The attributes of a span, each dumped as JSON."""
 
-    Further the keys of texts that may themselves be JSON (see `sanitized`), and whether all come back the same from that.
-    """
+    attributes: dict[str, str]
+    maybe_json: list[str]
+    """The keys of texts that may themselves be JSON: see `sanitized`."""
+    exact: bool
+    """Whether all come back the same from the JSON."""
+
+
+def dump_all(span: Span) -> Dumped:
+    """MLflow's `dump_span_attribute_value` of all attributes."""
     dumped: dict[str, str] = {}
     maybe_json: list[str] = []
     exact = True
@@ -49,7 +56,7 @@ def dump_all(span: Span) -> tuple[dict[str, str], list[str], bool]:
         else:
             dumped[pair.key] = dumps(to_python(value))
             exact = exact and is_exact(value)
-    return dumped, maybe_json, exact and len(dumped) == len(span.attributes)
+    return Dumped(dumped, maybe_json, exact and len(dumped) == len(span.attributes))
 
 
 def sanitized(dumped: str) -> str:

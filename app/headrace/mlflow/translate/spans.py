@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
-from headrace.mlflow.translate.content import NO_PARENT, content_text, dump_all, dumps, sanitized, span_dict
+from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, sanitized, span_dict
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import EVENTS, asks, translate
 from headrace.mlflow.translate.origin import Origin, otlp_note
@@ -86,23 +86,18 @@ def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
     """Translates one span. `trace_id` is MLflow's."""
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
-    sent, maybe_json, exact = dump_all(span)
-    plain = not asks(tuple(sent)) and not (span.events and any(event.name in EVENTS for event in span.events))
+    sent = dump_all(span)
+    plain = not asks(tuple(sent.attributes)) and not (span.events and any(event.name in EVENTS for event in span.events))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
-    attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
-    service = context.service if parent_id is None else None
-    if service:
-        attributes["service.name"] = quote(service)
-    if plain:
-        stored = _store_plain(span, sent, attributes, maybe_json, status_name, context)
-    else:
-        stored = _store_translated(span, sent, attributes, status_name, context)
-    content = encodable(stored.content, context.repaired)
+    attributes: dict[str, Any] = sent.attributes | {REQUEST_ID: f'"{trace_id}"'}
+    if context.service and parent_id is None:
+        attributes["service.name"] = quote(context.service)
+    store = _store_plain if plain else _store_translated
+    content, attributes, columns, note = store(span, sent, attributes, status_name, context)
+    text = encodable(content, context.repaired)
     if context.enrichment is not None:
-        exact = exact and content == stored.content
-        by_rule = context.chosen_by_rule and parent_id is None
-        content = f'{content[:-1]}, "otlp": {otlp_note(span, context.enrichment.origin, stored.note, exact, by_rule)}}}'
-    columns = stored.columns
+        exact, by_rule = sent.exact and text == content, context.chosen_by_rule and parent_id is None
+        text = f'{text[:-1]}, "otlp": {otlp_note(span, context.enrichment.origin, note, exact, by_rule)}}}'
     row = SpanRow(
         trace_id,
         span.span_id.hex(),
@@ -112,39 +107,35 @@ def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
         status,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
-        content,
+        text,
         columns.input_cost,
         columns.output_cost,
         columns.total_cost,
         columns.model_name,
         columns.model_provider,
     )
-    return TranslatedSpan(span, row, stored.attributes, plain)
+    return TranslatedSpan(span, row, attributes, plain)
 
 
-def _store_plain(
-    span: Span, sent: dict[str, str], attributes: dict[str, Any], maybe_json: list[str], status_name: str, context: Context
-) -> _Stored:
-    for key in maybe_json:
+def _store_plain(span: Span, sent: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
+    for key in sent.maybe_json:
         attributes[key] = sanitized(attributes[key])
     note = ""
     if context.enrichment is not None:
-        as_sent = not maybe_json and not context.service and REQUEST_ID not in sent
+        as_sent = not (sent.maybe_json or context.service or REQUEST_ID in sent.attributes)
         added = add_attributes(attributes, span, context.enrichment.added)
-        note = _note_of_added(added) if as_sent else _note(sent, attributes)
+        note = _note_of_added(added) if as_sent else _note(sent.attributes, attributes)
     return _Stored(content_text(span, attributes, status_name), attributes, _NO_COLUMNS, note)
 
 
-def _store_translated(
-    span: Span, sent: dict[str, str], attributes: dict[str, Any], status_name: str, context: Context
-) -> _Stored:
+def _store_translated(span: Span, sent: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
     content = _translated(span, attributes, status_name, context.repaired)
     attributes = content["attributes"]
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
         add_attributes(attributes, span, context.enrichment.added)
-        note = _note(sent, attributes)
+        note = _note(sent.attributes, attributes)
     return _Stored(dumps(content), attributes, columns, note)
 
 

@@ -90,11 +90,7 @@ def _session_and_user(translated: TranslatedSpan, repaired: Repairs) -> tuple[st
 
 
 def to_root(
-    span: Span,
-    attributes: dict[str, Any],
-    tags: dict[str, str] | None,
-    chosen_by_rule: bool,
-    repaired: Repairs = UNCOUNTED,
+    span: Span, attributes: dict[str, Any], tags: dict[str, str] | None, chosen_by_rule: bool, repaired: Repairs = UNCOUNTED
 ) -> Root:
     """What a root says of its trace, `tags` being those of its resource."""
     session, user = session_and_user(attributes, repaired)
