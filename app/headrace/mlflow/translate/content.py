@@ -8,7 +8,7 @@ from base64 import b64encode
 from binascii import b2a_base64 as base64
 from functools import lru_cache
 from json.encoder import encode_basestring as quote
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -26,14 +26,9 @@ _JSON_STARTS = ('"', "{", "[", " ", "\t", "\n", "\r")
 _JSON_CHARACTERS = frozenset(_JSON_STARTS)
 
 
-class Dumped(NamedTuple):
-    """The attributes of a span, each dumped as JSON."""
-
-    attributes: dict[str, str]
-    maybe_json: list[str]
-    """The keys of texts that may themselves be JSON: see `sanitized`."""
-    exact: bool
-    """Whether all come back the same from the JSON."""
+Dumped = tuple[dict[str, str], list[str], bool]
+"""The attributes of a span, each dumped as JSON; the keys of texts that may themselves be JSON (see `sanitized`); whether all
+come back the same from the JSON. No class: it is made for each span."""
 
 
 def dump_all(span: Span) -> Dumped:
@@ -56,7 +51,7 @@ def dump_all(span: Span) -> Dumped:
         else:
             dumped[pair.key] = dumps(to_python(value))
             exact = exact and is_exact(value)
-    return Dumped(dumped, maybe_json, exact and len(dumped) == len(span.attributes))
+    return dumped, maybe_json, exact and len(dumped) == len(span.attributes)
 
 
 def sanitized(dumped: str) -> str:

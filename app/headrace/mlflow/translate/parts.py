@@ -76,14 +76,12 @@ def _enrichment(resource_spans: ResourceSpans, scope: ScopeSpans) -> Enrichment:
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
-    row = translated.row
+    _, row, attributes, plain = translated
     span_id, parent_id = row.span_id, row.parent_span_id
     if span_id in part.spans:
         context.repaired["duplicate_span"] += 1
     part.spans[span_id] = row
-    part.nodes[span_id] = (
-        Node(span_id, parent_id, None, None) if translated.plain else to_node(span_id, parent_id, translated.attributes)
-    )
+    part.nodes[span_id] = Node(span_id, parent_id, None, None) if plain else to_node(span_id, parent_id, attributes)
     part.values.add(translated, context, part.max_tags)
     if context.enrichment is not None:
         origin = context.enrichment.origin

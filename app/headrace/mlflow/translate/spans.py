@@ -72,71 +72,69 @@ class _Columns(NamedTuple):
 _NO_COLUMNS = _Columns()
 
 
-class _Stored(NamedTuple):
-    """What becomes of the attributes that were sent."""
-
-    content: str
-    attributes: dict[str, Any]
-    columns: _Columns
-    note: str
-    """How the attributes differ from those that were sent: further keys of the note, see `origin.py`."""
+_Stored = tuple[str, dict[str, Any], _Columns, str]
+"""What becomes of the attributes that were sent: the content, the attributes as MLflow stores them, the columns, and how they
+differ from those that were sent (further keys of the note, see `origin.py`). No class: it is made for each span."""
 
 
 def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
     """Translates one span. `trace_id` is MLflow's."""
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
-    sent = dump_all(span)
-    plain = not asks(tuple(sent.attributes)) and not (span.events and any(event.name in EVENTS for event in span.events))
+    dumped = sent, _, exact = dump_all(span)
+    plain = not asks(tuple(sent)) and not (span.events and any(event.name in EVENTS for event in span.events))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
-    attributes: dict[str, Any] = sent.attributes | {REQUEST_ID: f'"{trace_id}"'}
+    attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
         attributes["service.name"] = quote(context.service)
     store = _store_plain if plain else _store_translated
-    content, attributes, columns, note = store(span, sent, attributes, status_name, context)
+    content, attributes, columns, note = store(span, dumped, attributes, status_name, context)
     text = encodable(content, context.repaired)
     if context.enrichment is not None:
-        exact, by_rule = sent.exact and text == content, context.chosen_by_rule and parent_id is None
+        exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
         text = f'{text[:-1]}, "otlp": {otlp_note(span, context.enrichment.origin, note, exact, by_rule)}}}'
+    span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
         span.span_id.hex(),
         parent_id,
         storable(span.name, context.repaired),
-        columns.type,
+        span_type,
         status,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
         text,
-        columns.input_cost,
-        columns.output_cost,
-        columns.total_cost,
-        columns.model_name,
-        columns.model_provider,
+        input_cost,
+        output_cost,
+        total_cost,
+        model_name,
+        model_provider,
     )
     return TranslatedSpan(span, row, attributes, plain)
 
 
-def _store_plain(span: Span, sent: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
-    for key in sent.maybe_json:
+def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
+    sent, maybe_json, _ = dumped
+    for key in maybe_json:
         attributes[key] = sanitized(attributes[key])
     note = ""
     if context.enrichment is not None:
-        as_sent = not (sent.maybe_json or context.service or REQUEST_ID in sent.attributes)
+        as_sent = not (maybe_json or context.service or REQUEST_ID in sent)
         added = add_attributes(attributes, span, context.enrichment.added)
-        note = _note_of_added(added) if as_sent else _note(sent.attributes, attributes)
-    return _Stored(content_text(span, attributes, status_name), attributes, _NO_COLUMNS, note)
+        note = _note_of_added(added) if as_sent else _note(sent, attributes)
+    return content_text(span, attributes, status_name), attributes, _NO_COLUMNS, note
 
 
-def _store_translated(span: Span, sent: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
+def _store_translated(span: Span, dumped: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
     content = _translated(span, attributes, status_name, context.repaired)
     attributes = content["attributes"]
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
         add_attributes(attributes, span, context.enrichment.added)
-        note = _note(sent.attributes, attributes)
-    return _Stored(dumps(content), attributes, columns, note)
+        sent, _, _ = dumped
+        note = _note(sent, attributes)
+    return dumps(content), attributes, columns, note
 
 
 @lru_cache(maxsize=1024)

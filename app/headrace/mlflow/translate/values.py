@@ -28,15 +28,15 @@ class ArrivalValues:
 
     def add(self, translated: TranslatedSpan, context: Context, max_tags: int) -> None:
         """Adds what one more span says."""
+        _, row, attributes, plain = translated
         if self.resource_tags is None:
             self.resource_tags = context.tags
-        if translated.row.parent_span_id is None:  # as in MLflow the last root of a request, even where it has no inputs
-            self._read_root({} if translated.plain else translated.attributes, context.repaired, max_tags)
-        session, user = _session_and_user(translated, context.repaired)
-        if self.session_id is None:
-            self.session_id = session
-        if self.user_id is None:
-            self.user_id = user
+        if row.parent_span_id is None:  # as in MLflow the last root of a request, even where it has no inputs
+            self._read_root({} if plain else attributes, context.repaired, max_tags)
+        if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
+            session, user = session_and_user(attributes, context.repaired)
+            self.session_id = session if self.session_id is None else self.session_id
+            self.user_id = user if self.user_id is None else self.user_id
 
     def _read_root(self, attributes: dict[str, Any], repaired: Repairs, max_tags: int) -> None:
         self.root_inputs = attributes.get(SPAN_INPUTS)
@@ -59,17 +59,14 @@ class RootValues:
     def add(self, translated: TranslatedSpan, context: Context, _max_tags: int) -> None:
         """Adds what one more span says."""
         self.chosen_by_rule &= context.chosen_by_rule
-        span_id = translated.row.span_id
-        if translated.row.parent_span_id is None:
-            self.roots[span_id] = to_root(
-                translated.span, translated.attributes, context.tags, context.chosen_by_rule, context.repaired
-            )
+        span, row, attributes, plain = translated
+        if row.parent_span_id is None:
+            self.roots[row.span_id] = to_root(span, attributes, context.tags, context.chosen_by_rule, context.repaired)
             return
         if self.roots:
-            self.roots.pop(span_id, None)  # it came twice, and is none any more
-        session, user = _session_and_user(translated, context.repaired)
-        if session or user:
-            self.others.add({}, session, user)
+            self.roots.pop(row.span_id, None)  # it came twice, and is none any more
+        if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
+            self.others.add({}, *session_and_user(attributes, context.repaired))
         if self._last_tags is not context.tags:  # the same dict for all spans of a resource
             self._last_tags = context.tags
             self.others.add(context.tags or {}, None, None)
@@ -81,12 +78,6 @@ class RootValues:
         if root := earliest(self.roots):
             return root.precedence
         return Precedence(OF_ANOTHER, *min((row.start_time_unix_nano, row.span_id) for row in spans.values()))
-
-
-def _session_and_user(translated: TranslatedSpan, repaired: Repairs) -> tuple[str | None, str | None]:
-    if translated.plain and SESSION_AND_USER_KEYS.isdisjoint(translated.attributes):
-        return None, None
-    return session_and_user(translated.attributes, repaired)
 
 
 def to_root(
