@@ -30,7 +30,8 @@ Sources: OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC Failures"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from google.rpc import code_pb2
@@ -170,16 +171,24 @@ class WriteBroke(DatabaseUnavailable):
     """The connection broke during the write, or Postgres ran out of memory. It may be an outage, or the fault of this batch."""
 
 
+@dataclass(frozen=True, slots=True)
+class RejectedSpans:
+    """The spans of one trace in one experiment, all of which can never be written, and why."""
+
+    trace_id: bytes
+    experiment_id: str
+    reason: str
+
+
 class PermanentExportError(ExportError):
     """This batch can never be written as it is.
 
-    `reasons`: (MLflow's trace id, experiment id) → why none of these spans can be written. It is empty if the writer does not
-    know which spans are at fault.
+    `rejected` names the spans at fault, where the writer knows them. Empty: the caller has to look for the culprit.
     """
 
-    def __init__(self, message: str, reasons: Mapping[tuple[str, str], str] | None = None) -> None:
+    def __init__(self, message: str, rejected: Sequence[RejectedSpans] = ()) -> None:
         super().__init__(message)
-        self.reasons = reasons or {}
+        self.rejected = tuple(rejected)
 
 
 class StartError(HeadraceError):

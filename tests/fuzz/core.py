@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psycopg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -21,10 +22,12 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import Request, Sender
 from headrace.errors import HeadraceError, Unroutable
-from headrace.mlflow.fold.fold import apply, create, decide
+from headrace.mlflow.fold.arrival_order import ArrivalOrder
+from headrace.mlflow.fold.policy import FoldPolicy
+from headrace.mlflow.fold.root_decides import RootDecides
 from headrace.mlflow.model import SpanRow, Trace, TracePart
+from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.readback import to_span
-from headrace.mlflow.translate.spans import to_parts
 from headrace.otlp.attributes import to_dict
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import inflate
@@ -37,6 +40,7 @@ from headrace.receiver.answers import status_of
 
 LIMIT = 4 * MAX_BYTES
 """Of inflated bodies."""
+POLICIES: tuple[FoldPolicy[Any, Any], ...] = (RootDecides(), ArrivalOrder())
 MAX_INT64 = 2**63 - 1
 MAX_SECONDS = 1.0
 """Of CPU time, for each 64 KiB of a body (inflated)."""
@@ -121,16 +125,16 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
     destinations = _route(request)
     spans = [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
     assert verdict.accepted == len(spans)
-    for enrich in (True, False):
+    for policy in POLICIES:
         envelope = Delivery(request, destinations, "", 0, "").to_envelope()
         delivery = Delivery.from_envelope(envelope)  # what was acknowledged can be read again
         try:
-            parts = to_parts(delivery, tally.repaired, enrich)
+            parts = to_parts(delivery, tally.repaired, policy)
         except KNOWN_FAILURES as error:
             tally.permanent[f"{type(error).__name__}: {error}"[:100]] += 1
             return "dead-lettered"
-        _check_parts(parts, enrich)
-        if enrich:
+        _check_parts(parts, policy)
+        if policy.enriches:
             _check_nothing_is_lost(spans, parts)
     tally.spans += len(spans)
     return "accepted" if spans else "all rejected" if verdict.received else "empty"
@@ -155,15 +159,14 @@ def _config() -> Config:
     return load(default_experiment="{service.name}", routes=json.dumps(rules))
 
 
-def _check_parts(parts: list[TracePart], enrich: bool) -> None:
+def _check_parts(parts: list[TracePart], policy: FoldPolicy[Any, Any]) -> None:
     """The rows fit their columns, alone and folded into a trace, also when they come a second time."""
     for part in parts:
         for row in part.spans.values():
             _check_row(row)
-        trace = create(part, enrich)
-        apply(trace, part, enrich)
-        if enrich:
-            decide(trace)
+        trace = policy.create(part)
+        policy.apply(trace, part)
+        policy.decide(trace)
         _check_trace(trace)
 
 

@@ -1,6 +1,6 @@
 """A delivery in parts: halves of its spans, or some of its spans apart from the others. No I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.envelope import Delivery
+from headrace.errors import RejectedSpans
 
 
 def halves(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
@@ -18,15 +19,16 @@ def halves(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
 
 
 def set_apart(
-    delivery: Delivery, experiment_ids: Sequence[str], reasons: Mapping[tuple[str, str], str]
+    delivery: Delivery, experiment_ids: Sequence[str], rejected: Sequence[RejectedSpans]
 ) -> tuple[list[tuple[Delivery, str]], Delivery]:
-    """The spans that have a reason by (MLflow's trace id, experiment id), each alone, and a delivery of the others.
+    """The rejected spans, each alone and with the reason, and a delivery of the others.
 
     `experiment_ids[i]` is that of `request.resource_spans[i]`.
     """
+    reasons = {(spans.trace_id, spans.experiment_id): spans.reason for spans in rejected}
     alone, others = [], []
     for place in _places(delivery):
-        if reason := reasons.get((f"tr-{place.span.trace_id.hex()}", experiment_ids[place.resource])):
+        if reason := reasons.get((place.span.trace_id, experiment_ids[place.resource])):
             alone.append((_of(delivery, [place]), reason))
         else:
             others.append(place)

@@ -14,9 +14,10 @@ The worker brings what the queue holds, `headrace dead-letters replay` what had 
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,12 +28,12 @@ from headrace.config import MIB, Config
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.split import halves, set_apart
-from headrace.errors import HeadraceError, PermanentExportError, StatementTimeout, Unroutable, WriteBroke
+from headrace.errors import HeadraceError, PermanentExportError, RejectedSpans, StatementTimeout, Unroutable, WriteBroke
 from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.translate.weight import weigh
-from headrace.mlflow.write import Writer
+from headrace.mlflow.write import Translated, Writer
 from headrace.otlp.spans import count_spans
 from headrace.processor.route import Route
 from headrace.store.database import Database
@@ -42,19 +43,12 @@ from headrace.telemetry.metrics import (
     BATCH_REQUESTS,
     BATCH_SPANS,
     BATCHES_SPLIT,
+    SPANS_REPAIRED,
     SPANS_WRITTEN,
     TRANSLATE_SECONDS,
     VISIBLE_SECONDS,
     WRITE_SECONDS,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Translated:
-    """Deliveries, and what the writer made of them."""
-
-    deliveries: Sequence[Delivery]
-    rows: Any
 
 
 class Exporter:
@@ -64,16 +58,18 @@ class Exporter:
         self,
         database: Database,
         experiments: Experiments,
-        open_writer: Callable[[Database], Writer],
+        open_writer: Callable[[Database], Writer[Any]],
         max_write_bytes: int = 64 * MIB,
     ) -> None:
         self._database = database
         self._experiments = experiments
         self._open_writer = open_writer
-        self._writer: Writer | None = None
+        self._writer: Writer[Any] | None = None
         self._max_bytes = max_write_bytes
         self.stopping = threading.Event()
         """Set: a broken write is not tried again here."""
+        self._spans_written = 0  # by the `export` under way, and not counted yet
+        self._repairs = Counter[str]()
         self._unroutable: dict[str, str] = {}  # of the batch in hand, so that each name is asked for once
 
     @classmethod
@@ -82,7 +78,7 @@ class Exporter:
         opener = partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes, max_tags=config.max_tags_per_trace)
         return cls(database, experiments, opener, config.max_write_bytes)
 
-    def open(self) -> Writer:
+    def open(self) -> Writer[Any]:
         """The writer, opened if it is not yet.
 
         Raises:
@@ -92,7 +88,7 @@ class Exporter:
             self._writer = self._open_writer(self._database)
         return self._writer
 
-    def translate(self, envelopes: Sequence[bytes]) -> Translated | None:
+    def translate(self, envelopes: Sequence[bytes]) -> Translated[Any] | None:
         """A part of `export` that may be done ahead. None where anything at all stands in the way: `export` finds out what."""
         if self._writer is None:
             return None
@@ -100,17 +96,28 @@ class Exporter:
             deliveries = [self._resolve(Delivery.from_envelope(envelope)) for envelope in envelopes]
             if self._weigh(deliveries) > self._max_bytes:
                 return None
-            return self._rows(self._writer, deliveries)
+            return _translate(self._writer, deliveries)
         except Exception:
             return None
 
-    def export(self, envelopes: Sequence[bytes], translated: Translated | None = None) -> list[DeadLetter]:
+    def export(self, envelopes: Sequence[bytes], translated: Translated[Any] | None = None) -> list[DeadLetter]:
         """Writes all spans that can be written, and returns the others. What is written once more changes nothing.
+
+        Spans written and repairs are counted when all of it is done: where it is tried again, they are counted once.
 
         Raises:
             DatabaseUnavailable, StartError: not all is written; try all of it again, later.
         """
         self._unroutable.clear()
+        self._spans_written = 0
+        self._repairs.clear()
+        letters = self._export(envelopes, translated)
+        SPANS_WRITTEN.inc(self._spans_written)
+        for rule, count in self._repairs.items():
+            SPANS_REPAIRED.labels(rule).inc(count)
+        return letters
+
+    def _export(self, envelopes: Sequence[bytes], translated: Translated[Any] | None) -> list[DeadLetter]:
         if translated is not None:
             try:
                 self._commit(translated)
@@ -149,7 +156,7 @@ class Exporter:
             if smaller is None:  # it was not the batch's size: Postgres is busy
                 raise
         except PermanentExportError as error:
-            letters, others = self._set_apart(deliveries, error.reasons)
+            letters, others = self._set_apart(deliveries, error.rejected)
             if letters:
                 return letters + self._write(others)
             smaller = _two(deliveries)
@@ -163,14 +170,14 @@ class Exporter:
         return self._write(smaller[0]) + self._write(smaller[1])
 
     def _set_apart(
-        self, deliveries: Sequence[tuple[int, Delivery]], reasons: Mapping[tuple[str, str], str]
+        self, deliveries: Sequence[tuple[int, Delivery]], rejected: Sequence[RejectedSpans]
     ) -> tuple[list[DeadLetter], list[tuple[int, Delivery]]]:
         """The spans of which the writer knows why they cannot be written, and the deliveries without them."""
         letters: list[DeadLetter] = []
         rest: list[tuple[int, Delivery]] = []
-        for index, delivery in deliveries if reasons else ():
+        for index, delivery in deliveries if rejected else ():
             experiment_ids = [destination.experiment_id for destination in self._resolve(delivery).destinations]
-            alone, others = set_apart(delivery, experiment_ids, reasons)
+            alone, others = set_apart(delivery, experiment_ids, rejected)
             letters += [DeadLetter(index, single.to_envelope(), single, reason) for single, reason in alone]
             if others.request.resource_spans:
                 rest.append((index, others if alone else delivery))
@@ -199,21 +206,17 @@ class Exporter:
     def _write_once(self, deliveries: Sequence[Delivery]) -> None:
         with _faults_are_permanent():
             resolved = [self._resolve(delivery) for delivery in deliveries]
-            translated = self._rows(self.open(), resolved)
+            translated = _translate(self.open(), resolved)
         self._commit(translated)
 
-    def _rows(self, writer: Writer, deliveries: Sequence[Delivery]) -> Translated:
-        with TRANSLATE_SECONDS.time():
-            return Translated(deliveries, writer.translate(deliveries))
-
-    def _commit(self, batch: Translated) -> None:
+    def _commit(self, batch: Translated[Any]) -> None:
         started = time.perf_counter()
         with _faults_are_permanent():
-            self.open().write(batch.rows)
+            self._repairs += self.open().write(batch)
         WRITE_SECONDS.observe(time.perf_counter() - started)
         now = time.time_ns()
         spans = sum(count_spans(delivery.request) for delivery in batch.deliveries)
-        SPANS_WRITTEN.inc(spans)
+        self._spans_written += spans
         BATCH_SPANS.observe(spans)
         BATCH_REQUESTS.observe(len(batch.deliveries))
         for delivery in batch.deliveries:
@@ -252,6 +255,11 @@ class Exporter:
 
 
 _Deliveries = Sequence[tuple[int, Delivery]]
+
+
+def _translate(writer: Writer[Any], deliveries: Sequence[Delivery]) -> Translated[Any]:
+    with TRANSLATE_SECONDS.time():
+        return writer.translate(deliveries)
 
 
 def _two(deliveries: _Deliveries) -> tuple[_Deliveries, _Deliveries] | None:

@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from headrace import tracing
 from headrace.config import Config
 from headrace.errors import DatabaseUnavailable, HeadraceError, StartError
-from headrace.export.exporter import Exporter, Translated
+from headrace.export.exporter import Exporter
 from headrace.export.retry import attempts
+from headrace.mlflow.write import Translated
 from headrace.parts import PartThread
 from headrace.queue import Item, Queue
 from headrace.store.database import Database
@@ -30,7 +32,7 @@ class _Batch:
     """What was claimed at once, translated already if all went well."""
 
     items: Sequence[Item]
-    translated: Translated | None
+    translated: Translated[Any] | None
     stages: tuple[tracing.Stage, ...]
 
 

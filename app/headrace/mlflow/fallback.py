@@ -3,7 +3,7 @@
 Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `log_spans` call for each experiment.
 """
 
-import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,18 +13,19 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sqlalchemy import text
 
+import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.envelope import Delivery
 from headrace.errors import DatabaseUnavailable
-from headrace.mlflow.translate.tags import MAX_TAGS, SPANS_LOCATION, known_service
+from headrace.mlflow.keys import SPANS_LOCATION, TAG_PREFIX
+from headrace.mlflow.text import Repairs
+from headrace.mlflow.translate.tags import MAX_TAGS, known_service
+from headrace.mlflow.write import Translated
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
-from headrace.telemetry.metrics import RUN_LINKS_FAILED, SPANS_REPAIRED
-
-# It logs the whole stack of each database error before it raises it; the worker says the same in one line.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+from headrace.telemetry.metrics import RUN_LINKS_FAILED
 
 _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
-_LOCATION = f"mlflow.traceTag.{SPANS_LOCATION}"
+_LOCATION = f"{TAG_PREFIX}{SPANS_LOCATION}"
 
 
 class MlflowStoreWriter:
@@ -35,15 +36,17 @@ class MlflowStoreWriter:
         self._database = database
         self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+    def translate(self, deliveries: Sequence[Delivery]) -> Translated[None]:
         """See `Writer.translate`: MLflow's store translates as it writes."""
-        return deliveries
+        return Translated(deliveries, None, Counter())
 
-    def write(self, translated: Sequence[Delivery]) -> None:
+    def write(self, translated: Translated[None]) -> Repairs:
         """See `Writer.write`. Each request is its own transaction; a second write of it changes nothing."""
-        for delivery in translated:
+        repaired = Counter(translated.repairs)
+        for delivery in translated.deliveries:
             for experiment_id in sorted({destination.experiment_id for destination in delivery.destinations}):
-                spans = _mlflow_spans(delivery, experiment_id, min(self._max_tags, delivery.max_tags or self._max_tags))
+                most = min(self._max_tags, delivery.max_tags or self._max_tags)
+                spans = _mlflow_spans(delivery, experiment_id, most, repaired)
                 if not spans:
                     continue
                 try:
@@ -53,6 +56,7 @@ class MlflowStoreWriter:
                 if delivery.run_id:
                     self._link([span.trace_id for span in spans if span.parent_id is None], delivery.run_id)
         self._database.note(None)
+        return repaired
 
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         """See `Writer.rehearse`. MLflow's store takes nothing back: the bytes go to Postgres, but into no table."""
@@ -75,7 +79,7 @@ class MlflowStoreWriter:
                 log.warning("traces not linked to run", run_id=run_id, traces=len(batch), error=str(judged))
 
 
-def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int) -> list[Any]:
+def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaired: Repairs) -> list[Any]:
     """The request's spans for one experiment, in order; of a span that came twice the last stands, in the first's place.
 
     (MLflow's own bulk upsert fails on the same key twice, and its aggregation never returns where such a pair makes a
@@ -90,7 +94,7 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int) -> list
                 for proto in scope.spans:
                     span: Any = Span.from_otel_proto(proto, resource=resource)
                     if span.parent_id is None:
-                        _finish_root(span._span._attributes, service)
+                        _finish_root(span._span._attributes, service, repaired)
                     spans[proto.trace_id, proto.span_id] = span
     return list(spans.values())
 
@@ -100,7 +104,7 @@ def _with_few(resource: Resource, most: int) -> Resource:
     return resource if len(resource.attributes) <= most else Resource(attributes=resource.attributes[:most])
 
 
-def _finish_root(attributes: dict[str, Any], service: str | None) -> None:
+def _finish_root(attributes: dict[str, Any], service: str | None, repaired: Repairs) -> None:
     """Gives a root the name of a known service, as MLflow's endpoint, and takes off it what would hide the trace's spans.
 
     (The bulk writer keeps that attribute and drops the tag alone; MLflow's store makes the tag of the attribute.)
@@ -108,4 +112,4 @@ def _finish_root(attributes: dict[str, Any], service: str | None) -> None:
     if service:
         attributes["service.name"] = dump_span_attribute_value(service)
     if attributes.pop(_LOCATION, None) is not None:
-        SPANS_REPAIRED.labels("reserved_tag_dropped").inc()
+        repaired["reserved_tag_dropped"] += 1

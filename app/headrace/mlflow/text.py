@@ -1,6 +1,6 @@
-"""Texts as Postgres can hold them and as MLflow reads them; what has to be changed for that is counted. Pure; no I/O.
+"""Texts as Postgres can hold them and as MLflow reads them; what has to be changed for that is counted. No I/O.
 
-MLflow loses the whole request on each of the texts that are repaired here.
+Unrepaired, each of these would make MLflow reject the whole request.
 """
 
 import json
@@ -9,6 +9,17 @@ from typing import Any
 
 Repairs = Counter[str]
 """How often each rule of repair was used."""
+
+
+class _Uncounted(Counter[str]):
+    """Takes what is added to it, and forgets it."""
+
+    def __setitem__(self, key: str, count: int) -> None:
+        """Forgets it."""
+
+
+UNCOUNTED: Repairs = _Uncounted()
+"""For values that are read a second time: their repairs were counted the first time."""
 
 
 def storable(text: str, repaired: Repairs) -> str:

@@ -1,5 +1,6 @@
 """claim → write → settle, and what cannot be written."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from headrace.export.exporter import Exporter
 from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
-from headrace.mlflow.write import Writer
+from headrace.mlflow.text import Repairs
+from headrace.mlflow.write import Translated, Writer
 from headrace.otlp.spans import spans_of
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
@@ -68,20 +70,21 @@ class FailingWriter:
         self.written: list[str] = []
         self.calls = 0
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        return deliveries
+    def translate(self, deliveries: Sequence[Delivery]) -> Translated[None]:
+        return Translated(deliveries, None, Counter())
 
-    def write(self, deliveries: Sequence[Delivery]) -> None:
+    def write(self, translated: Translated[None]) -> Repairs:
         self.calls += 1
         if self.away:
             self.away -= 1
             raise DatabaseUnavailable("away")
-        names = [span.name for delivery in deliveries for span in spans_of(delivery.request)]
+        names = [span.name for delivery in translated.deliveries for span in spans_of(delivery.request)]
         if "poison" in names:
             raise PermanentExportError("cannot be written")
         if "bug" in names:
             raise KeyError("bug")
         self.written += names
+        return translated.repairs
 
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         """Never asked for: it says plainly that Postgres is away."""
@@ -265,14 +268,14 @@ class Interrupted:
         self._fails = fails
         self.calls = 0
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Any:
+    def translate(self, deliveries: Sequence[Delivery]) -> Translated[Any]:
         return self._writer.translate(deliveries)
 
-    def write(self, translated: Any) -> None:
+    def write(self, translated: Translated[Any]) -> Repairs:
         self.calls += 1
         if self.calls == self._fails:
             raise DatabaseUnavailable("away")
-        self._writer.write(translated)
+        return self._writer.write(translated)
 
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         self._writer.rehearse(delivery, seconds)

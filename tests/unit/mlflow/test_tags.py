@@ -6,9 +6,9 @@ import pytest
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 import otlp
+from headrace.mlflow.keys import SPANS_LOCATION
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import (
-    SPANS_LOCATION,
     bounded,
     is_tag_key,
     known_service,

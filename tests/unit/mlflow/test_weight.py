@@ -15,7 +15,8 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import PermanentExportError, WriteBroke
 from headrace.export.rehearsal import LAST_ROUNDS, rehearsed
-from headrace.mlflow.translate.spans import to_parts
+from headrace.mlflow.fold.root_decides import RootDecides
+from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.weight import weigh
 
 
@@ -25,9 +26,9 @@ def delivery(*spans: Span, **resource: Any) -> Delivery:
 
 def built(given: Delivery) -> int:
     """The bytes of its contents, tags and origins."""
-    parts = to_parts(given, Counter(), True)
+    parts = to_parts(given, Counter(), RootDecides())
     contents = sum(len(row.content.encode()) for part in parts for row in part.spans.values())
-    tags = sum(len(key) + len(value.encode()) for part in parts for key, value in part.other_tags.items())
+    tags = sum(len(key) + len(value.encode()) for part in parts for key, value in part.values.others.tags.items())
     origins = {digest: len(data) for part in parts for digest, data in part.origins.items()}
     return contents + tags + sum(origins.values())
 

@@ -18,8 +18,10 @@ from headrace.config import load
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import BodyTooLarge, HeadraceError, MalformedBody, Unroutable
-from headrace.mlflow.fold.fold import create
-from headrace.mlflow.translate.spans import to_parts
+from headrace.mlflow.fold.arrival_order import ArrivalOrder
+from headrace.mlflow.fold.policy import FoldPolicy
+from headrace.mlflow.fold.root_decides import RootDecides
+from headrace.mlflow.translate.parts import to_parts
 from headrace.otlp.codec import Encoding, decode
 from headrace.otlp.json_encoding import load_object
 from headrace.processor.route import route_headers, route_resource
@@ -128,21 +130,27 @@ def test_basic_credentials_that_are_not_ascii_are_unauthenticated(tmp_path: Path
 
 @pytest.mark.parametrize("value", [[{"a": 1}], [[1], {"a": 1}], [{}, "x"]])
 def test_any_span_type_is_translated(value: Any) -> None:
-    to_parts(delivery(otlp.request(otlp.span(attrs={"mlflow.spanType": value}))), Counter(), True)
+    to_parts(delivery(otlp.request(otlp.span(attrs={"mlflow.spanType": value}))), Counter(), RootDecides())
 
 
 def test_a_long_http_status_fits_the_preview() -> None:
     request = otlp.request(otlp.span(attrs={"http.response.status_code": "2" * 1001}))
-    (part,) = to_parts(delivery(request), Counter(), True)
-    assert len(create(part, True).response_preview or "") <= 1000
+    policy = RootDecides()
+    (part,) = to_parts(delivery(request), Counter(), policy)
+    trace = policy.create(part)
+    policy.decide(trace)
+    assert 0 < len(trace.response_preview or "") <= 1000
 
 
 def test_a_preview_that_is_a_long_list_fits_its_column() -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": ["Hello"] * 500}]}]
     request = otlp.request(otlp.span(attrs={"mlflow.spanInputs": json.dumps({"messages": messages})}))
-    for enrich in (True, False):
-        (part,) = to_parts(delivery(request), Counter(), enrich)
-        assert len(create(part, enrich).request_preview or "") <= 1000
+    policies: list[FoldPolicy[Any, Any]] = [RootDecides(), ArrivalOrder()]
+    for policy in policies:
+        (part,) = to_parts(delivery(request), Counter(), policy)
+        trace = policy.create(part)
+        policy.decide(trace)
+        assert 0 < len(trace.request_preview or "") <= 1000
 
 
 def test_health_answers_while_a_small_gzip_file_is_parsed(headrace: Launcher) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from headrace.mlflow.keys import to_trace_id
 from headrace.mlflow.translate.origin import is_exact
 from headrace.otlp.attributes import to_dict, to_python
 
@@ -25,11 +26,13 @@ _JSON_STARTS = ('"', "{", "[", " ", "\t", "\n", "\r")
 _JSON_CHARACTERS = frozenset(_JSON_STARTS)
 
 
-def dump_all(span: Span) -> tuple[dict[str, str], list[str], bool]:
-    """MLflow's `dump_span_attribute_value` of all attributes.
+Dumped = tuple[dict[str, str], list[str], bool]
+"""The attributes of a span, each dumped as JSON; the keys of texts that may themselves be JSON (see `sanitized`); whether all
+come back the same from the JSON. No class: it is made for each span."""
 
-    Further the keys of texts that may themselves be JSON (see `sanitized`), and whether all come back the same from that.
-    """
+
+def dump_all(span: Span) -> Dumped:
+    """MLflow's `dump_span_attribute_value` of all attributes."""
     dumped: dict[str, str] = {}
     maybe_json: list[str] = []
     exact = True
@@ -121,8 +124,8 @@ def _links(span: Span) -> list[dict[str, Any]]:
             key: b64encode(value).decode() if isinstance(value, bytes) else value
             for key, value in to_dict(link.attributes).items()
         }
-        trace_id, span_id = int.from_bytes(link.trace_id, "big"), int.from_bytes(link.span_id, "big")
-        links.append({"trace_id": f"tr-{trace_id:032x}", "span_id": f"{span_id:016x}", "attributes": attributes or None})
+        trace_id, span_id = link.trace_id.lstrip(b"\0").rjust(16, b"\0"), link.span_id.lstrip(b"\0").rjust(8, b"\0")
+        links.append({"trace_id": to_trace_id(trace_id), "span_id": span_id.hex(), "attributes": attributes or None})
     return links
 
 

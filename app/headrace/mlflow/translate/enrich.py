@@ -1,4 +1,4 @@
-"""What Headrace adds to MLflow's rows unless HEADRACE_ENRICH=false. Pure; no I/O.
+"""What Headrace adds to MLflow's rows unless HEADRACE_ENRICH=false. No I/O.
 
 A plain OpenTelemetry trace can be read at a glance, and what OTLP says beside a span's attributes is kept.
 
@@ -19,6 +19,7 @@ _TARGET = ("http.route", "url.path", "http.target", "url.full", "http.url")
 _HTTP_STATUS = ("http.response.status_code", "http.status_code")
 _DB_OPERATION = ("db.operation.name", "db.operation")
 _DB_TARGET = ("db.collection.name", "db.sql.table")
+_DROPPED = tuple((name, f"otel.{name}") for name in ("dropped_attributes_count", "dropped_events_count", "dropped_links_count"))
 _MAX_PREVIEW = 1000
 _MAX_SHARED = 1024
 """Characters of a value that each span of a scope is given: what is sent once is stored as often as there are spans. The whole
@@ -41,17 +42,24 @@ def shared_attributes(resource_spans: ResourceSpans, scope_spans: ScopeSpans) ->
     return added
 
 
-def add_attributes(attributes: dict[str, Any], span: Span, shared: Mapping[str, str]) -> None:
-    """Adds what `shared_attributes` says, and the span's kind, trace state and dropped counts."""
+def add_attributes(attributes: dict[str, Any], span: Span, shared: Mapping[str, str]) -> tuple[str, ...]:
+    """Adds what `shared_attributes` says, and the span's kind, trace state and dropped counts; returns the new keys."""
+    added = []
     for key, value in shared.items():
-        attributes.setdefault(key, value)
-    if 0 < span.kind < len(_KINDS):
-        attributes.setdefault("span.kind", _KINDS[span.kind])
-    if span.trace_state:
-        attributes.setdefault("otel.trace_state", quote(span.trace_state))
-    for name in ("dropped_attributes_count", "dropped_events_count", "dropped_links_count"):
-        if count := getattr(span, name):
-            attributes.setdefault(f"otel.{name}", str(count))
+        if key not in attributes:
+            attributes[key] = value
+            added.append(key)
+    if 0 < span.kind < len(_KINDS) and "span.kind" not in attributes:
+        attributes["span.kind"] = _KINDS[span.kind]
+        added.append("span.kind")
+    if span.trace_state and "otel.trace_state" not in attributes:
+        attributes["otel.trace_state"] = quote(span.trace_state)
+        added.append("otel.trace_state")
+    for field, key in _DROPPED:
+        if (count := getattr(span, field)) and key not in attributes:
+            attributes[key] = str(count)
+            added.append(key)
+    return tuple(added)
 
 
 def request_preview(name: str, attributes: Mapping[str, Any]) -> str:

@@ -8,16 +8,16 @@ translators of which it has a key. The code that runs is MLflow's, function for 
 Source: mlflow/tracing/otel/translation/__init__.py, `translate_span_when_storing` (3.17).
 """
 
-import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib.util import find_spec
 from types import FunctionType
 from typing import Any
 
 from mlflow.tracing.otel import translation
 from mlflow.tracing.otel.translation.spring_ai import SpringAiTranslator
 
+import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
+from headrace.mlflow.keys import PREFIX
 from headrace.mlflow.translate.content import sanitized_attributes
 
 _METHODS = (
@@ -45,9 +45,6 @@ EVENTS = frozenset(
     }
 )
 """Events that are read whatever the attributes are. (Claude Code's are read only on spans with its own attributes.)"""
-
-MLFLOW_PREFIX = "mlflow."
-"""Attributes of MLflow's own take part in the translation: a model is looked for in inputs, a cost made of tokens."""
 
 
 class Recorder(dict[str, Any]):
@@ -91,13 +88,10 @@ def record(translator: Any) -> Recorder:
     return recorder
 
 
-if find_spec("litellm") is None:
-    # MLflow tries to import it for each span with a cost. Known to be missing it costs nothing, else 250 µs a span.
-    sys.modules.setdefault("litellm", None)  # type: ignore[arg-type]
-
 _KEYS = [(translator, frozenset(record(translator).keys_asked)) for translator in translation._TRANSLATORS]
 _TRIGGERS: frozenset[str] = frozenset().union(*(keys for _, keys in _KEYS))
-_ALL_PREFIXES = (MLFLOW_PREFIX, *(prefix for prefixes in PREFIXES.values() for prefix in prefixes))
+# Attributes of MLflow's own take part: a model is looked for in inputs, a cost made of tokens.
+_ALL_PREFIXES = (PREFIX, *(prefix for prefixes in PREFIXES.values() for prefix in prefixes))
 
 
 @lru_cache(maxsize=4096)

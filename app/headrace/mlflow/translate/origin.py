@@ -1,10 +1,10 @@
-"""What a span's row cannot say of its OTLP, kept beside it, so that `readback` gives back exactly what was sent. Pure; no I/O.
+"""What a span's row cannot say of its OTLP, kept beside it, so that `readback` gives back exactly what was sent. No I/O.
 
 `spans.content` gets one more key, `"otlp"`, which MLflow does not read:
 
     origin   which resource and scope the span came with: the digest of a row of `headrace.origin`
     kind, flags     of the span, where they are not 0
-    implicit true on a root that a rule or the default sent to its experiment: see `Claim` of `rows.py`
+    implicit true on a root whose experiment a rule or the default chose: see `Precedence`
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
     added    attributes that were not sent: MLflow's translation and our enrichment made them
     sent     attributes whose value MLflow replaced, as they were sent
@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+CHOSEN_BY_RULE = "implicit"
 
 MAX_CACHED_BYTES = 16 * 1024
 """Of a cached resource: a cache is bounded in number, and so must be what it holds."""
@@ -49,9 +51,9 @@ def _origin(data: bytes) -> Origin:
     return Origin(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
 
 
-def otlp_note(span: Span, origin: Origin, note: str, exact: bool, implicit: bool) -> str:
+def otlp_note(span: Span, origin: Origin, note: str, exact: bool, chosen_by_rule: bool) -> str:
     """The JSON of `"otlp"`. `exact`: whether the content holds the span's attributes, given `note`, the further keys."""
-    mark = ', "implicit": true' if implicit else ""
+    mark = f', "{CHOSEN_BY_RULE}": true' if chosen_by_rule else ""
     if not (exact and _rest_is_exact(span)):
         return f'{{"origin": "{origin.digest}"{mark}, "span": "{b64encode(span.SerializeToString()).decode()}"}}'
     kind = f', "kind": {span.kind}' if span.kind else ""

@@ -11,6 +11,8 @@ from typing import Any
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, TracesData
 
+from headrace.mlflow.keys import REQUEST_ID, to_otlp_trace_id
+
 _CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 
 
@@ -43,7 +45,7 @@ def to_span(stored: dict[str, Any]) -> Span:
     if "span" in note:
         return Span.FromString(b64decode(note["span"]))
     sent = note.get("sent", {})
-    added = {"mlflow.traceRequestId", *note.get("added", ())} - set(sent)
+    added = {REQUEST_ID, *note.get("added", ())} - set(sent)
     texts = set(note.get("texts", ()))
     return Span(
         trace_id=b64decode(stored["trace_id"]),
@@ -68,7 +70,7 @@ def to_span(stored: dict[str, Any]) -> Span:
         ],
         links=[
             Span.Link(
-                trace_id=bytes.fromhex(link["trace_id"].removeprefix("tr-")),
+                trace_id=to_otlp_trace_id(link["trace_id"]),
                 span_id=bytes.fromhex(link["span_id"]),
                 attributes=_attributes(link["attributes"] or {}),
             )

@@ -1,4 +1,4 @@
-"""Trace tags out of resources and root spans, sessions and users: what MLflow reads off attributes for the trace. Pure; no I/O.
+"""Trace tags out of resources and root spans, sessions and users: what MLflow reads off attributes for the trace. No I/O.
 
 Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 """
@@ -15,6 +15,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourcePro
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.sdk.resources import Resource
 
+from headrace.mlflow.keys import ARTIFACT_LOCATION, PREFIX, SPANS_LOCATION, TAG_PREFIX, TRACE_NAME
 from headrace.mlflow.text import Repairs, cut, storable, unquoted
 from headrace.mlflow.translate.origin import MAX_CACHED_BYTES
 from headrace.otlp.attributes import to_dict
@@ -22,13 +23,9 @@ from headrace.otlp.attributes import to_dict
 KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
 """The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""
 
-SPANS_LOCATION = "mlflow.trace.spansLocation"
-"""The tag by which MLflow finds a trace's spans."""
-
 FINISHED = "headrace.finished"
 """The tag of a trace whose root span has not come, and which therefore `finish.py` has finished."""
 
-ARTIFACT_LOCATION = "mlflow.artifactLocation"
 _PLACES = (SPANS_LOCATION, ARTIFACT_LOCATION, FINISHED)
 
 MAX_TAGS = 128
@@ -38,8 +35,6 @@ _SERVICE = "service.name"
 MAX_TRACE_NAME = 4096
 MAX_SESSION = 250
 MAX_USER = 8000
-_TAG_PREFIX = "mlflow.traceTag."
-_TRACE_NAME = "mlflow.traceName"
 
 SESSION_AND_USER_KEYS = frozenset({"session.id", "gen_ai.conversation.id", "user.id"})
 """What `session_and_user` reads."""
@@ -97,7 +92,7 @@ def _tags_of(resource: bytes) -> tuple[dict[str, str] | None, int]:
         return None, 0
     tags = {}
     for key, value in attributes.items():
-        if not key.startswith(("telemetry.sdk.", "mlflow.")) and is_tag_key(key):
+        if not key.startswith(("telemetry.sdk.", PREFIX)) and is_tag_key(key):
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             tags[key] = storable(text[:MAX_TRACE_TAG_VAL_LENGTH], repaired)
     return tags, repaired.total()
@@ -108,13 +103,13 @@ def root_tags(attributes: dict[str, Any], repaired: Repairs, most: int = MAX_TAG
     tags: dict[str, str] = {}
     trace_name = None
     for key, value in attributes.items():
-        if not key.startswith(_TAG_PREFIX) or not is_tag_key(name := key[len(_TAG_PREFIX) :]):
+        if not key.startswith(TAG_PREFIX) or not is_tag_key(name := key[len(TAG_PREFIX) :]):
             continue
         if name == SPANS_LOCATION:  # MLflow takes it, then finds the trace's spans no more
             repaired["reserved_tag_dropped"] += 1
             continue
         text = str(unquoted(value))[:MAX_TRACE_TAG_VAL_LENGTH]
-        if name == _TRACE_NAME:
+        if name == TRACE_NAME:
             trace_name = cut(text, MAX_TRACE_NAME, "trace_name_cut", repaired)
         elif len(tags) < most or name in tags:
             tags[name] = storable(text, repaired)
@@ -122,6 +117,7 @@ def root_tags(attributes: dict[str, Any], repaired: Repairs, most: int = MAX_TAG
 
 
 def session_and_user(attributes: dict[str, Any], repaired: Repairs) -> tuple[str | None, str | None]:
+    """What a span's attributes say of its trace's session and user."""
     session = attributes.get("session.id") or attributes.get("gen_ai.conversation.id")
     user = attributes.get("user.id")
     return (

@@ -1,26 +1,46 @@
 """Rows into MLflow's tables. `bulk.py` is the `Writer` for the shapes of tables that it knows."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
+
+from typing_extensions import TypeVar
 
 from headrace.envelope import Delivery
+from headrace.mlflow.text import Repairs
+
+Rows = TypeVar("Rows", default=Any)
+"""What a writer makes of requests; nobody else looks into it."""
 
 
-class Writer(Protocol):
-    """Writes synchronously: returns once the rows are committed. Idempotent: any batch, any number of times."""
+@dataclass(frozen=True, slots=True)
+class Translated(Generic[Rows]):
+    """One batch, ready to be written any number of times."""
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Any:
-        """These requests, in this order, as `write` wants them. Pure; every destination has its `experiment_id`."""
+    deliveries: Sequence[Delivery]
+    rows: Rows
+    repairs: Repairs
+    """What had to be repaired, by rule. `Writer.write` hands it on."""
 
-    def write(self, translated: Any) -> None:
-        """Writes what `translate` made.
+
+class Writer(Protocol[Rows]):
+    """Writes synchronously: returns once the rows are committed. Idempotent: any batch, any number of times.
+
+    `tests/db/mlflow/test_writer_contract.py` says what each implementation keeps.
+    """
+
+    def translate(self, deliveries: Sequence[Delivery]) -> Translated[Rows]:
+        """Makes rows of these requests, in this order. No I/O; counts nothing. Every destination has its `experiment_id`."""
+
+    def write(self, translated: Translated[Rows]) -> Repairs:
+        """Writes what `translate` made; returns how many spans were repaired, by rule. The caller counts them.
 
         Raises:
             DatabaseUnavailable: the same call may succeed later. PermanentExportError: it never will.
         """
 
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
-        """Writes a delivery as `write` does, takes so long for it at the least, and takes it all back.
+        """Writes a delivery as `write` does, takes so long for it at the least, and takes it all back. Counts nothing.
 
         Raises:
             As `write`.

@@ -1,8 +1,8 @@
 """Traces whose root span never comes: after a quiet time they are finished with what is known of them.
 
-MLflow would show them in progress for ever. A root that comes later decides all the same (`fold.py`), and the mark, the tag
-`headrace.finished`, is taken off. Only traces that the bulk writer has noted in `headrace.unfinished_trace` are touched,
-and none that MLflow's own client has reported.
+MLflow would show them in progress for ever. A root that comes later decides all the same (`fold/root_decides.py`), and the
+mark, the tag `headrace.finished`, is taken off. Only traces that the bulk writer has noted in `headrace.unfinished_trace` are
+touched, and none that MLflow's own client has reported.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 from mlflow.store.tracking.utils.sql_trace_rollups import RollupFamily, enqueue_rollup_rebuild_partitions, rollups_enabled
 from sqlalchemy.orm import Session
 
-from headrace.mlflow.fold.fold import take_root
+from headrace.mlflow.fold.root_decides import take_root
 from headrace.mlflow.model import Trace
 from headrace.mlflow.translate.readback import to_span
-from headrace.mlflow.translate.spans import to_root
 from headrace.mlflow.translate.tags import FINISHED
-from headrace.mlflow.write.stored import STATEMENTS, Rows, load_statements, transaction
+from headrace.mlflow.translate.values import to_root
+from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements, transaction
 from headrace.store.database import Database
 from headrace.telemetry.metrics import TRACES_FINISHED
 
@@ -73,7 +73,9 @@ def _as_if_they_were_roots(top_spans: Iterable[tuple[str, str, str]]) -> list[Tr
         trace = traces.get(trace_id)
         if trace is None:
             content = json.loads(text)
-            trace = traces[trace_id] = Trace(trace_id, 0, 0, None, "IN_PROGRESS")
+            trace = traces[trace_id] = Trace(
+                trace_id, experiment_id=0, timestamp_ms=0, execution_time_ms=None, status="IN_PROGRESS", state=None
+            )
             take_root(trace, to_root(to_span(content), content.get("attributes") or {}, None, False))
         if status == "ERROR":
             trace.status = "ERROR"

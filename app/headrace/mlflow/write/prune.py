@@ -14,7 +14,7 @@ origin is not deleted, or is stored again.
 
 import threading
 
-from headrace.mlflow.write.stored import Rows, load_statements, transaction
+from headrace.mlflow.write.statements import Rows, load_statements, transaction
 from headrace.store.database import Database
 from headrace.telemetry.metrics import ORIGINS_DELETED
 

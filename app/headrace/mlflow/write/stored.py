@@ -1,132 +1,123 @@
-"""What Postgres holds of the traces of a batch: rows → `Trace`, for the fold. With it the statements of sql/writer.sql."""
+"""What Postgres holds of the traces of a batch: rows → `Trace`, for the fold."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
-from psycopg import Cursor
-from psycopg.sql import SQL
-from sqlalchemy import Connection
 
-from headrace.mlflow.fold.fold import needs_stored_nodes
-from headrace.mlflow.model import Claim, Root, Trace, TracePart
-from headrace.mlflow.text import to_object
+from headrace.mlflow.fold.policy import FoldPolicy, S, V
+from headrace.mlflow.keys import FINALIZED
+from headrace.mlflow.model import Precedence, Root, StoredTrace, Trace, TracePart, TraceRow
+from headrace.mlflow.text import UNCOUNTED, to_object
+from headrace.mlflow.translate.origin import CHOSEN_BY_RULE
 from headrace.mlflow.translate.readback import to_span
-from headrace.mlflow.translate.spans import to_node, to_root
 from headrace.mlflow.translate.tags import resource_tags, root_tags, session_and_user
-from headrace.store.database import Database
-
-Rows = Cursor[tuple[Any, ...]]
-
-
-def load_statements(file: str) -> dict[str, SQL]:
-    """`-- name: x` and what follows it, from a file in sql/."""
-    statements = {}
-    for block in files("headrace.mlflow.write").joinpath(f"sql/{file}").read_text().split("-- name: ")[1:]:
-        name, _, text = block.partition("\n")
-        lines = [line for line in text.splitlines() if not line.startswith("--")]
-        statements[name.strip()] = SQL("\n".join(lines).strip())
-    return statements
+from headrace.mlflow.translate.values import to_node, to_root
+from headrace.mlflow.write.statements import STATEMENTS, Rows
 
 
-STATEMENTS = load_statements("writer.sql")
-
-
-@contextmanager
-def transaction(database: Database) -> Iterator[tuple[Connection, Rows]]:
-    """One transaction: SQLAlchemy's connection, and a cursor of psycopg on it. Raises as `Database.begin`."""
-    with database.begin() as connection:
-        driver = connection.connection.driver_connection
-        with driver.cursor() as cursor:  # type: ignore[union-attr]
-            yield connection, cursor
-
-
-def read_traces(cursor: Rows, parts: Sequence[TracePart], enrich: bool) -> dict[str, Trace]:
+def read_traces(cursor: Rows, parts: Sequence[TracePart[V]], policy: FoldPolicy[V, S]) -> dict[str, Trace[S]]:
     """The traces of these parts that exist, locked until the end of the transaction, with what the fold needs of them."""
-    traces = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
+    stored = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
+    traces = {trace_id: policy.open(trace) for trace_id, trace in stored.items()}
     known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
-    if enrich:
-        spans = Counter[str]()
-        for _, part in known:
-            spans[part.trace_id] += len(part.spans)
-        _read_roots(cursor, traces, spans)
-    _read_nodes(cursor, {part.trace_id for trace, part in known if needs_stored_nodes(trace, part, enrich)}, traces)
+    spans = Counter[str]()
+    for _, part in known:
+        spans[part.trace_id] += len(part.spans)
+    wanted = {trace_id: most for trace_id in sorted(traces) if (most := policy.roots_wanted(spans[trace_id]))}
+    roots = _read_roots(cursor, wanted)
+    for trace_id in wanted:
+        policy.take_stored_roots(traces[trace_id], roots.get(trace_id, {}))
+    _read_nodes(cursor, {part.trace_id for trace, part in known if policy.needs_nodes(trace, part)}, traces)
     return traces
 
 
-def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, Trace]:
+@dataclass(slots=True)
+class _Marks:
+    """What `read_marks` finds of one trace."""
+
+    tags: dict[str, str] = field(default_factory=dict)
+    user_id: str | None = None
+    finalized: bool = False
+    precedence: Precedence | None = None
+    noted_unfinished: bool = False
+
+    def add(self, kind: str, key: str, value: str) -> None:
+        """One row."""
+        if kind == "tag":
+            self.tags[key] = value
+        elif kind == "precedence":
+            rank, start = value.split()
+            self.precedence = Precedence(int(rank), int(start), key)
+        elif kind == "unfinished":
+            self.noted_unfinished = True
+        elif key == FINALIZED:
+            self.finalized = True
+        else:
+            self.user_id = value
+
+
+def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, StoredTrace]:
     cursor.execute(STATEMENTS["lock_traces"], {"ids": trace_ids})
-    traces = {}
-    for id_, experiment, timestamp, duration, status, request, response, name, session, tokens, costs in cursor:
-        traces[id_] = Trace(id_, experiment, timestamp, duration, status, request, response, name, session, tokens, costs)
-        traces[id_].stored_experiment_id = experiment
-    if traces:
-        cursor.execute(STATEMENTS["read_marks"], {"ids": sorted(traces)})
-        for kind, id_, key, value in cursor:
-            _mark(traces[id_], kind, key, value)
-    return traces
+    found = [TraceRow(*row) for row in cursor]
+    if not found:
+        return {}
+    marks = {row.trace_id: _Marks() for row in found}
+    cursor.execute(STATEMENTS["read_marks"], {"ids": sorted(marks)})
+    for kind, trace_id, key, value in cursor:
+        marks[trace_id].add(kind, key, value)
+    return {row.trace_id: _stored(row, marks[row.trace_id]) for row in found}
 
 
-def _mark(trace: Trace, kind: str, key: str, value: str) -> None:
-    """One row of `read_marks`."""
-    if kind == "tag":
-        trace.stored_tags[key] = value
-    elif kind == "claim":
-        rank, start = value.split()
-        trace.stored_claim = Claim(int(rank), int(start), key)
-    elif kind == "unfinished":
-        trace.noted_unfinished = True
-    elif key == "mlflow.trace.infoFinalized":
-        trace.finalized = True
-    else:
-        trace.user_id = trace.user_stored = value
+def _stored(row: TraceRow, marks: _Marks) -> StoredTrace:
+    return StoredTrace(row, marks.tags, marks.user_id, marks.finalized, marks.precedence, marks.noted_unfinished)
 
 
-def _read_roots(cursor: Rows, traces: dict[str, Trace], spans: Counter[str]) -> None:
-    """The root spans that are there already and may decide, and by which claims the traces stand where they do.
+class _RootSpan(NamedTuple):
+    """A root span as Postgres holds it."""
 
-    `spans`: how many of each trace come now. Each may be a root that comes again, as something else, so that the next
-    decides: one more than these are enough. What all later roots say of their trace stands in its rows already.
-    """
-    if not traces:
-        return
-    ids = sorted(traces)
-    cursor.execute(STATEMENTS["read_roots"], {"ids": ids, "most": [spans[id_] + 1 for id_ in ids]})
-    found = [(trace_id, span_id, start, to_object(content) or {}) for trace_id, span_id, start, content in cursor]
-    tags = _read_tags(cursor, {_origin(content) for *_, content in found})
-    for trace_id, span_id, start, content in found:
-        roots, of_resource = traces[trace_id].roots, tags.get(_origin(content), {})
-        make = _root_that_may_decide if roots else _root_that_decided
-        roots[span_id] = make(span_id, start, content, of_resource)
-    for trace in traces.values():
-        trace.decided_by = trace.root
-        claims = [trace.stored_claim] if trace.stored_claim else []
-        if trace.roots or trace.finalized or not claims:
-            claims.append(trace.claim_told)
-        trace.claim = min(claims)
+    trace_id: str
+    span_id: str
+    start: int
+    content: dict[str, Any]
 
 
-def _root_that_decided(span_id: str, start: int, content: dict[str, Any], tags: dict[str, str]) -> Root:
+def _read_roots(cursor: Rows, most: Mapping[str, int]) -> dict[str, dict[str, Root]]:
+    """The earliest root spans that are there already, by trace and span id: of each trace as many as `most` says."""
+    if not most:
+        return {}
+    cursor.execute(STATEMENTS["read_roots"], {"ids": list(most), "most": list(most.values())})
+    found = [_RootSpan(trace_id, span_id, start, to_object(text) or {}) for trace_id, span_id, start, text in cursor]
+    tags = _read_tags(cursor, {_origin(root.content) for root in found})
+    roots: dict[str, dict[str, Root]] = {}
+    for root in found:
+        of_trace = roots.setdefault(root.trace_id, {})
+        make = _root_that_may_decide if of_trace else _root_that_decided
+        of_trace[root.span_id] = make(root, tags.get(_origin(root.content)))
+    return roots
+
+
+def _root_that_decided(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     """The first of a trace. Its previews and its status stand in the trace's row, so nobody asks for them again: without
     them it is made in a tenth of the time."""
-    attributes = content.get("attributes") or {}
-    own, trace_name = root_tags(attributes, Counter())
-    session, user = session_and_user(attributes, Counter())
-    implicit = "implicit" in (content.get("otlp") or {})
-    return Root(start, span_id, "", None, None, "", "", "", trace_name, session or None, user or None, tags | own, implicit)
+    attributes = root.content.get("attributes") or {}
+    own, trace_name = root_tags(attributes, UNCOUNTED)
+    session, user = session_and_user(attributes, UNCOUNTED)
+    chosen_by_rule = CHOSEN_BY_RULE in (root.content.get("otlp") or {})
+    said = (trace_name, session or None, user or None, (tags or {}) | own, chosen_by_rule)
+    return Root(root.start, root.span_id, "", None, None, "", "", "", *said)
 
 
-def _root_that_may_decide(span_id: str, start: int, content: dict[str, Any], tags: dict[str, str]) -> Root:
+def _root_that_may_decide(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     """Another one. If the first comes again as something else, this decides, with all that it says."""
-    attributes, note = content.get("attributes") or {}, content.get("otlp") or {}
-    span = to_span(content) if note else Span(span_id=bytes.fromhex(span_id), start_time_unix_nano=start)
-    return to_root(span, attributes, tags, "implicit" in note)
+    attributes, note = root.content.get("attributes") or {}, root.content.get("otlp") or {}
+    span = to_span(root.content) if note else Span(span_id=bytes.fromhex(root.span_id), start_time_unix_nano=root.start)
+    return to_root(span, attributes, tags, CHOSEN_BY_RULE in note)
 
 
-def read_others(cursor: Rows, traces: dict[str, Trace]) -> None:
+def read_others(cursor: Rows, traces: Mapping[str, Trace[S]], policy: FoldPolicy[V, S]) -> None:
     """What all spans say that are there already, of traces in which that counts again.
 
     The root that decides is among them: what it says comes first anyway.
@@ -137,12 +128,12 @@ def read_others(cursor: Rows, traces: dict[str, Trace]) -> None:
     for trace_id, is_root, text in cursor.stream(STATEMENTS["read_others"], {"ids": sorted(traces)}):
         content = to_object(text) or {}
         attributes = content.get("attributes") or {}
-        own = root_tags(attributes, Counter())[0] if is_root else {}
-        traces[trace_id].others.add(own, *session_and_user(attributes, Counter()))
+        own = root_tags(attributes, UNCOUNTED)[0] if is_root else {}
+        policy.take_other(traces[trace_id], own, *session_and_user(attributes, UNCOUNTED))
         origins.add((trace_id, _origin(content)))
     tags = _read_tags(cursor, {digest for _, digest in origins})
     for trace_id, digest in origins:
-        traces[trace_id].others.add(tags.get(digest, {}), None, None)
+        policy.take_other(traces[trace_id], tags.get(digest, {}), None, None)
 
 
 def _origin(content: dict[str, Any]) -> str:
@@ -153,10 +144,10 @@ def _origin(content: dict[str, Any]) -> str:
 def _read_tags(cursor: Rows, digests: Collection[str]) -> dict[str, dict[str, str]]:
     """The tags that the resources of these origins give."""
     cursor.execute(STATEMENTS["read_origins"], {"digests": sorted(digests)})
-    return {digest: resource_tags(ResourceSpans.FromString(data).resource, Counter()) or {} for digest, data in cursor}
+    return {digest: resource_tags(ResourceSpans.FromString(data).resource, UNCOUNTED) or {} for digest, data in cursor}
 
 
-def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: dict[str, Trace]) -> None:
+def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: Mapping[str, Trace[S]]) -> None:
     """The figures of all spans that are there already."""
     if not trace_ids:
         return

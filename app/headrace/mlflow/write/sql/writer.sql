@@ -1,4 +1,4 @@
--- Every statement of writer.py. A line `-- name: x` begins the statement x; parameters are psycopg's, %(name)s.
+-- Every statement of the bulk writer. A line `-- name: x` begins the statement x; parameters are psycopg's, %(name)s.
 -- Rows come in and go out ordered by key, so that writers that meet on the same rows lock them in the same order.
 
 -- name: lock_traces
@@ -14,13 +14,13 @@ ORDER BY request_id
 FOR UPDATE
 
 -- name: read_marks
--- What else the fold has to know of them: finished by MLflow's own client, its user, its tags, by which claim it stands where.
+-- What else the fold has to know of them: finished by MLflow's own client, its user, its tags, by which precedence it stands where.
 SELECT 'metadata', request_id, key, value FROM trace_request_metadata
 WHERE request_id = ANY (%(ids)s) AND key IN ('mlflow.trace.infoFinalized', 'mlflow.trace.user')
 UNION ALL
 SELECT 'tag', request_id, key, value FROM trace_tags WHERE request_id = ANY (%(ids)s)
 UNION ALL
-SELECT 'claim', trace_id, span_id, rank || ' ' || start FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
+SELECT 'precedence', trace_id, span_id, rank || ' ' || start FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
 UNION ALL
 SELECT 'unfinished', trace_id, '', '' FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)s)
 
@@ -106,8 +106,8 @@ WHERE a.trace_id = u.request_id
 
 -- name: copy_spans
 -- Spans of traces created in this very transaction: nobody else can have written them.
-COPY spans (trace_id, experiment_id, span_id, parent_span_id, name, type, status, start_time_unix_nano, end_time_unix_nano,
-            content, input_cost, output_cost, total_cost, model_name, model_provider)
+COPY spans (trace_id, span_id, parent_span_id, name, type, status, start_time_unix_nano, end_time_unix_nano,
+            content, input_cost, output_cost, total_cost, model_name, model_provider, experiment_id)
 FROM STDIN (FORMAT BINARY)
 
 -- name: upsert_spans
@@ -153,12 +153,12 @@ FROM unnest(%(digest)s::text[], %(origin)s::bytea[], %(trace_id)s::text[]) AS u 
 ON CONFLICT (digest) DO UPDATE SET trace_id = excluded.trace_id, used_on = excluded.used_on
 WHERE o.used_on < excluded.used_on
 
--- name: keep_claims
+-- name: keep_precedences
 INSERT INTO headrace.movable_trace (trace_id, rank, start, span_id)
 SELECT * FROM unnest(%(trace_id)s::text[], %(rank)s::smallint[], %(start)s::bigint[], %(span_id)s::text[])
 ON CONFLICT (trace_id) DO UPDATE SET rank = excluded.rank, start = excluded.start, span_id = excluded.span_id
 
--- name: remove_claims
+-- name: remove_precedences
 DELETE FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)s)
 
 -- name: note_unfinished
@@ -171,7 +171,7 @@ DELETE FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)s)
 -- name: remove_tag
 DELETE FROM trace_tags WHERE request_id = ANY (%(ids)s) AND key = %(key)s
 
--- name: forget_old_claims
+-- name: forget_old_precedences
 -- The last statement of its transaction, and it waits for nobody's lock: two writers that meet here cannot deadlock.
 DELETE FROM headrace.movable_trace
 WHERE trace_id IN (SELECT trace_id FROM headrace.movable_trace WHERE noted_at < now() - interval '7 days'

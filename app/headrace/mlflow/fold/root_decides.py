@@ -1,0 +1,210 @@
+"""Headrace's own outcome: the root decides, and of the other spans the smallest value stands, whatever the order. No I/O.
+
+MLflow takes what comes first, or last, so that the same spans give other traces in another order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headrace.mlflow.fold.policy import UNFINISHED, S, apply_common, begin
+from headrace.mlflow.fold.totals import cost_columns, cost_of, is_known, merged, preview_or, token_columns, usage_of
+from headrace.mlflow.model import (
+    NAMED,
+    NOBODY,
+    Node,
+    NonRootValues,
+    Precedence,
+    Root,
+    StoredTrace,
+    Trace,
+    TracePart,
+    Verdict,
+    earliest,
+)
+from headrace.mlflow.text import smaller
+from headrace.mlflow.translate.values import RootValues
+
+
+@dataclass(slots=True)
+class Deciding:
+    """What is known of a trace until `RootDecides.decide`."""
+
+    precedence: Precedence
+    """By which it stands in its experiment."""
+    roots: dict[str, Root] = field(default_factory=dict)
+    """Those that are known, by span id."""
+    decided_by: Root | None = None
+    """The one that has decided what stands in Postgres."""
+    others: NonRootValues = field(default_factory=NonRootValues)
+    """What all but the root have said in this batch, or (where the writer has read that) ever."""
+    has_usage: bool = False
+    """Spans of this batch have token usage; `has_cost`: they have a cost."""
+    has_cost: bool = False
+
+    @property
+    def root(self) -> Root | None:
+        """The one that decides."""
+        return earliest(self.roots)
+
+    def add_to_others(self, root: Root) -> None:
+        """Takes what a root that does not decide says."""
+        self.others.add(root.tags, root.session_id, root.user_id)
+
+
+_Part = TracePart[RootValues]
+_Trace = Trace[Deciding]
+
+
+class RootDecides:
+    """A `FoldPolicy`. The same spans make the same trace, in any order, in any batches, any number of times."""
+
+    enriches = True
+    may_move = True
+
+    def values(self) -> RootValues:
+        """See `FoldPolicy`."""
+        return RootValues()
+
+    def create(self, part: _Part) -> _Trace:
+        """See `FoldPolicy`."""
+        trace = begin(part, Deciding(NOBODY))
+        self.apply(trace, part)
+        return trace
+
+    def open(self, stored: StoredTrace) -> _Trace:
+        """See `FoldPolicy`. Until `take_stored_roots` nothing moves it."""
+        return Trace.known(stored, Deciding(NAMED))
+
+    def roots_wanted(self, spans: int) -> int:
+        """Each span that comes may be a root that comes again, as something else: one more than these are enough.
+
+        What all later roots say of their trace stands in its rows already.
+        """
+        return spans + 1
+
+    def take_stored_roots(self, trace: _Trace, roots: Mapping[str, Root]) -> None:
+        """See `FoldPolicy`. With them it is known by which precedence the trace stands where it does."""
+        state, stored = trace.state, trace.stored
+        state.roots = dict(roots)
+        state.decided_by = state.root
+        remembered = stored.precedence if stored else None
+        if remembered is None:
+            state.precedence = _precedence_told(trace)
+        elif roots or trace.finalized:
+            state.precedence = min(remembered, _precedence_told(trace))
+        else:
+            state.precedence = remembered
+
+    def needs_nodes(self, trace: _Trace, part: _Part) -> bool:
+        """See `FoldPolicy`. A span without figures, too, may change the sum of a tree that has some."""
+        return (
+            is_known(trace.tokens)
+            or is_known(trace.costs)
+            or any(node.usage is not None or node.cost is not None for node in part.nodes.values())
+        )
+
+    def apply(self, trace: _Trace, part: _Part) -> None:
+        """See `FoldPolicy`. The part only says what it knows: `decide` comes after the last."""
+        state = trace.state
+        usage, cost = bool(usage_of(part.nodes.values())), bool(cost_of(part.nodes.values()))
+        apply_common(trace, part, times=not trace.finalized)
+        trace.spans |= part.spans
+        trace.nodes |= part.nodes
+        if trace.finalized:  # a finished trace is added to in order
+            _add_totals(trace, usage and not is_known(trace.tokens), cost and not is_known(trace.costs))
+        state.has_usage |= usage
+        state.has_cost |= cost
+        _listen(trace, part)
+
+    def needs_others(self, trace: _Trace) -> bool:
+        """Whether the new root leaves open something that the one before has set."""
+        before, now = trace.state.decided_by, trace.state.root
+        if before is None or now is None or now is before:
+            return False
+        lost_id = (before.session_id and not now.session_id) or (before.user_id and not now.user_id)
+        return bool(lost_id) or not before.tags.keys() <= now.tags.keys()
+
+    def take_other(self, trace: _Trace, tags: dict[str, str], session_id: str | None, user_id: str | None) -> None:
+        """See `FoldPolicy`."""
+        trace.state.others.add(tags, session_id, user_id)
+
+    def decide(self, trace: _Trace) -> Verdict:
+        """See `FoldPolicy`."""
+        state = trace.state
+        if not trace.finalized:  # once for all parts, as a tree of many spans is walked
+            _add_totals(trace, state.has_usage or is_known(trace.tokens), state.has_cost or is_known(trace.costs))
+        root = state.root
+        if len(state.roots) > 1:
+            for other in state.roots.values():
+                if other is not root:
+                    state.add_to_others(other)
+        if root is not None and root is not state.decided_by:
+            take_root(trace, root)
+        _take_others(trace, root)
+        kept = None if trace.finalized or state.precedence == _precedence_told(trace) else state.precedence
+        return Verdict(root_tags=root.tags.keys() if root else (), has_root=root is not None, precedence=kept)
+
+
+def take_root(trace: Trace[S], root: Root) -> None:
+    """What MLflow's own client has reported of a finished trace stands; all else is the root's to say."""
+    stands = trace.finalized
+    trace.tags |= root.tags
+    if not (stands and trace.status not in UNFINISHED):
+        trace.status = root.status
+    if trace.trace_name is None or not stands:
+        trace.trace_name = root.trace_name or root.name
+    if trace.request_preview is None or not stands:
+        trace.request_preview = preview_or(root.inputs, "user", root.request_preview)
+    if trace.response_preview is None or not stands:
+        trace.response_preview = preview_or(root.outputs, "assistant", root.response_preview)
+    if root.session_id and (trace.session_id is None or not stands):
+        trace.session_id = root.session_id
+    if root.user_id and (trace.user_id is None or not stands):
+        trace.user_id = root.user_id
+
+
+def _take_others(trace: _Trace, root: Root | None) -> None:
+    """What the root leaves open."""
+    others, decided = trace.state.others, root.tags if root else {}
+    for key, value in others.tags.items():
+        if key not in decided:
+            trace.tags[key] = min(value, trace.stored_tags.get(key, value))
+    if not (root and root.session_id) and not (trace.finalized and trace.session_id):
+        trace.session_id = smaller(trace.session_id, others.session_id)
+    if not (root and root.user_id) and not (trace.finalized and trace.user_id):
+        trace.user_id = smaller(trace.user_id, others.user_id)
+
+
+def _precedence_told(trace: _Trace) -> Precedence:
+    """That of its experiment, as its rows in MLflow's tables tell it."""
+    root = trace.state.root
+    return NAMED if root is None or trace.finalized else root.precedence
+
+
+def _listen(trace: _Trace, part: _Part) -> None:
+    """Takes the best precedence and the roots as they are now, and gathers what the other spans say."""
+    state, values = trace.state, part.values
+    if (precedence := values.precedence(part.spans)) < state.precedence:
+        trace.experiment_id, state.precedence = part.experiment_id, precedence
+    state.others.add(values.others.tags, values.others.session_id, values.others.user_id)
+    if state.roots:
+        for span_id in state.roots.keys() & part.spans.keys():  # it comes again
+            state.add_to_others(state.roots.pop(span_id))
+    state.roots |= values.roots
+
+
+def _add_totals(trace: _Trace, tokens: bool, costs: bool) -> None:
+    """Makes the totals anew over all spans, which are the whole truth.
+
+    Also where the last span of a parent cycle came, of which nothing is counted. Where no span has a figure any more, what is
+    there stands.
+    """
+    if not (tokens or costs):
+        return
+    nodes: list[Node] = sorted(trace.nodes.values())  # sums of floats depend on their order
+    if tokens:
+        found = token_columns(nodes)
+        trace.tokens = found if any(node.usage is not None for node in nodes) else merged(trace.tokens, found)
+    if costs:
+        figures = cost_columns(nodes)
+        trace.costs = figures if any(node.cost is not None for node in nodes) else merged(trace.costs, figures)

@@ -1,0 +1,74 @@
+"""Tokens and costs of a trace out of those of its spans, and the previews of its root: MLflow's own functions. No I/O."""
+
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from typing import Any
+
+from mlflow.store.tracking.utils.trace_analytics import (
+    COST_COLUMN_BY_KEY,
+    TOKEN_COLUMN_BY_KEY,
+    finite_float_or_none,
+    token_count_or_none,
+)
+from mlflow.tracing.utils import SpanAggregationNode, aggregate_cost_from_span_nodes, aggregate_usage_from_span_nodes
+from mlflow.tracing.utils.truncation import _get_truncated_preview
+
+from headrace.mlflow.model import Node, column_text
+from headrace.mlflow.text import UNCOUNTED, storable
+
+_TOKEN_KEYS = tuple(TOKEN_COLUMN_BY_KEY)
+_COST_KEYS = tuple(COST_COLUMN_BY_KEY)
+_MAX_PREVIEW = 1000
+
+
+def usage_of(nodes: Collection[Node]) -> dict[str, Any]:
+    """The token usage of a tree of spans: a parent's figures stand for those of its children. Empty: there is none."""
+    if all(node.usage is None for node in nodes):  # most traces: nothing to build a tree for
+        return {}
+    return (
+        aggregate_usage_from_span_nodes([SpanAggregationNode(node.span_id, node.parent_id, node.usage) for node in nodes]) or {}
+    )
+
+
+def cost_of(nodes: Collection[Node]) -> dict[str, Any]:
+    """The same of the costs."""
+    if all(node.cost is None for node in nodes):
+        return {}
+    return (
+        aggregate_cost_from_span_nodes([SpanAggregationNode(node.span_id, node.parent_id, node.cost) for node in nodes]) or {}
+    )
+
+
+def token_columns(nodes: Collection[Node]) -> list[int | None]:
+    """`usage_of` as the columns `TOKEN_COLUMNS`."""
+    figures = usage_of(nodes)
+    return [token_count_or_none(figures.get(key)) for key in _TOKEN_KEYS]
+
+
+def cost_columns(nodes: Collection[Node]) -> list[float | None]:
+    """`cost_of` as the columns `COST_COLUMNS`."""
+    figures = cost_of(nodes)
+    return [finite_float_or_none(figures.get(key)) for key in _COST_KEYS]
+
+
+def is_known(columns: Iterable[object]) -> bool:
+    """Whether a trace has any of these totals."""
+    return any(value is not None for value in columns)
+
+
+def merged(old: list[Any], new: list[Any]) -> list[Any]:
+    """The old columns, with those that the new ones tell in their place."""
+    return [before if after is None else after for before, after in zip(old, new, strict=True)]
+
+
+def preview(value: Any, role: str) -> str | None:
+    """MLflow's preview of a root's inputs or outputs, bounded. Raises whatever MLflow does on messages of an odd form."""
+    text = _get_truncated_preview(value, role=role)
+    return None if text is None else storable(column_text(text), UNCOUNTED)[:_MAX_PREVIEW]  # MLflow cuts strings only
+
+
+def preview_or(value: Any, role: str, otherwise: str) -> str:
+    """The same, or `otherwise` where MLflow has none."""
+    with suppress(Exception):
+        return preview(value, role) or otherwise if value else otherwise
+    return otherwise

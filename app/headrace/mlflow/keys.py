@@ -1,0 +1,43 @@
+"""MLflow's own names, each in one place: attributes, tags and metadata that begin with `mlflow.`, and the form of a trace id.
+
+Source: mlflow/tracing/constant.py (3.17).
+"""
+
+PREFIX = "mlflow."
+
+REQUEST_ID = "mlflow.traceRequestId"
+SPAN_TYPE = "mlflow.spanType"
+SPAN_INPUTS = "mlflow.spanInputs"
+SPAN_OUTPUTS = "mlflow.spanOutputs"
+TOKEN_USAGE = "mlflow.chat.tokenUsage"  # noqa: S105 - no password
+COST = "mlflow.llm.cost"
+MODEL = "mlflow.llm.model"
+PROVIDER = "mlflow.llm.provider"
+"""Attributes of spans, as MLflow's client sends and its translation makes them."""
+
+TAG_PREFIX = "mlflow.traceTag."
+"""An attribute `mlflow.traceTag.x` of a root span becomes the tag `x` of its trace."""
+TRACE_NAME = "mlflow.traceName"
+SPANS_LOCATION = "mlflow.trace.spansLocation"
+"""The tag by which MLflow finds a trace's spans."""
+TRACKING_STORE = "TRACKING_STORE"
+"""Its value: in the table `spans`."""
+ARTIFACT_LOCATION = "mlflow.artifactLocation"
+"""The tag by which MLflow finds a trace's artifacts."""
+
+FINALIZED = "mlflow.trace.infoFinalized"
+"""Metadata: MLflow's own client has reported the whole trace, `start_trace`."""
+USER = "mlflow.trace.user"
+"""Metadata: the trace's user."""
+
+_TRACE_ID = "tr-"
+
+
+def to_trace_id(otlp: bytes) -> str:
+    """OTLP's trace id → MLflow's."""
+    return f"{_TRACE_ID}{otlp.hex()}"
+
+
+def to_otlp_trace_id(trace_id: str) -> bytes:
+    """The inverse of `to_trace_id`."""
+    return bytes.fromhex(trace_id.removeprefix(_TRACE_ID))

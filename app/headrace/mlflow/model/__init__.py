@@ -1,0 +1,32 @@
+"""The rows of MLflow's tables that Headrace writes, as values. No I/O.
+
+Source: mlflow/store/tracking/dbmodels/models.py (3.17): `SqlTraceInfo`, `SqlSpan`, `SqlTraceTag`, `SqlTraceMetadata`.
+"""
+
+from headrace.mlflow.model.roots import NAMED, NOBODY, OF_A_ROOT, OF_ANOTHER, NonRootValues, Precedence, Root, earliest
+from headrace.mlflow.model.rows import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, Node, SpanRow, column_text
+from headrace.mlflow.model.trace import State, StoredTrace, Trace, TracePart, TraceRow, Values, Verdict
+
+__all__ = [
+    "COST_COLUMNS",
+    "NAMED",
+    "NOBODY",
+    "OF_ANOTHER",
+    "OF_A_ROOT",
+    "SPAN_TYPES",
+    "TOKEN_COLUMNS",
+    "Node",
+    "NonRootValues",
+    "Precedence",
+    "Root",
+    "SpanRow",
+    "State",
+    "StoredTrace",
+    "Trace",
+    "TracePart",
+    "TraceRow",
+    "Values",
+    "Verdict",
+    "column_text",
+    "earliest",
+]

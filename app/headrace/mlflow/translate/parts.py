@@ -1,0 +1,88 @@
+"""One request → a part for each of its traces: what MLflow's `log_spans` would make of it, or what Headrace makes. No I/O.
+
+Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
+"""
+
+from typing import Protocol
+
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
+from typing_extensions import TypeVar
+
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.keys import to_trace_id
+from headrace.mlflow.model import Node, TracePart
+from headrace.mlflow.text import Repairs
+from headrace.mlflow.translate.enrich import shared_attributes
+from headrace.mlflow.translate.origin import origin_of
+from headrace.mlflow.translate.spans import Context, Enrichment, TranslatedSpan, to_row
+from headrace.mlflow.translate.tags import MAX_TAGS, known_service, resource_tags
+from headrace.mlflow.translate.values import to_node
+
+
+class SpanValues(Protocol):
+    """What spans say of their trace, gathered span by span."""
+
+    def add(self, translated: TranslatedSpan, context: Context, max_tags: int, /) -> None:
+        """Adds what one more span says. `max_tags`: how many tags its trace may have."""
+
+
+Gathered_co = TypeVar("Gathered_co", bound=SpanValues, covariant=True)
+
+
+class Gathering(Protocol[Gathered_co]):
+    """What translation asks of a fold policy."""
+
+    @property
+    def enriches(self) -> bool:
+        """Whether spans are given what `enrich.py` adds, and the note by which they can be read back."""
+
+    def values(self) -> Gathered_co:
+        """New ones, to gather what the spans of a part say."""
+
+
+_Part = TypeVar("_Part", bound=SpanValues)
+
+
+def to_parts(
+    delivery: Delivery, repaired: Repairs, policy: Gathering[_Part], max_tags: int = MAX_TAGS
+) -> list[TracePart[_Part]]:
+    """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
+
+    If a span id occurs twice, the later span wins and keeps the earlier one's position. What MLflow would break on is
+    repaired, and counted in `repaired` by the name of the rule.
+    """
+    parts: dict[tuple[str, bytes], TracePart[_Part]] = {}
+    max_tags = min(max_tags, delivery.max_tags or max_tags)
+    for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
+        tags, service = resource_tags(resource_spans.resource, repaired, max_tags), known_service(resource_spans)
+        experiment_id = destination.experiment_id
+        by_rule = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
+        for scope in resource_spans.scope_spans:
+            enrichment = _enrichment(resource_spans, scope) if policy.enriches else None
+            context = Context(tags, service, by_rule, enrichment, repaired)
+            for span in scope.spans:
+                key = experiment_id, span.trace_id
+                part = parts.get(key)
+                if part is None:
+                    part = TracePart(to_trace_id(span.trace_id), int(experiment_id), policy.values(), delivery.run_id, max_tags)
+                    parts[key] = part
+                _add(part, to_row(part.trace_id, span, context), context)
+    return list(parts.values())
+
+
+def _enrichment(resource_spans: ResourceSpans, scope: ScopeSpans) -> Enrichment:
+    return Enrichment(shared_attributes(resource_spans, scope), origin_of(resource_spans, scope))
+
+
+def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
+    _, row, attributes, plain = translated
+    span_id, parent_id = row.span_id, row.parent_span_id
+    if span_id in part.spans:
+        context.repaired["duplicate_span"] += 1
+    part.spans[span_id] = row
+    part.nodes[span_id] = Node(span_id, parent_id, None, None) if plain else to_node(span_id, parent_id, attributes)
+    part.values.add(translated, context, part.max_tags)
+    if context.enrichment is not None:
+        origin = context.enrichment.origin
+        part.origins[origin.digest] = origin.data

@@ -1,0 +1,113 @@
+"""What spans say of their trace, gathered span by span: as MLflow reads it, or for a root that decides. No I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from headrace.mlflow.keys import COST, SPAN_INPUTS, SPAN_OUTPUTS, TOKEN_USAGE
+from headrace.mlflow.model import NAMED, OF_ANOTHER, Node, NonRootValues, Precedence, Root, SpanRow, earliest
+from headrace.mlflow.text import UNCOUNTED, Repairs, storable, to_object
+from headrace.mlflow.translate.enrich import request_preview, response_preview
+from headrace.mlflow.translate.spans import Context, TranslatedSpan
+from headrace.mlflow.translate.tags import MAX_TRACE_NAME, SESSION_AND_USER_KEYS, root_tags, session_and_user
+
+
+@dataclass(slots=True)
+class ArrivalValues:
+    """As `_TraceAggregate` of MLflow's `_log_spans_once`: the first session, user and resource, the last root."""
+
+    root_inputs: Any = None
+    root_outputs: Any = None
+    session_id: str | None = None
+    user_id: str | None = None
+    resource_tags: dict[str, str] | None = None
+    trace_tags: dict[str, str] = field(default_factory=dict)
+    trace_name: str | None = None
+
+    def add(self, translated: TranslatedSpan, context: Context, max_tags: int) -> None:
+        """Adds what one more span says."""
+        _, row, attributes, plain = translated
+        if self.resource_tags is None:
+            self.resource_tags = context.tags
+        if row.parent_span_id is None:  # as in MLflow the last root of a request, even where it has no inputs
+            self._read_root({} if plain else attributes, context.repaired, max_tags)
+        if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
+            session, user = session_and_user(attributes, context.repaired)
+            self.session_id = session if self.session_id is None else self.session_id
+            self.user_id = user if self.user_id is None else self.user_id
+
+    def _read_root(self, attributes: dict[str, Any], repaired: Repairs, max_tags: int) -> None:
+        self.root_inputs = attributes.get(SPAN_INPUTS)
+        self.root_outputs = attributes.get(SPAN_OUTPUTS)
+        tags, trace_name = root_tags(attributes, repaired, max_tags)
+        self.trace_tags |= tags
+        self.trace_name = self.trace_name if trace_name is None else trace_name
+
+
+@dataclass(slots=True)
+class RootValues:
+    """The roots of a part, by span id, and what its other spans say, whatever comes first."""
+
+    roots: dict[str, Root] = field(default_factory=dict)
+    others: NonRootValues = field(default_factory=NonRootValues)
+    chosen_by_rule: bool = True
+    """Whether a rule or the default chose the experiment for all of its spans, so that another's may take its place."""
+    _last_tags: dict[str, str] | None = None
+
+    def add(self, translated: TranslatedSpan, context: Context, _max_tags: int) -> None:
+        """Adds what one more span says."""
+        self.chosen_by_rule &= context.chosen_by_rule
+        span, row, attributes, plain = translated
+        if row.parent_span_id is None:
+            self.roots[row.span_id] = to_root(span, attributes, context.tags, context.chosen_by_rule, context.repaired)
+            return
+        if self.roots:
+            self.roots.pop(row.span_id, None)  # it came twice, and is none any more
+        if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
+            self.others.add({}, *session_and_user(attributes, context.repaired))
+        if self._last_tags is not context.tags:  # the same dict for all spans of a resource
+            self._last_tags = context.tags
+            self.others.add(context.tags or {}, None, None)
+
+    def precedence(self, spans: Mapping[str, SpanRow]) -> Precedence:
+        """The best that these spans have, which are those of the part."""
+        if not self.chosen_by_rule:
+            return NAMED
+        if root := earliest(self.roots):
+            return root.precedence
+        return Precedence(OF_ANOTHER, *min((row.start_time_unix_nano, row.span_id) for row in spans.values()))
+
+
+def to_root(
+    span: Span, attributes: dict[str, Any], tags: dict[str, str] | None, chosen_by_rule: bool, repaired: Repairs = UNCOUNTED
+) -> Root:
+    """What a root says of its trace, `tags` being those of its resource."""
+    session, user = session_and_user(attributes, repaired)
+    own_tags, trace_name = root_tags(attributes, repaired)
+    name = storable(span.name, UNCOUNTED)  # as its row, where that was counted
+    return Root(
+        start=span.start_time_unix_nano,
+        span_id=span.span_id.hex(),
+        status="ERROR" if span.status.code == span.status.STATUS_CODE_ERROR else "OK",
+        inputs=attributes.get(SPAN_INPUTS),
+        outputs=attributes.get(SPAN_OUTPUTS),
+        name=name[:MAX_TRACE_NAME],
+        request_preview=storable(request_preview(name, attributes), UNCOUNTED),
+        response_preview=storable(response_preview(span, attributes), UNCOUNTED),
+        trace_name=trace_name,
+        session_id=session or None,
+        user_id=user or None,
+        tags=(tags or {}) | own_tags if own_tags else tags or {},
+        chosen_by_rule=chosen_by_rule,
+    )
+
+
+def to_node(span_id: str, parent_id: str | None, attributes: Mapping[str, Any]) -> Node:
+    """The span's own token usage and cost. Figures that are none, on which MLflow loses the request, are left out."""
+    usage, cost = (
+        {key: figure for key, figure in figures.items() if isinstance(figure, int | float)} if figures is not None else None
+        for figures in (to_object(attributes.get(TOKEN_USAGE)), to_object(attributes.get(COST)))
+    )
+    return Node(span_id, parent_id, usage, cost)

@@ -1,0 +1,36 @@
+"""The statements of sql/, and transactions to run them in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+from psycopg import Cursor
+from psycopg.sql import SQL
+from sqlalchemy import Connection
+
+from headrace.store.database import Database
+
+Rows = Cursor[tuple[Any, ...]]
+
+
+def load_statements(file: str) -> dict[str, SQL]:
+    """`-- name: x` and what follows it, from a file in sql/."""
+    statements = {}
+    for block in files("headrace.mlflow.write").joinpath(f"sql/{file}").read_text().split("-- name: ")[1:]:
+        name, _, text = block.partition("\n")
+        lines = [line for line in text.splitlines() if not line.startswith("--")]
+        statements[name.strip()] = SQL("\n".join(lines).strip())
+    return statements
+
+
+STATEMENTS = load_statements("writer.sql")
+
+
+@contextmanager
+def transaction(database: Database) -> Iterator[tuple[Connection, Rows]]:
+    """One transaction: SQLAlchemy's connection, and a cursor of psycopg on it. Raises as `Database.begin`."""
+    with database.begin() as connection:
+        driver = connection.connection.driver_connection
+        with driver.cursor() as cursor:  # type: ignore[union-attr]
+            yield connection, cursor

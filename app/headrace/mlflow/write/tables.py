@@ -1,0 +1,120 @@
+"""Folded traces → MLflow's tables, one statement a table (sql/writer.sql). Rows are ordered by key.
+
+`new` traces are created by this transaction: their spans and tags are copied, as nobody else can have them. Those of `old` ones
+are upserted.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.mlflow.model import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, SpanRow, Trace
+from headrace.mlflow.write.statements import STATEMENTS, Rows
+
+_MAX_RUN_ID = 36
+_COPIED_SPAN_TYPES = [*(SPAN_TYPES[column] for column in SpanRow._fields), "int4"]
+"""Of the columns that `copy_spans` names: those of a `SpanRow`, then the experiment."""
+
+
+class Race(Exception):
+    """Another writer created one of our traces between our look and our insert."""
+
+
+def write_traces(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:
+    """The table `trace_info`, and the times of assessments, which repeat that of their trace. Raises Race."""
+    if new:
+        cursor.execute(STATEMENTS["create_traces"], _columns(new))
+        if cursor.rowcount != len(new):
+            raise Race
+    if old:
+        cursor.execute(STATEMENTS["update_traces"], _columns(old))
+    if earlier := [trace for trace in old if trace.begins_earlier]:
+        begun = {
+            "request_id": [trace.trace_id for trace in earlier],
+            "timestamp_ms": [trace.timestamp_ms for trace in earlier],
+        }
+        cursor.execute(STATEMENTS["move_assessments"], begun)
+
+
+def _columns(traces: Sequence[Trace]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {
+        "request_id": [trace.trace_id for trace in traces],
+        "experiment_id": [trace.experiment_id for trace in traces],
+        "timestamp_ms": [trace.timestamp_ms for trace in traces],
+        "execution_time_ms": [trace.execution_time_ms for trace in traces],
+        "status": [trace.status for trace in traces],
+        "request_preview": [trace.request_preview for trace in traces],
+        "response_preview": [trace.response_preview for trace in traces],
+        "trace_name": [trace.trace_name for trace in traces],
+        "session_id": [trace.session_id for trace in traces],
+        "generation": [trace.generation for trace in traces],
+    }
+    columns |= {name: [trace.tokens[i] for trace in traces] for i, name in enumerate(TOKEN_COLUMNS)}
+    columns |= {name: [trace.costs[i] for trace in traces] for i, name in enumerate(COST_COLUMNS)}
+    return columns
+
+
+def write_spans(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:
+    """The table `spans`."""
+    if new:
+        with cursor.copy(STATEMENTS["copy_spans"]) as copy:
+            copy.set_types(_COPIED_SPAN_TYPES)
+            for trace in new:
+                for row in trace.spans.values():
+                    copy.write_row((*row, trace.experiment_id))
+    rows = [(trace.experiment_id, row) for trace in old for row in sorted(trace.spans.values())]
+    if rows:
+        columns: dict[str, list[Any]] = {
+            name: list(values)
+            for name, values in zip(SpanRow._fields, zip(*(row for _, row in rows), strict=True), strict=True)
+        }
+        cursor.execute(STATEMENTS["upsert_spans"], columns | {"experiment_id": [experiment for experiment, _ in rows]})
+
+
+def write_tags(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:
+    """The table `trace_tags`."""
+    if new:
+        with cursor.copy(STATEMENTS["copy_tags"]) as copy:
+            copy.set_types(["text", "text", "text"])
+            for trace in new:
+                for key, value in trace.tags.items():
+                    copy.write_row((trace.trace_id, key, value))
+    rows = [(trace.trace_id, key, value) for trace in old for key, value in sorted(trace.tags.items())]
+    if rows:
+        ids, keys, values = (list(column) for column in zip(*rows, strict=True))
+        cursor.execute(STATEMENTS["upsert_tags"], {"request_id": ids, "key": keys, "value": values})
+
+
+def write_users(cursor: Rows, traces: Sequence[Trace]) -> None:
+    """The users, which stand among the metadata."""
+    users = [
+        (trace.trace_id, trace.user_id)
+        for trace in traces
+        if trace.user_id and not (trace.stored and trace.stored.user_id == trace.user_id)
+    ]
+    if users:
+        ids, names = (list(column) for column in zip(*users, strict=True))
+        cursor.execute(STATEMENTS["set_users"], {"request_id": ids, "value": names})
+
+
+def link_runs(cursor: Rows, traces: Sequence[Trace]) -> int:
+    """As MLflow's `link_traces_to_run`, for any number of traces. Returns how many have a run id that no column can hold."""
+    links = [(trace.trace_id, run_id) for trace in traces for run_id in sorted(trace.run_ids)]
+    good = [(trace_id, run_id) for trace_id, run_id in links if len(run_id) <= _MAX_RUN_ID and "\0" not in run_id]
+    if good:
+        ids, runs = (list(column) for column in zip(*good, strict=True))
+        associations = [uuid.uuid4().hex for _ in good]
+        now_ms = time.time_ns() // 1_000_000
+        cursor.execute(
+            STATEMENTS["link_runs"], {"association_id": associations, "trace_id": ids, "run_id": runs, "now_ms": now_ms}
+        )
+    return len(links) - len(good)
+
+
+def move(cursor: Rows, old: Sequence[Trace]) -> None:
+    """What hangs on traces that stand in another experiment now, but for the spans of this batch and the tags."""
+    if moved := [trace for trace in old if trace.moved]:
+        ids, experiments = [trace.trace_id for trace in moved], [trace.experiment_id for trace in moved]
+        for statement in ("move_spans", "move_assessments_to"):
+            cursor.execute(STATEMENTS[statement], {"request_id": ids, "experiment_id": experiments})
