@@ -92,7 +92,7 @@ def test_a_batch_goes_all_the_way(queue: DiskQueue, make_worker: MakeWorker, dat
     offer(queue, otlp.span("one"))
     offer(queue, otlp.span("two"))
     assert make_worker().export_once() == 2
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert {row["name"] for row in rows(database_url, "SELECT name FROM spans")} == {"one", "two"}
 
 
@@ -104,7 +104,7 @@ def test_poison_costs_one_span_and_keeps_its_bytes(queue: DiskQueue, make_worker
     offer(queue, *spans[25:40], poison, *spans[40:])
     worker = make_worker()
     worker.export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 50
     (letter,) = rows(database_url, "SELECT * FROM headrace.dead_letter")
     assert letter["trace_id"] == poison.trace_id.hex()
@@ -158,7 +158,7 @@ def test_what_a_trigger_refuses_costs_one_span(queue: DiskQueue, make_worker: Ma
     trace_id = b"t" * 16
     offer(queue, otlp.span("a", trace_id), otlp.span("poison", trace_id), otlp.span("b", trace_id))
     make_worker().export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert {row["name"] for row in rows(database_url, "SELECT name FROM spans")} == {"a", "b"}
     (letter,) = rows(database_url, "SELECT reason FROM headrace.dead_letter")
     assert "not here" in letter["reason"]
@@ -178,7 +178,7 @@ def test_a_trace_whose_spans_were_archived_costs_its_own_spans_only(
         )
     offer(queue, otlp.span("late", archived), otlp.span("late", live), otlp.span("later", archived), otlp.span("new"))
     worker.export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 4
     letters = rows(database_url, "SELECT trace_id, reason FROM headrace.dead_letter")
     assert [letter["trace_id"] for letter in letters] == [archived.hex()] * 2
@@ -309,7 +309,7 @@ def test_an_unreadable_envelope_is_a_dead_letter(queue: DiskQueue, make_worker: 
     queue.offer(b"\xff\xff").result(5)
     offer(queue, otlp.span())
     make_worker().export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     (letter,) = rows(database_url, "SELECT * FROM headrace.dead_letter")
     assert letter["envelope"] == b"\xff\xff"
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 1

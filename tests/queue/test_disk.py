@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import QueueFull, QueueLocked, QueueUnavailable
-from headrace.queue.disk.file import FORMAT
+from headrace.queue.disk.file import FORMAT, connect
 from headrace.queue.disk.queue import DiskQueue
 
 MIB = 1024 * 1024
@@ -63,7 +63,7 @@ def test_size_counts_bytes_and_age(queue: DiskQueue) -> None:
     assert (size.items, size.bytes, size.max_bytes) == (1, 100, MIB)
     assert size.oldest_unix_nano > 0
     queue.settle(queue.claim(MIB, 1))
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert queue.size().bytes == 0
 
 
@@ -73,7 +73,7 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(queue: DiskQueu
         queue.offer(bytes(11))
     queue.offer(bytes(10)).result(5)
     queue.settle(queue.claim(2 * MIB, 1))
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     queue.offer(bytes(MIB)).result(5)
 
 
@@ -143,11 +143,21 @@ def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
     queue.close()
 
 
-def test_a_disk_that_refuses_is_reported_to_every_waiting_client(queue: DiskQueue) -> None:
-    queue._writer.execute("PRAGMA max_page_count = 10")  # SQLite's own way to a full disk
-    with pytest.raises(QueueUnavailable, match="full"):
-        queue.offer(bytes(200_000)).result(5)
-    assert queue.size().bytes == 0
-    queue._writer.execute("PRAGMA max_page_count = 100000")
-    queue.offer(b"room again").result(5)
-    assert claim_all(queue) == [b"room again"]
+def test_a_disk_that_refuses_is_reported_to_every_waiting_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`max_page_count` is SQLite's own way to a full disk; it holds for one connection, here the one that writes."""
+    opened: list[sqlite3.Connection] = []
+
+    def small(path: Path) -> sqlite3.Connection:
+        opened.append(connect(path))
+        opened[-1].execute("PRAGMA max_page_count = 10")
+        return opened[-1]
+
+    monkeypatch.setattr("headrace.queue.disk.file.connect", small)
+    with closing(DiskQueue(tmp_path, MIB)) as queue:
+        (writer,) = opened
+        with pytest.raises(QueueUnavailable, match="full"):
+            queue.offer(bytes(200_000)).result(5)
+        assert queue.size().bytes == 0
+        writer.execute("PRAGMA max_page_count = 100000")
+        queue.offer(b"room again").result(5)
+        assert claim_all(queue) == [b"room again"]

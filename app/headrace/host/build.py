@@ -21,8 +21,8 @@ from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import check
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline
-from headrace.queue.disk.queue import DiskQueue
-from headrace.queue.disk.shared import open_queue
+from headrace.queue import Queue
+from headrace.queue.open import open_queue
 from headrace.receiver.auth import Keys
 from headrace.receiver.descriptors import raise_limit
 from headrace.receiver.grpc import GrpcReceiver
@@ -42,7 +42,7 @@ class Headrace:
     """The parts of one running receiver, wired together."""
 
     config: Config
-    queue: DiskQueue
+    queue: Queue
     database: Database
     worker: Worker
     app: ASGIApp
@@ -88,7 +88,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         if renewing is not None:
             await renewing.stop()
         # Requests have all been answered by now. What the deadline leaves in the queue is written after the next start.
-        if not queue.wait_empty(config.shutdown_seconds):
+        if not queue.drain(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
         patience = threading.Timer(GRACE_SECONDS, database.abort)  # a Postgres that hangs does not hold up the stop
         patience.start()

@@ -11,7 +11,7 @@ from headrace.telemetry.logging import log
 _LOOK_SECONDS = 0.2
 
 
-class Room:
+class Capacity:
     """Of a queue in `directory`. Not thread-safe: the queue's lock guards it.
 
     High water: `max_bytes` bytes of envelopes, or fewer than `min_free_bytes` free on the disk. From then on everything is
@@ -20,7 +20,7 @@ class Room:
 
     def __init__(self, directory: Path, max_bytes: int, min_free_bytes: int, resume_percent: int) -> None:
         self._directory = directory
-        self._max_bytes, self._low_bytes = max_bytes, max_bytes * resume_percent // 100
+        self.max_bytes, self._low_bytes = max_bytes, max_bytes * resume_percent // 100
         self._min_free, self._high_free = min_free_bytes, min_free_bytes * 100 // resume_percent
         self._look_again, self._free_then, self._taken = 0.0, 0, 0
         self.refusal = ""
@@ -52,10 +52,10 @@ class Room:
             self.refusal = reason
 
     def _too_full(self, held: int, more: int) -> str:
-        if held + more <= self._max_bytes:
+        if held + more <= self.max_bytes:
             return ""
         return (
-            f"The queue holds {held} of {self._max_bytes} bytes (HEADRACE_QUEUE_MAX_BYTES) and Postgres does not keep up: "
+            f"The queue holds {held} of {self.max_bytes} bytes (HEADRACE_QUEUE_MAX_BYTES) and Postgres does not keep up: "
             f"it takes requests again from {self._low_bytes} bytes on."
         )
 
