@@ -2,10 +2,12 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
-from headrace.errors import QueueFull, QueueUnavailable
+from headrace.errors import QueueFull, QueueUnavailable, Unroutable
+from headrace.mlflow.experiments import Experiments
+from headrace.processor.route import Route
 from headrace.queue import Item, Size
 
 
@@ -84,3 +86,21 @@ class MemoryQueue:
 
     def _unclaimed(self) -> list[int]:
         return [number for number in self._kept if number > self._claimed_up_to]
+
+
+class ReadyExperiments(Experiments):
+    """Experiments of a database that MLflow has started on. It knows those of `ids` by name, and asks nobody."""
+
+    def __init__(self, ids: Mapping[str, int] | None = None) -> None:
+        self._ids = dict(ids or {})
+
+    def cached(self, route: Route) -> int | None:
+        """See `Experiments.cached`."""
+        return route.id if route.id is not None else self._ids.get(route.name)
+
+    def look_up(self, route: Route) -> int:
+        """See `Experiments.look_up`."""
+        raise Unroutable(f"MLflow has no experiment named {route.name!r}.")
+
+    def wait_for_mlflow(self) -> None:
+        """See `Experiments.wait_for_mlflow`. It has started."""

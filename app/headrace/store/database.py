@@ -45,7 +45,7 @@ _TIMEOUTS = ("57014", "25P04")
 _BREAKS = ("53200", "57P01", "57P02", "XX000")
 """out_of_memory; a backend that is ended, or ends with a crash; internal_error, as "invalid memory alloc request size" is.
 With class 08 (connection exception) and errors without a SQLSTATE these may be an outage, or what a batch does to Postgres:
-see `export.py`."""
+see `export/exporter.py`."""
 
 
 @dataclass(frozen=True, slots=True)
