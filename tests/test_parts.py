@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import wait_until
+from counters import count
 from fastapi import FastAPI
 
 from headrace.config import Config
@@ -27,7 +28,6 @@ from headrace.queue.disk.storage import Storage
 from headrace.receiver.auth import Keys
 from headrace.receiver.health import health_router, refusal
 from headrace.store.database import Database
-from headrace.telemetry.metrics import PART_RESTARTS
 
 MIB = 1024 * 1024
 ENDS = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), SystemExit(1), RecursionError("deep"), None]
@@ -40,7 +40,7 @@ def queue(tmp_path: Path) -> Iterator[DiskQueue]:
 
 
 def restarts(part: str) -> float:
-    return float(PART_RESTARTS.labels(part)._value.get())
+    return count("headrace_part_restarts_total", part=part)
 
 
 class Body:

@@ -147,7 +147,7 @@ class Storage:
         if not self.half_made:
             self.roll_back()
             self._lock_file = self._place.take(self._lock_file)
-            self._place.make_room()
+            self._place.move_others_aside()
             try:
                 self._place.copy(self._writer)
             except BaseException:
