@@ -1,4 +1,4 @@
-"""Beside the worker: finishes, from time to time, the traces whose root span never comes (`exporter/finish.py`)."""
+"""Beside the worker: finishes, from time to time, the traces whose root span never comes (`mlflow/write/finish.py`)."""
 
 from headrace.errors import HeadraceError
 from headrace.mlflow.schema import knows_schema
