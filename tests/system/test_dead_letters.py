@@ -100,7 +100,7 @@ def work(config: Config, url: str, directory: Path, deliveries: Sequence[Deliver
             offered.result(5)
         while queue.size().items:
             worker.export_once()
-            queue.wait_empty(0.1)
+            queue.drain(0.1)
 
 
 def assert_same_tables(left: str, right: str) -> None:

@@ -65,6 +65,13 @@ class QueueInMemory:
         """See `Queue`."""
         return Size(len(self.envelopes), sum(map(len, self.envelopes)), 2**30, 0)
 
+    def drain(self, timeout: float) -> bool:
+        """See `Queue`."""
+        return not self.envelopes
+
+    def close(self) -> None:
+        """See `Queue`."""
+
 
 @dataclass
 class Road:

@@ -1,4 +1,4 @@
-"""Dead letters, once more by the road of a first success (`export.py`)."""
+"""Dead letters, once more by the road of a first success (`bisect.py`)."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import StartError
+from headrace.export.bisect import Export
 from headrace.export.exporter import Exporter
 from headrace.mlflow.experiments import Experiments
 from headrace.processor.route import Route
@@ -36,7 +37,9 @@ def replay(
     last = 0
     while letters := batch(database, selection, last, max_bytes):
         envelopes = [envelope if to is None else redirect(envelope, to) for _, envelope in letters]
-        refused = exporter.export(envelopes, exporter.translate(envelopes))
+        export = Export(exporter, envelopes)
+        export.translate()
+        refused = export.run()
         failed = {letters[letter.index][0]: letter.reason for letter in refused}
         settle(database, [id_ for id_, _ in letters if id_ not in failed], failed)
         yield Progress(len(letters) - len(failed), list(failed))

@@ -1,4 +1,4 @@
-"""When to try again, and how to find the span that spoils a batch. Pure but for the waiting."""
+"""When to try again. Nothing but the waiting is done here."""
 
 import random
 import threading

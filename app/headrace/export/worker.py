@@ -1,7 +1,7 @@
 """The other side of the queue: claim → translate → write → settle, off the event loop.
 
 `export_once()` is the whole of it; the running worker translates one batch ahead. What Postgres cannot take now is kept and
-tried again; what it can never take goes to `headrace.dead_letter`, span by span, and the rest is written (`export.py`).
+tried again; what it can never take goes to `headrace.dead_letter`, span by span, and the rest is written (`bisect.py`).
 """
 
 import time
@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from headrace import tracing
 from headrace.config import Config
 from headrace.errors import DatabaseUnavailable, HeadraceError, StartError
+from headrace.export.bisect import Export
 from headrace.export.exporter import Exporter
 from headrace.export.retry import attempts
-from headrace.mlflow.write import Translated
 from headrace.parts import PartThread
 from headrace.queue import Item, Queue
 from headrace.store.database import Database
@@ -29,11 +28,11 @@ _IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What was claimed at once, translated already if all went well."""
+    """What was claimed at once, how far it has come, and when which of its stages began and ended."""
 
     items: Sequence[Item]
-    translated: Translated[Any] | None
-    stages: tuple[tracing.Stage, ...]
+    export: Export
+    stages: list[tracing.Stage]
 
 
 class Worker:
@@ -44,7 +43,7 @@ class Worker:
         self._queue = queue
         self._database = database
         self._exporter = exporter
-        self._in_hand: deque[Sequence[Item]] = deque()  # claimed, in this order, and not settled yet
+        self._in_hand: deque[_Batch] = deque()  # claimed, in this order, and not settled yet
         self._thread = PartThread("worker", self._run)
         self._stop = self._thread.stopping
 
@@ -65,7 +64,7 @@ class Worker:
         """The thread's body. The queue hands out no item twice: what an earlier run of this had in hand comes first."""
         self._finish(None)  # opens the writer, which imports MLflow, before the first batch asks for it
         while self._in_hand and not self._stop.is_set():
-            self._finish(_Batch(self._in_hand[0], None, ()))
+            self._finish(self._in_hand[0])
         with ThreadPoolExecutor(1, "headrace-translate") as ahead:
             # While Postgres works on one batch, the next one is translated.
             following = ahead.submit(self._claim, _IDLE_SECONDS)
@@ -85,15 +84,28 @@ class Worker:
             return None
         if not items:
             return None
-        self._in_hand.append(items)
         claimed = time.time_ns()
-        translated = self._exporter.translate([item.envelope for item in items])
-        return _Batch(items, translated, (("claim", began, claimed), ("translate", claimed, time.time_ns())))
+        batch = _Batch(items, Export(self._exporter, [item.envelope for item in items]), [("claim", began, claimed)])
+        self._in_hand.append(batch)
+        batch.export.translate()
+        batch.stages.append(("translate", claimed, time.time_ns()))
+        return batch
 
     def _finish(self, batch: "_Batch | None") -> int:
-        """Writes a batch, however long Postgres is away, and settles it. 0: there was none, or we were stopped before that."""
-        said = ""
+        """Opens the writer, writes the batch if there is one, and settles it. Returns how many requests it settled."""
         began = time.time_ns()
+        attempts_made = self._write_until_done(batch)
+        if batch is None or not attempts_made:
+            return 0
+        self._queue.settle(batch.items)
+        self._in_hand.popleft()
+        batch.stages.append(("write", began, time.time_ns()))
+        tracing.written((item.envelope for item in batch.items), batch.stages, attempts_made)
+        return len(batch.items)
+
+    def _write_until_done(self, batch: "_Batch | None") -> int:
+        """Tries again, however long Postgres is away. Returns how many attempts it took; 0 if `stop` came before."""
+        said = ""
         for attempt in attempts(self._stop):
             EXPORT_LOOP_SECONDS.set_to_current_time()
             try:
@@ -101,26 +113,26 @@ class Worker:
                 if batch is not None:
                     self._write_or_bury(batch)
             except Exception as error:  # whatever it is, the batch was acknowledged: keep it, and keep the worker alive
-                WRITE_RETRIES.inc()
-                EXPORT_RETRYING.set(1)
-                if (reason := str(error)[:80]) != said:  # Postgres may be back, and its schema be what is wrong now
-                    said = reason
-                    foreseen = isinstance(error, DatabaseUnavailable | StartError)
-                    log.warning("write waits", error=str(error), exc_info=None if foreseen else error)
+                said = _note_wait(error, said)
                 continue
             if attempt:
                 EXPORT_RETRYING.set(0)
                 log.info("write succeeded again", attempts=attempt + 1)
-            if batch is None:
-                return 0
-            self._queue.settle(batch.items)
-            self._in_hand.popleft()
-            stages = (*batch.stages, ("write", began, time.time_ns()))
-            tracing.written((item.envelope for item in batch.items), stages, attempt + 1)
-            return len(batch.items)
+            return attempt + 1
         return 0
 
     def _write_or_bury(self, batch: "_Batch") -> None:
         """Every span of the batch is in MLflow's tables, or a dead letter, when this returns."""
-        if letters := self._exporter.export([item.envelope for item in batch.items], batch.translated):
+        if letters := batch.export.run():
             store(self._database, letters)
+
+
+def _note_wait(error: Exception, said: str) -> str:
+    """Counts a failed attempt, and logs why it failed, unless that was `said` already. Returns what is said now."""
+    WRITE_RETRIES.inc()
+    EXPORT_RETRYING.set(1)
+    reason = str(error)[:80]
+    if reason != said:  # Postgres may be back, and its schema be what is wrong now
+        foreseen = isinstance(error, DatabaseUnavailable | StartError)
+        log.warning("write waits", error=str(error), exc_info=None if foreseen else error)
+    return reason

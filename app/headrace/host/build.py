@@ -24,8 +24,8 @@ from headrace.mlflow.schema import check
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, processors
 from headrace.processor.authorize import Authorizer
-from headrace.queue.disk.queue import DiskQueue
-from headrace.queue.disk.shared import open_queue
+from headrace.queue import Queue
+from headrace.queue.open import open_queue
 from headrace.receiver.auth import Keys
 from headrace.receiver.descriptors import raise_limit
 from headrace.receiver.grpc import GrpcReceiver
@@ -45,7 +45,7 @@ class Headrace:
     """The parts of one process that others use, wired together."""
 
     config: Config
-    queue: DiskQueue
+    queue: Queue
     database: Database
     worker: Worker
     app: ASGIApp
@@ -96,7 +96,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         if renewing is not None:
             await renewing.stop()
         # All requests have been answered by now. What is still queued at the deadline is written after the next start.
-        if not queue.wait_empty(config.shutdown_seconds):
+        if not queue.drain(config.shutdown_seconds):
             log.warning("stopped with a backlog, kept on disk", requests=queue.size().items)
         patience = threading.Timer(GRACE_SECONDS, database.abort)  # so that a Postgres that hangs does not hold up the stop
         patience.start()

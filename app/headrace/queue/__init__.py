@@ -1,6 +1,9 @@
-"""The seam between the receiver and the worker: whoever can do these four things can stand between them.
+"""The seam between the receiver and the writer: a durable queue of accepted requests.
 
-`disk.py` is the one that ships. Items are opaque bytes (a serialized `headrace.v1.Envelope`, see proto/).
+    receiver ── offer ──► queue ── claim ──► writer ── settle ──► queue
+
+`open.py` chooses the implementation. `disk/` is the one that ships; tests/fakes.py has one in memory for unit tests.
+All of them pass the contract suite of tests/contracts/queue.py.
 """
 
 from collections.abc import Sequence
@@ -11,17 +14,22 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One accepted request: its place in the queue, and its envelope."""
+    """One accepted request, as `Queue.claim` hands it out.
 
-    id: int
+    `token` says where the queue keeps the item. It is opaque: only the queue that made it reads it (the disk queue puts a row's
+    id there; a partition and an offset fit as well). `envelope` is a serialized `headrace.v1.Envelope` (proto/).
+    """
+
+    token: object
     envelope: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How full the queue is. `oldest_unix_nano` is when the oldest item was offered; 0 for an empty queue.
+    """How full a queue is.
 
-    `refusal`: why it takes nothing more now; empty where it does.
+    `items` and `bytes` (of envelopes) count what was offered and is not settled yet. `oldest_unix_nano` is when the oldest of
+    these items was offered; 0 for an empty queue. `refusal` says why the queue takes nothing now; empty: it takes requests.
     """
 
     items: int
@@ -32,20 +40,58 @@ class Size:
 
 
 class Queue(Protocol):
-    """At-least-once: an item is handed out again after a restart until it is settled."""
+    """A queue of one process. Every method may be called from any thread.
+
+    At least once: an item that is not settled is handed out again after a restart. Within one life of the queue it is handed
+    out once. Whoever claims must therefore write idempotently, and keep what was claimed until it is settled.
+
+    In order: items come out in the order in which they were offered. An implementation with several partitions keeps this
+    order for each trace only.
+
+    Implementations: `DiskQueue`, `SharedQueue`.
+    """
 
     def offer(self, envelope: bytes) -> "Future[None]":
-        """Stores an item; the future is done once it would survive a power cut.
+        """Stores an item. The future is done once the item would survive a power cut.
 
-        Raises (at once, or through the future):
-            QueueFull: it has no room. QueueUnavailable: it cannot write.
+        An offer whose future is cancelled may be stored all the same.
+
+        Raises (at once, or through the future; the item is not acknowledged, and the client shall send it again):
+            QueueFull: there is no space for it. Nothing of it is stored.
+            QueueUnavailable: the queue is closed, or cannot write. Usually nothing of it is stored; after a fault in the middle
+                of a commit it may be.
         """
 
     def claim(self, max_bytes: int, timeout: float) -> list[Item]:
-        """The oldest unclaimed items, up to `max_bytes` but at least one; empty when none came within `timeout` s."""
+        """Hands out the oldest items that no call has handed out yet: up to `max_bytes` of envelopes, but at least one item.
+
+        Waits up to `timeout` seconds for the first one. Returns an empty list if none came, or if the queue was closed.
+
+        Raises:
+            QueueUnavailable: the queue cannot be read. No item is skipped: the next call begins with the same one.
+        """
 
     def settle(self, items: Sequence[Item]) -> None:
-        """Forgets these items: they are written, or dead-lettered."""
+        """Forgets claimed items, in any order: each is written, or is a dead letter.
+
+        Returns before that is durable. After a crash an item that was settled just before it may be handed out again.
+        """
 
     def size(self) -> Size:
-        """How full it is; cheap."""
+        """How full the queue is. Cheap enough to be asked several times a second.
+
+        Raises:
+            QueueUnavailable: the queue cannot be read.
+        """
+
+    def drain(self, timeout: float) -> bool:
+        """Waits until every item is settled, for `timeout` seconds at most. Returns whether that is so.
+
+        The queue goes on to take offers: it is for the caller to end them before.
+        """
+
+    def close(self) -> None:
+        """Takes no more offers, stores those that wait, wakes those who wait in `claim`, and gives the queue up.
+
+        The items that are left are handed out when the queue is opened again. A second call does nothing.
+        """

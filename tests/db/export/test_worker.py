@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from conftest import rows
+from counters import count
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import otlp
@@ -15,6 +16,7 @@ from headrace.config import Config
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import DatabaseUnavailable, PermanentExportError
+from headrace.export.bisect import Export
 from headrace.export.exporter import Exporter
 from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
@@ -24,7 +26,6 @@ from headrace.mlflow.write import Translated, Writer
 from headrace.otlp.spans import spans_of
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
-from headrace.telemetry.metrics import BATCHES_SPLIT, SPANS_DEAD_LETTERED
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_batch_goes_all_the_way(queue: DiskQueue, make_worker: MakeWorker, dat
     offer(queue, otlp.span("one"))
     offer(queue, otlp.span("two"))
     assert make_worker().export_once() == 2
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert {row["name"] for row in rows(database_url, "SELECT name FROM spans")} == {"one", "two"}
 
 
@@ -106,7 +107,7 @@ def test_poison_costs_one_span_and_keeps_its_bytes(queue: DiskQueue, make_worker
     offer(queue, *spans[25:40], poison, *spans[40:])
     worker = make_worker()
     worker.export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 50
     (letter,) = rows(database_url, "SELECT * FROM headrace.dead_letter")
     assert letter["trace_id"] == poison.trace_id.hex()
@@ -122,12 +123,12 @@ def test_poison_costs_one_span_and_keeps_its_bytes(queue: DiskQueue, make_worker
 def test_the_same_failure_twice_is_one_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
     poison = otlp.span("poison")
     refuse(database_url, "poison")
-    counted = SPANS_DEAD_LETTERED._value.get()
+    counted = count("headrace_spans_dead_lettered_total")
     for _ in range(2):
         offer(queue, poison)
         make_worker().export_once()
     assert len(rows(database_url, "SELECT 1 FROM headrace.dead_letter")) == 1
-    assert SPANS_DEAD_LETTERED._value.get() - counted == 1
+    assert count("headrace_spans_dead_lettered_total") - counted == 1
 
 
 @pytest.mark.parametrize("name", ["poison", "bug"])
@@ -160,7 +161,7 @@ def test_what_a_trigger_refuses_costs_one_span(queue: DiskQueue, make_worker: Ma
     trace_id = b"t" * 16
     offer(queue, otlp.span("a", trace_id), otlp.span("poison", trace_id), otlp.span("b", trace_id))
     make_worker().export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert {row["name"] for row in rows(database_url, "SELECT name FROM spans")} == {"a", "b"}
     (letter,) = rows(database_url, "SELECT reason FROM headrace.dead_letter")
     assert "not here" in letter["reason"]
@@ -180,7 +181,7 @@ def test_a_trace_whose_spans_were_archived_costs_its_own_spans_only(
         )
     offer(queue, otlp.span("late", archived), otlp.span("late", live), otlp.span("later", archived), otlp.span("new"))
     worker.export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 4
     letters = rows(database_url, "SELECT trace_id, reason FROM headrace.dead_letter")
     assert [letter["trace_id"] for letter in letters] == [archived.hex()] * 2
@@ -282,9 +283,9 @@ class Interrupted:
 
 
 def test_postgres_away_in_the_middle_of_a_bisection(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
-    """At each of its steps once: nothing is lost, nothing is there twice, and no letter is counted twice."""
+    """At each of its steps once: nothing is lost, nothing is there twice, and nothing is counted twice."""
     refuse(database_url, "poison")
-    counted = SPANS_DEAD_LETTERED._value.get()
+    lettered, written = count("headrace_spans_dead_lettered_total"), count("headrace_spans_written_total")
     fails, letters, spans = 1, 0, 0
     while True:
         good = [otlp.span(f"good{n}", trace_id=bytes([fails, n // 3]) * 8) for n in range(9)]
@@ -304,14 +305,15 @@ def test_postgres_away_in_the_middle_of_a_bisection(queue: DiskQueue, make_worke
             break
         fails += 1
     assert fails > 8
-    assert SPANS_DEAD_LETTERED._value.get() - counted == letters
+    assert count("headrace_spans_dead_lettered_total") - lettered == letters
+    assert count("headrace_spans_written_total") - written == spans
 
 
 def test_an_unreadable_envelope_is_a_dead_letter(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
     queue.offer(b"\xff\xff").result(5)
     offer(queue, otlp.span())
     make_worker().export_once()
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     (letter,) = rows(database_url, "SELECT * FROM headrace.dead_letter")
     assert letter["envelope"] == b"\xff\xff"
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 1
@@ -380,7 +382,7 @@ def test_what_no_half_of_it_can_meet_waits(database: Database, database_url: str
         destinations=[pb.Destination(experiment_id="0")], request=otlp.request(otlp.span()).SerializeToString()
     )
     with pytest.raises(DatabaseUnavailable, match="57014"):
-        exporter.export([envelope.SerializeToString()])
+        Export(exporter, [envelope.SerializeToString()]).run()
 
 
 def test_a_span_that_breaks_its_connection_costs_one_span(queue: DiskQueue, make_worker: MakeWorker, database_url: str) -> None:
@@ -418,9 +420,9 @@ def test_a_batch_that_would_be_too_large_is_written_in_parts(queue: DiskQueue, d
     experiments = Experiments(database, create=False, cache_seconds=60)
     worker = Worker(config, queue, database, Exporter(database, experiments, open_writer, max_write_bytes=1 << 20))
     offer(queue, *(otlp.span(attrs={"a": "x" * 400_000}) for _ in range(8)))
-    split = BATCHES_SPLIT._value.get()
+    split = count("headrace_batches_split_total")
     assert worker.export_once() == 1
-    assert BATCHES_SPLIT._value.get() - split == 7
+    assert count("headrace_batches_split_total") - split == 7
     with database.begin() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM spans").scalar() == 8
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import wait_until
+from counters import count
 from fastapi import FastAPI
 
 from headrace.config import Config
@@ -20,11 +21,13 @@ from headrace.errors import QueueUnavailable
 from headrace.export.finisher import Finisher
 from headrace.mlflow.experiments import Experiments
 from headrace.parts import Part, down
+from headrace.queue.disk.committer import Committer
+from headrace.queue.disk.place import Place
 from headrace.queue.disk.queue import DiskQueue
+from headrace.queue.disk.storage import Storage
 from headrace.receiver.auth import Keys
 from headrace.receiver.health import health_router, refusal
 from headrace.store.database import Database
-from headrace.telemetry.metrics import PART_RESTARTS
 
 MIB = 1024 * 1024
 
@@ -36,7 +39,7 @@ def queue(tmp_path: Path) -> Iterator[DiskQueue]:
 
 
 def restarts(part: str) -> float:
-    return float(PART_RESTARTS.labels(part)._value.get())
+    return count("headrace_part_restarts_total", part=part)
 
 
 class Client:
@@ -90,13 +93,13 @@ def test_health_names_what_is_down(queue: DiskQueue, database: Database) -> None
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OverflowError("too big"), struct.error("a fault"), KeyError(1)], ids=repr)
-@pytest.mark.parametrize("where", ["_in_one_transaction", "_commit", "_note"])
+@pytest.mark.parametrize(("kind", "name"), [(Storage, "transact"), (Committer, "commit"), (Place, "lost")], ids=str)
 def test_no_offer_hangs_when_the_queue_s_writer_ends(
-    queue: DiskQueue, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+    queue: DiskQueue, monkeypatch: pytest.MonkeyPatch, kind: type, name: str, error: Exception
 ) -> None:
-    """`_note` is called after the commit, and before the acknowledgement."""
+    """`Place.lost` is asked after the commit, and before the acknowledgement."""
     queue.offer(b"before").result(5)
-    whole = getattr(queue, where)
+    whole = getattr(kind, name)
     fails = True
 
     def failing(*given: Any) -> Any:
@@ -104,7 +107,7 @@ def test_no_offer_hangs_when_the_queue_s_writer_ends(
             raise error
         return whole(*given)
 
-    monkeypatch.setattr(queue, where, failing)
+    monkeypatch.setattr(kind, name, failing)
     futures = []
     for _ in range(5):
         try:
@@ -127,14 +130,14 @@ def test_no_offer_hangs_when_the_queue_s_writer_ends(
     wait_until(offered, 5)
     while items := queue.claim(MIB, 0.2):
         queue.settle(items)
-    assert queue.wait_empty(5)
+    assert queue.drain(5)
     assert (queue.size().items, queue.size().bytes, queue.size().refusal) == (0, 0, "")
     wait_until(lambda: not down(), 5)
 
 
 def test_the_queue_is_closed_while_its_writer_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = DiskQueue(tmp_path, MIB)
-    monkeypatch.setattr(queue, "_commit", lambda *_: 1 / 0)
+    monkeypatch.setattr(Committer, "commit", lambda *_: 1 / 0)
     with pytest.raises(QueueUnavailable):
         queue.offer(b"x").result(5)
     queue.close()

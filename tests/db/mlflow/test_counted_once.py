@@ -7,6 +7,7 @@ import otlp
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import DatabaseUnavailable
+from headrace.export.bisect import Export
 from headrace.export.exporter import Exporter
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.text import Repairs
@@ -56,7 +57,9 @@ def counted() -> tuple[float, float]:
 def test_a_batch_that_is_halved_down_to_one_span_is_counted_once(exporter: Exporter, envelope: bytes) -> None:
     written, repaired = counted()
     exporter.open()
-    (letter,) = exporter.export([envelope], exporter.translate([envelope]))
+    export = Export(exporter, [envelope])
+    export.translate()
+    (letter,) = export.run()
     assert "no_poison" in letter.reason
     assert counted() == (written + 63, repaired + 1)
 
@@ -67,8 +70,8 @@ def test_so_is_a_batch_that_is_interrupted_amid_that_and_tried_again(exporter: E
     writer = exporter.open()
     assert isinstance(writer, Interrupted)
     writer.fails = fails
+    export = Export(exporter, [envelope])
     with pytest.raises(DatabaseUnavailable):
-        exporter.export([envelope])
-    assert counted() == (written, repaired)
-    assert len(exporter.export([envelope])) == 1
+        export.run()
+    assert len(export.run()) == 1
     assert counted() == (written + 63, repaired + 1)

@@ -36,7 +36,7 @@ FAULTS = {
         "concurrent.futures.ThreadPoolExecutor.submit",
         "RuntimeError('cannot start new thread') if self._thread_name_prefix == 'headrace-translate' else None",
     ),
-    "queue: no memory": ("queue", "headrace.queue.disk.queue.DiskQueue._commit", "MemoryError()"),
+    "queue: no memory": ("queue", "headrace.queue.disk.committer.Committer.commit", "MemoryError()"),
     "queue: after the commit": ("queue", "headrace.queue.disk.place.Place.lost", "OverflowError('a fault')"),
     "finisher: no descriptors": (
         "finisher",

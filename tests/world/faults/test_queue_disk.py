@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +22,7 @@ import otlp
 from headrace.queue import Item
 from headrace.queue.disk.file import FORMAT
 from headrace.queue.disk.queue import DiskQueue
+from headrace.queue.disk.storage import Storage
 
 MIB = 1024 * 1024
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "100"))
@@ -272,21 +272,22 @@ def test_a_full_queue_disk_refuses_and_recovers_by_itself(
 
 
 def test_a_disk_that_takes_nothing_is_not_taken_for_well(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.queue.disk.queue._PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.queue.disk.committer.PROBE_SECONDS", 0.01)
+    tried = 0
+    roll_back = Storage.roll_back
+
+    def count(storage: Storage) -> None:  # after each commit that failed
+        nonlocal tried
+        tried += 1
+        roll_back(storage)
+
+    monkeypatch.setattr(Storage, "roll_back", count)
     with closing(DiskQueue(small_disk / "queue", MIB)) as queue:
-        failed = []
-        abandon = queue._abandon
-
-        def count(*given: Any) -> None:
-            failed.append(given)
-            abandon(*given)
-
-        monkeypatch.setattr(queue, "_abandon", count)
         ballast = small_disk / "ballast"
         ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free))
         with pytest.raises(Exception, match="free some space"):
             queue.offer(b"x").result(5)
-        wait_until(lambda: len(failed) > 5, what="the tries that follow by themselves")
+        wait_until(lambda: tried > 5, what="the tries that follow by themselves")
         assert "free some space" in queue.size().refusal
         ballast.unlink()
         wait_until(lambda: not queue.size().refusal)

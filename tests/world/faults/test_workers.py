@@ -272,7 +272,7 @@ def test_a_queue_of_a_worker_that_is_is_not_adopted(tmp_path: Path) -> None:
 
 def test_each_shared_queue_knows_the_size_of_all(tmp_path: Path) -> None:
     directories = [tmp_path / name for name in ("queue", "queue-1", "queue-2")]
-    first, second = (SharedQueue(directory, MIB, directories) for directory in directories[:2])
+    first, second = (SharedQueue(directories, number, MIB) for number in (0, 1))
     assert first.size() == second.size() == Size(0, 0, 3 * MIB, 0)  # the third has never been there
     first.offer(b"one").result(5)
     wait_until(lambda: second.size().oldest_unix_nano)
@@ -281,10 +281,10 @@ def test_each_shared_queue_knows_the_size_of_all(tmp_path: Path) -> None:
     assert first.size() == second.size() == Size(2, 8, 3 * MIB, first.size().oldest_unix_nano)
     first.close()
     assert second.size().items == 2  # it waits on disk
-    again = SharedQueue(directories[0], MIB, directories)
+    again = SharedQueue(directories, 0, MIB)
     assert again.size() == second.size()
     again.settle(again.claim(MIB, 1))
-    again.wait_empty(5)
+    again.drain(5)
     wait_until(lambda: second.size().items == 1)
     assert second.size().oldest_unix_nano > 0
     second.settle(second.claim(MIB, 1))

@@ -10,9 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 from headrace.errors import QueueError, QueueLocked
+from headrace.queue.disk.directories import queue_directories, queue_directory
 from headrace.queue.disk.file import lock
 from headrace.queue.disk.queue import DiskQueue
-from headrace.queue.disk.shared import queue_directories, queue_directory
 from headrace.telemetry.logging import log
 
 _CHUNK_BYTES = 8 * 1024 * 1024

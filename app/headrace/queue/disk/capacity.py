@@ -1,4 +1,4 @@
-"""How much may still come into a queue: two high-water marks, and one low-water mark for both, so that nothing flaps."""
+"""Whether a queue may take more: two high-water marks, and one low-water mark for both, so that the answer does not flap."""
 
 import shutil
 import time
@@ -9,28 +9,30 @@ from headrace.errors import QueueFull, QueueUnavailable
 from headrace.telemetry.logging import log
 
 _LOOK_SECONDS = 0.2
+"""How long what the disk said of its free bytes is believed."""
 
 
-class Room:
-    """Of a queue in `directory`. Not thread-safe: the queue's lock guards it.
+class Capacity:
+    """The capacity of the queue in `directory`. Not thread-safe: the queue's lock guards it.
 
-    High water: `max_bytes` bytes of envelopes, or fewer than `min_free_bytes` free on the disk. From then on everything is
-    refused until the low water: `resume_percent` of `max_bytes`, and as much more free on the disk.
+    High water: the queue holds `max_bytes` bytes of envelopes, or the disk has fewer than `min_free_bytes` bytes free. From
+    then on every offer is refused until the low water: the queue holds `resume_percent` of `max_bytes` or less, and the disk
+    has `min_free_bytes` * 100 / `resume_percent` bytes free. If `min_free_bytes` is 0, the disk is not looked at.
     """
 
     def __init__(self, directory: Path, max_bytes: int, min_free_bytes: int, resume_percent: int) -> None:
         self._directory = directory
-        self._max_bytes, self._low_bytes = max_bytes, max_bytes * resume_percent // 100
+        self.max_bytes, self._low_bytes = max_bytes, max_bytes * resume_percent // 100
         self._min_free, self._high_free = min_free_bytes, min_free_bytes * 100 // resume_percent
         self._look_again, self._free_then, self._taken = 0.0, 0, 0
         self.refusal = ""
-        """Why nothing is taken now; empty: it is."""
+        """Why no offer is taken now; empty: offers are taken."""
 
     def take(self, held: int, more: int) -> None:
-        """Nothing where `more` bytes may be added to the `held` ones.
+        """Returns if `more` bytes may be added to the `held` ones.
 
         Raises:
-            QueueFull: they may not. QueueUnavailable: nobody can tell, as the directory is gone, say.
+            QueueFull: they may not. QueueUnavailable: it cannot be told; the directory is gone, for example.
         """
         self.look(held)
         if not self.refusal:
@@ -40,8 +42,8 @@ class Room:
         self._taken += more
 
     def look(self, held: int) -> None:
-        """Ends a refusal where the low water is reached, whatever began it."""
-        with suppress(QueueUnavailable):  # the disk cannot be looked at: it stays as it is
+        """Ends a refusal once the low water is reached, whichever high water began it."""
+        with suppress(QueueUnavailable):  # the disk cannot be looked at: the refusal stays
             if self.refusal and held <= self._low_bytes and (not self._min_free or self._free() >= self._high_free):
                 self.refusal = ""
                 log.info("requests are taken again", queued_bytes=held)
@@ -52,10 +54,10 @@ class Room:
             self.refusal = reason
 
     def _too_full(self, held: int, more: int) -> str:
-        if held + more <= self._max_bytes:
+        if held + more <= self.max_bytes:
             return ""
         return (
-            f"The queue holds {held} of {self._max_bytes} bytes (HEADRACE_QUEUE_MAX_BYTES) and Postgres does not keep up: "
+            f"The queue holds {held} of {self.max_bytes} bytes (HEADRACE_QUEUE_MAX_BYTES) and Postgres does not keep up: "
             f"it takes requests again from {self._low_bytes} bytes on."
         )
 

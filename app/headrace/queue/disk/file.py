@@ -5,7 +5,7 @@ SQLite's log frames have checksums, its pages have none: what a disk or another 
 """
 
 import fcntl
-import os
+import multiprocessing
 import sqlite3
 import time
 import zlib
@@ -55,13 +55,15 @@ def lock(directory: Path) -> TextIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
-        owner = file.read().strip() or "unknown"
+        found = file.read().strip() or "unknown"
         file.close()
         raise QueueLocked(
-            f"Another Headrace (process {owner}) uses {directory}: stop it, or set HEADRACE_DATA_DIR to another directory."
+            f"Another Headrace (process {found}) uses {directory}: stop it, or set HEADRACE_DATA_DIR to another directory."
         ) from None
+    # Whom to stop: one of several workers alone would be started again by its parent.
+    owner = multiprocessing.parent_process() or multiprocessing.current_process()
     file.truncate(0)
-    file.write(str(os.getpid()))
+    file.write(str(owner.pid))
     file.flush()
     return file
 

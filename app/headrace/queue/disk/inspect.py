@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from headrace.envelope.envelope_pb2 import Envelope
 from headrace.otlp.spans import count_spans
+from headrace.queue.disk.directories import queue_directories
 from headrace.queue.disk.file import FORMAT, damaged_directories, find_damage, is_intact
-from headrace.queue.disk.shared import queue_directories
 
 _SIZE = "SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(min(offered_unix_nano), 0) FROM item"
 _NEXT = "SELECT id, envelope, crc32 FROM item WHERE id > ? ORDER BY id LIMIT 1"

@@ -1,4 +1,4 @@
-"""Where a queue's files are: whether they still are there, and how they are made again.
+"""Where a queue's files are: whether they are still there, and how they are made again.
 
 A file that is removed or replaced while it is open goes on to be written, and its last bytes vanish with the process: what is
 committed to it then is not durable. So the queue asks after each commit, before it acknowledges anything.
@@ -53,8 +53,8 @@ class Place:
         owned.close()
         return file
 
-    def make_room(self) -> None:
-        """Moves aside what others have put there.
+    def move_others_aside(self) -> None:
+        """Moves the files that others have put in the old place into a directory of their own, `replaced-…`.
 
         Raises:
             OSError: the disk refuses.

@@ -1,0 +1,145 @@
+"""One batch on its way: writes all of it that can be written, and finds what cannot, down to the span.
+
+A batch that fails is halved, again and again, until what spoils it stands alone. Why it failed (an outage, or the batch itself)
+is for `Exporter.write` to tell.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from headrace.envelope import Delivery
+from headrace.envelope.split import halves, set_apart
+from headrace.errors import PermanentExportError, RejectedSpans, StatementTimeout, WriteBroke
+from headrace.export.exporter import Exporter
+from headrace.export.rehearsal import MOST_SECONDS
+from headrace.mlflow.write import Translated
+from headrace.store.dead_letters import DeadLetter
+from headrace.telemetry.metrics import BATCHES_SPLIT
+
+_Deliveries = Sequence[tuple[int, Delivery]]
+"""Each with the index of its envelope in the batch."""
+
+_TOO_LARGE = "It would take about {size} bytes in Postgres, over the limit of {limit}, 4 * HEADRACE_MAX_WRITE_BYTES."
+
+
+class Export:
+    """A batch of envelopes, what of it is still to be written, and the letters found so far.
+
+    An outage interrupts `run`. The next call goes on where it stopped, so that what is committed is neither written nor counted
+    once more. A new `Export` of the same envelopes would do both; the rows would be the same.
+    """
+
+    def __init__(self, exporter: Exporter, envelopes: Sequence[bytes]) -> None:
+        self._exporter = exporter
+        self._envelopes = envelopes
+        self._translated: Translated[Any] | None = None
+        self._left: list[_Deliveries] | None = None  # parts that are not written yet, the next one last; None: not begun
+        self._letters: list[DeadLetter] = []
+
+    def translate(self) -> None:
+        """A part of `run` that may be done ahead, in another thread. Where anything stands in its way, `run` finds out what."""
+        self._translated = self._exporter.translate(self._envelopes)
+
+    def run(self) -> list[DeadLetter]:
+        """Writes all spans that can be written. Returns the others, each as a letter, in the envelopes' order.
+
+        Raises:
+            DatabaseUnavailable, StartError: not all is written. Call again later.
+        """
+        self._exporter.destinations.ask_again()
+        if self._left is None:
+            self._left = [] if self._commit_translated() else self._read()
+            self._translated = None
+        while self._left:
+            parts = self._write(self._left[-1])
+            self._left[-1:] = reversed(parts)
+        return sorted(self._letters, key=lambda letter: letter.index)
+
+    def _commit_translated(self) -> bool:
+        """Whether the batch, as it was translated ahead, is committed as a whole. If not, something in it is in the way."""
+        if self._translated is None:
+            return False
+        try:
+            self._exporter.commit(self._translated)
+            return True
+        except (PermanentExportError, StatementTimeout):
+            pass  # something in it cannot be written: find out what; or all of it not at once
+        except WriteBroke:
+            if not self._exporter.rehearse(self._translated.deliveries, MOST_SECONDS):
+                raise
+        return False
+
+    def _read(self) -> list[_Deliveries]:
+        """The whole batch as one part; none where no envelope can be read."""
+        deliveries = []
+        for index, envelope in enumerate(self._envelopes):
+            try:
+                deliveries.append((index, Delivery.from_envelope(envelope)))
+            except (DecodeError, ValueError) as error:
+                self._letters.append(DeadLetter(index, envelope, None, f"unreadable envelope: {error}"))
+        return [deliveries] if deliveries else []
+
+    def _write(self, deliveries: _Deliveries) -> Sequence[_Deliveries]:
+        """Writes a part, or makes letters of it. Returns what is still to be written, in smaller parts."""
+        size = self._exporter.weigh([delivery for _, delivery in deliveries])
+        limit = self._exporter.max_bytes
+        if size > limit and (smaller := _halves(deliveries)):
+            return smaller
+        if size > 4 * limit:
+            self._letters.append(_letter(deliveries, _TOO_LARGE.format(size=size, limit=4 * limit)))
+            return ()
+        try:
+            self._exporter.write([delivery for _, delivery in deliveries])
+        except StatementTimeout:
+            if smaller := _halves(deliveries):
+                return smaller
+            raise  # it was not the batch's size: Postgres is busy
+        except PermanentExportError as error:
+            return self._find(deliveries, error)
+        return ()
+
+    def _find(self, deliveries: _Deliveries, error: PermanentExportError) -> Sequence[_Deliveries]:
+        """The writer has said why certain traces cannot be written; or else the part is halved; a single span is a letter."""
+        letters, others = self._set_apart(deliveries, error.rejected)
+        if letters:
+            self._letters += letters
+            return [others] if others else ()
+        if smaller := _halves(deliveries):
+            return smaller
+        self._letters.append(_letter(deliveries, str(error)))
+        return ()
+
+    def _set_apart(
+        self, deliveries: _Deliveries, rejected: Sequence[RejectedSpans]
+    ) -> tuple[list[DeadLetter], list[tuple[int, Delivery]]]:
+        """The spans of which the writer knows why they cannot be written, and the deliveries without them."""
+        letters: list[DeadLetter] = []
+        rest: list[tuple[int, Delivery]] = []
+        for index, delivery in deliveries if rejected else ():
+            experiment_ids = [known.experiment_id for known in self._exporter.destinations.fill(delivery).destinations]
+            alone, others = set_apart(delivery, experiment_ids, rejected)
+            letters += [DeadLetter(index, single.to_envelope(), single, reason) for single, reason in alone]
+            if others.request.resource_spans:
+                rest.append((index, others if alone else delivery))
+        return letters, rest
+
+
+def _halves(deliveries: _Deliveries) -> Sequence[_Deliveries]:
+    """Halves, by requests or, of a single one, by spans; empty for a single span."""
+    if len(deliveries) > 1:
+        middle = len(deliveries) // 2
+        split: Sequence[_Deliveries] = (deliveries[:middle], deliveries[middle:])
+    else:
+        index, delivery = deliveries[0]
+        split = [[(index, half)] for half in halves(delivery) or ()]
+    if split:
+        BATCHES_SPLIT.inc()
+    return split
+
+
+def _letter(deliveries: _Deliveries, reason: str) -> DeadLetter:
+    """Of a part that is a single span."""
+    ((index, delivery),) = deliveries
+    return DeadLetter(index, delivery.to_envelope(), delivery, reason)

@@ -1,0 +1,59 @@
+"""The experiments of a delivery that could only be named when its request came, as Postgres was away."""
+
+from dataclasses import replace
+
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.errors import PermanentExportError, Unroutable
+from headrace.mlflow.experiments import Experiments
+from headrace.processor.route import Route
+
+
+class Destinations:
+    """Looks experiments up by name. A name that has no experiment is asked for once, until `ask_again`."""
+
+    def __init__(self, experiments: Experiments) -> None:
+        self._experiments = experiments
+        self._unroutable: dict[str, str] = {}
+
+    def ask_again(self) -> None:
+        """Forgets which names had no experiment: they may have one by now."""
+        self._unroutable.clear()
+
+    def fill(self, delivery: Delivery) -> Delivery:
+        """The delivery with an experiment id for each resource that has spans.
+
+        Raises:
+            PermanentExportError: there is no such experiment.
+            DatabaseUnavailable, ExperimentsNotReady: it cannot be told now.
+        """
+        self._experiments.wait_for_mlflow()
+        if all(destination.experiment_id for destination in delivery.destinations):
+            return delivery
+        try:
+            destinations = tuple(map(self._resolve, delivery.request.resource_spans, delivery.destinations))
+        except Unroutable as error:
+            raise PermanentExportError(str(error)) from error
+        return replace(delivery, destinations=destinations)
+
+    def _resolve(self, resource_spans: ResourceSpans, destination: pb.Destination) -> pb.Destination:
+        if destination.experiment_id or not any(scope.spans for scope in resource_spans.scope_spans):
+            return destination  # a resource without spans goes nowhere, so it may not fail for want of a place
+        route = Route(None, destination.experiment_name, destination.routed_by)
+        id_ = self._experiments.cached(route)
+        if id_ is None:
+            id_ = self._look_up(route)
+        return pb.Destination(
+            experiment_id=str(id_), experiment_name=destination.experiment_name, routed_by=destination.routed_by
+        )
+
+    def _look_up(self, route: Route) -> int:
+        if reason := self._unroutable.get(route.name):
+            raise Unroutable(reason)
+        try:
+            return self._experiments.look_up(route)
+        except Unroutable as error:
+            self._unroutable[route.name] = str(error)
+            raise

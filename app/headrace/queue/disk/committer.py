@@ -1,0 +1,144 @@
+"""The disk queue's writer thread: one transaction, one fsync, for everything that waits."""
+
+import sqlite3
+import time
+from contextlib import suppress
+
+from headrace.errors import QueueUnavailable
+from headrace.parts import PartThread
+from headrace.queue.disk.ledger import Ledger, Round, Trouble
+from headrace.queue.disk.lost import LostFiles
+from headrace.queue.disk.storage import PROBE, Storage, deletes, inserts
+from headrace.telemetry.logging import log
+from headrace.telemetry.metrics import QUEUE_COMMIT_SECONDS
+
+PROBE_SECONDS = 1.0
+"""So often an idle writer looks whether its files are still there, and tries a disk that has refused."""
+
+_LOST_PROBE_SECONDS = 0.2
+"""So often it looks for files that are gone."""
+
+_RETRY_SECONDS = 0.1
+"""Nobody waits for a delete: a full disk is not asked more often for its sake."""
+
+_SPARE_BYTES = 32 * 1024 * 1024
+_LITTLE_BYTES = 4 * 1024 * 1024
+"""The file is compacted once over 32 MiB of it are free and under 4 MiB are queued. (`auto_vacuum` would do it at any time, but
+SQLite then writes more at each commit: a fifth fewer requests a second.)"""
+
+
+class Committer:
+    """Commits what waits in the ledger, and acknowledges it. Where that fails, it refuses offers and keeps deletes."""
+
+    def __init__(self, ledger: Ledger, storage: Storage) -> None:
+        self._ledger = ledger
+        self._storage = storage
+        self._lost = LostFiles(ledger, storage)
+        self._freed = _SPARE_BYTES  # since the last look at the free pages; the file may have some from before
+        self._oldest = 0
+        self._thread = PartThread("queue", self._run, takes_requests=True)
+
+    def start(self) -> None:
+        """Counts what the file holds, then starts the thread.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        self._ledger.recount(*self._storage.count())
+        self._note_oldest()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread once the ledger, which is closed already, has nothing left for it."""
+        self._thread.stop()
+
+    def _run(self) -> None:
+        """The thread's body. After a fault nobody knows what was committed: the file is asked first."""
+        if self._ledger.trouble(Trouble.WRITER_ENDED):
+            self._ask_the_file()
+        while due := self._ledger.next_round(_LOST_PROBE_SECONDS if self._lost.are_lost else PROBE_SECONDS):
+            try:
+                self._work(due)
+            except BaseException as error:
+                kind = type(error).__name__
+                self._ledger.writer_ended(
+                    due, f"The queue's writer has ended ({kind}) and is started again: send the batch again."
+                )
+                raise
+
+    def _ask_the_file(self) -> None:
+        """What is in the file is what is kept, whether it was acknowledged or not."""
+        if self._storage.half_made:
+            self._storage.make_again()
+        self._storage.roll_back()
+        settled = self._ledger.take_settled()
+        try:
+            for statement in deletes(settled):
+                self._storage.transact([statement])
+            self._ledger.recount(*self._storage.count())
+        except BaseException:
+            self._ledger.settle_again(settled)
+            raise
+
+    def _work(self, due: Round) -> None:
+        """One round. While the files are lost nothing is stored; what is in them is still read, and its deletes are written."""
+        if self._lost.are_lost and not self._lost.find():
+            self._ledger.refuse(due.offers, self._lost.reason)
+            due = Round([], due.settled)
+            if self._storage.half_made:
+                self._try_deletes_again(due)
+                return
+        if due.offers or due.settled or self._ledger.trouble(Trouble.DISK_REFUSES):
+            self.commit(due)
+        else:
+            self._lost.note(self._storage.lost())
+        if due.settled and not due.offers:
+            self._compact()
+
+    def commit(self, due: Round) -> None:
+        """One transaction for all of it. What cannot be written is refused; a round with nothing in it tries the disk."""
+        started = time.perf_counter()
+        statements = deletes(due.settled) + inserts([offer.envelope for offer in due.offers], time.time_ns())
+        try:
+            last = self._storage.transact(statements or [PROBE])
+        except sqlite3.Error as error:
+            self._abandon(due, error)
+            return
+        QUEUE_COMMIT_SECONDS.observe(time.perf_counter() - started)
+        lost = self._storage.lost()  # before anything is acknowledged
+        self._lost.note(lost)
+        self._freed += self._ledger.committed(due, last)
+        reason = self._lost.reason
+        for offer in due.offers:
+            offer.end(QueueUnavailable(reason) if lost else None)
+        if due.settled or not self._oldest:
+            self._note_oldest()
+
+    def _abandon(self, due: Round, error: sqlite3.Error) -> None:
+        """A commit failed (a full disk, say): its clients are told to come back, its deletes are tried again."""
+        self._storage.roll_back()
+        if not self._ledger.trouble(Trouble.DISK_REFUSES):
+            log.error("queue cannot write to its disk", error=str(error))
+        reason = f"The queue cannot write to its disk ({error}): free some space, or make it writable, then send again."
+        self._ledger.set_trouble(Trouble.DISK_REFUSES, reason)
+        self._ledger.refuse(due.offers, reason)
+        self._try_deletes_again(due)
+
+    def _try_deletes_again(self, due: Round) -> None:
+        if self._ledger.settle_again(due.settled):
+            time.sleep(_RETRY_SECONDS)
+
+    def _note_oldest(self) -> None:
+        """For an observer only: each statement costs waits, see `Storage.transact`."""
+        if self._ledger.is_observed:
+            with suppress(QueueUnavailable):  # a failing disk is reported by what needs it; an age may be old
+                self._oldest = self._storage.oldest()
+                self._ledger.set_oldest(self._oldest)
+
+    def _compact(self) -> None:
+        """Where a backlog, now drained, has left pages in the file that the disk can have back with little work."""
+        if self._freed < _SPARE_BYTES or self._ledger.queued_bytes > _LITTLE_BYTES:
+            return
+        self._freed = 0
+        if self._storage.free_bytes() > _SPARE_BYTES:
+            self._storage.give_back()

@@ -1,0 +1,239 @@
+"""What a disk queue knows without asking its file: how much it holds, what waits for its writer, and why it takes nothing.
+
+Everything that several threads share stands here, behind one lock.
+"""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from headrace.errors import QueueUnavailable
+from headrace.queue import Item, Size
+from headrace.queue.disk.capacity import Capacity
+
+
+class Offer(NamedTuple):
+    """An envelope that waits to be committed, and the future of whoever offered it."""
+
+    envelope: bytes
+    future: "Future[None]"
+
+    def end(self, error: Exception | None = None) -> None:
+        """Acknowledges the offer, or refuses it. One that was cancelled meanwhile stays in the queue: it will be written."""
+        if self.future.set_running_or_notify_cancel():
+            if error is None:
+                self.future.set_result(None)
+            else:
+                self.future.set_exception(error)
+
+
+class Round(NamedTuple):
+    """What one transaction is to do: store these offers, delete these items."""
+
+    offers: list[Offer]
+    settled: list[Item]
+
+
+class Trouble(IntEnum):
+    """Why the queue takes nothing. Of several at once, the first of this list is told."""
+
+    DAMAGED = 1
+    WRITER_ENDED = 2
+    FILES_LOST = 3
+    DISK_REFUSES = 4
+    """The last commit failed. Offers are tried all the same: each may be the first one that goes through again."""
+
+
+class Observer(Protocol):
+    """Follows a `DiskQueue`, to keep something beside it. An observer may raise only what its methods say."""
+
+    def placed(self) -> None:
+        """The queue's directory is there: at the start, and each time it had to be made again.
+
+        Raises:
+            QueueUnavailable: what belongs beside the queue cannot be kept.
+        """
+
+    def changed(self, size: Size) -> None:
+        """The queue's numbers are these now: before an offer is acknowledged, and after settled items are gone.
+
+        It is called under the queue's lock, in the order of the changes. It must be quick, and must not call the queue.
+        """
+
+
+class Ledger:
+    """The numbers, the waiting work and the troubles of one queue. Every method may be called from any thread."""
+
+    def __init__(self, capacity: Capacity, observer: Observer | None) -> None:
+        self._capacity = capacity
+        self._observer = observer
+        self._changed = threading.Condition()  # guards everything below, and `capacity`
+        self._offers: list[Offer] = []
+        self._settled: list[Item] = []
+        self._closed = False
+        self._items = self._bytes = self._oldest = 0
+        self._committed_up_to = 0
+        self._troubles: dict[Trouble, str] = {}
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody wants to be told the numbers."""
+        return self._observer is not None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of envelopes in the queue, waiting ones included."""
+        return self._bytes
+
+    def offer(self, envelope: bytes) -> "Future[None]":
+        """See `Queue.offer`. The bytes are counted at once, so that concurrent offers cannot overshoot the limit."""
+        offer = Offer(envelope, Future())
+        with self._changed:
+            if self._closed:
+                raise QueueUnavailable("Headrace is stopping: send the batch again.")
+            if reason := self._obstacle():
+                raise QueueUnavailable(reason)
+            try:
+                self._capacity.take(self._bytes, len(envelope))
+                self._add(1, len(envelope))
+                self._offers.append(offer)
+            finally:  # a refusal is news, too
+                self._tell()
+        return offer.future
+
+    def settle(self, items: Sequence[Item]) -> None:
+        """See `Queue.settle`."""
+        with self._changed:
+            self._settled.extend(items)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Takes no more offers, and wakes everybody who waits here."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def wait_beyond(self, id_: int, timeout: float) -> int:
+        """Waits until an item after this one is committed. Returns the id of the last one; `id_` where none came in time.
+
+        Returns `id_` at once if the queue is closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._committed_up_to > id_ or self._closed, timeout)
+            return id_ if self._closed else max(id_, self._committed_up_to)
+
+    def drain(self, timeout: float) -> bool:
+        """See `Queue.drain`."""
+        with self._changed:
+            return bool(self._changed.wait_for(lambda: self._items == 0, timeout))
+
+    def next_round(self, seconds: float) -> Round | None:
+        """Waits for work, so long at most. An empty round if none came; None once the queue is closed and all is done."""
+        with self._changed:
+            asked = self._changed.wait_for(lambda: self._offers or self._settled or self._closed, seconds)
+            due = Round(self._offers, self._settled)
+            self._offers, self._settled = [], []
+        return None if asked and not due.offers and not due.settled else due
+
+    def committed(self, due: Round, last_id: int) -> int:
+        """This round is in the file; `last_id` is the id of its last offer. Returns how many bytes of envelopes it freed."""
+        freed = sum(len(item.envelope) for item in due.settled)
+        with self._changed:
+            self._troubles.pop(Trouble.DISK_REFUSES, None)
+            if due.offers:
+                self._committed_up_to = last_id
+            self._add(-len(due.settled), -freed)
+            self._tell()
+        return freed
+
+    def refuse(self, offers: Sequence[Offer], reason: str) -> None:
+        """These offers are not kept: whoever made them is told so."""
+        with self._changed:
+            self._add(-len(offers), -sum(len(offer.envelope) for offer in offers))
+            self._tell()
+        for offer in offers:
+            offer.end(QueueUnavailable(reason))
+
+    def settle_again(self, items: list[Item]) -> bool:
+        """Deletes that could not be written are tried again, unless the queue is closed: a second write changes nothing."""
+        with self._changed:
+            if not items or self._closed:
+                return False
+            self._settled = items + self._settled
+        return True
+
+    def writer_ended(self, due: Round, reason: str) -> None:
+        """The writer ended in this round, nobody knows where: no client waits for it, and no delete is forgotten.
+
+        What was committed is unknown until the file was asked: `recount`.
+        """
+        with self._changed:
+            self._troubles[Trouble.WRITER_ENDED] = reason
+            offers, self._offers = due.offers + self._offers, []
+            self._settled = due.settled + self._settled
+            self._tell()
+        for offer in offers:
+            if not offer.future.done():
+                offer.end(QueueUnavailable(reason))
+
+    def take_settled(self) -> list[Item]:
+        """All deletes that wait. Nobody else will try them."""
+        with self._changed:
+            items, self._settled = self._settled, []
+        return items
+
+    def recount(self, items: int, size: int, last_id: int) -> None:
+        """The file was asked: it holds so many items of so many bytes, and nothing else is counted. The writer runs again."""
+        with self._changed:
+            self._items, self._bytes = items, size
+            self._committed_up_to = max(last_id, self._committed_up_to)
+            self._troubles.pop(Trouble.WRITER_ENDED, None)
+            self._changed.notify_all()
+            self._tell()
+
+    def set_trouble(self, trouble: Trouble, reason: str) -> None:
+        """Notes a trouble; an empty reason: it is over."""
+        with self._changed:
+            self._troubles.pop(trouble, None)
+            if reason:
+                self._troubles[trouble] = reason
+            self._tell()
+
+    def trouble(self, trouble: Trouble) -> str:
+        """What is wrong in this respect; empty: nothing."""
+        return self._troubles.get(trouble, "")
+
+    def set_oldest(self, unix_nano: int) -> None:
+        """When the oldest item was offered. Nobody needs it but an observer."""
+        with self._changed:
+            self._oldest = unix_nano
+            self._tell()
+
+    def size(self, oldest_unix_nano: int) -> Size:
+        """The numbers, with the age that the file knows."""
+        with self._changed:
+            self._capacity.look(self._bytes)
+            self._tell()
+            return self._size(oldest_unix_nano)
+
+    def _add(self, items: int, size: int) -> None:
+        self._items += items
+        self._bytes += size
+        self._changed.notify_all()
+
+    def _tell(self) -> None:
+        if self._observer is not None:
+            self._observer.changed(self._size(self._oldest))
+
+    def _size(self, oldest: int) -> Size:
+        refusal = self._obstacle() or self._capacity.refusal or self.trouble(Trouble.DISK_REFUSES)
+        return Size(self._items, self._bytes, self._capacity.max_bytes, oldest if self._items else 0, refusal)
+
+    def _obstacle(self) -> str:
+        """Why an offer is not even tried; empty: it is."""
+        if not self._troubles:
+            return ""
+        first = min(self._troubles)
+        return "" if first is Trouble.DISK_REFUSES else self._troubles[first]
