@@ -17,9 +17,9 @@ def refusal(keys: Keys, address: str) -> Exception:
     return caught.value
 
 
-def test_a_flood_of_addresses_gives_nobody_new_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_of_addresses_gives_nobody_new_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.receiver.auth.Bucket", partial(Bucket, clock=lambda: 0.0))  # nothing is filled up
-    keys = Keys(tmp_path / "keys.json")
+    keys = Keys(Path("nowhere/keys.json"))
     assert isinstance([refusal(keys, "10.0.0.1") for _ in range(100)][-1], RateLimited)
     for number in range(30_000):
         assert isinstance(refusal(keys, f"2001:db8::{number:x}"), Unauthenticated)
