@@ -142,3 +142,9 @@ def test_demo_says_why_it_was_refused_and_takes_a_key(headrace: Launcher, databa
 def test_mlflow_is_imported_lazily(module: str) -> None:
     code = f"import sys, {module}; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_worker_s_process_makes_no_metrics_before_they_are_shared() -> None:
+    """What is imported to find the function that a worker runs: metrics made by then would be this process's alone."""
+    code = "import sys, headrace.host.one_process, headrace.host.supervisor; sys.exit('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

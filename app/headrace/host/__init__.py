@@ -1,9 +1,10 @@
 """The composition root: settings → running parts, in one process or in several."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from headrace.store.database import Database
+if TYPE_CHECKING:  # a worker's metrics are made to be shared before they are made: nothing here may import them
+    from headrace.store.database import Database
 
 
 class Host(Protocol):
@@ -15,7 +16,7 @@ class Host(Protocol):
     port: int
     grpc_port: int
 
-    def open(self, database_url: str) -> Database:
+    def open(self, database_url: str) -> "Database":
         """Opens the queues. Returns the database with this URL, so that its schema can be checked.
 
         Raises:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from headrace.config import Config
 from headrace.errors import StartError
 from headrace.receiver.listen import bind
-from headrace.store.database import Database
 
 if TYPE_CHECKING:
     from headrace.host.build import Headrace
+    from headrace.store.database import Database
 
 _HTTP_SETTING, _GRPC_SETTING = "HEADRACE_HTTP_PORT or --http-port", "HEADRACE_GRPC_PORT or --grpc-port"
 
@@ -31,7 +31,7 @@ class OneProcess:
             self.grpc_port = probe.getsockname()[1]
         self._config = config.model_copy(update={"grpc_port": self.grpc_port})
 
-    def open(self, database_url: str) -> Database:
+    def open(self, database_url: str) -> "Database":
         """See `Host.open`."""
         from headrace.host.build import build
         from headrace.queue.disk.adopt import adopt_leftovers
