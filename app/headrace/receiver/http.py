@@ -135,10 +135,9 @@ async def not_found_or_not_allowed(request: Request, error: Exception) -> Respon
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 404:
-        detail = f"There is nothing at this path. Send OTLP traces with POST to {TRACES_PATH}; see also /healthz, /readyz, "
-        "/metrics."
+        detail = f"There is nothing at this path. OTLP traces are sent with POST {TRACES_PATH}; see also /healthz, /readyz, /metrics."
     elif error.status_code == 405:
-        detail = f"{request.method} is not allowed here: send OTLP traces with POST to {TRACES_PATH}."
+        detail = f"{request.method} is not allowed here: OTLP traces are sent with POST {TRACES_PATH}."
     else:
         detail = str(error.detail)
     named = HTTPException(error.status_code, detail, headers=dict(error.headers or {}))
