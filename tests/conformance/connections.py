@@ -174,7 +174,7 @@ def default_of_64_mib(stand: Stand, transport: Transport) -> None:
     """One of 64 MiB is read, though it says nothing; a longer one is refused for its size."""
     server = stand[PRESSED]
     if transport is GRPC:
-        unknown = b"\xfa\x3e\xfa\xff\xff\x1f" + bytes(64 * MIB - 6)  # a field that nobody knows, and its length
+        unknown = b"\xfa\x3e\xfa\xff\xff\x1f" + b"x" * (64 * MIB - 6)  # a field that nobody knows, and its length
         assert server.send(GRPC, unknown, "gzip").code == grpc.StatusCode.OK
         assert server.send(GRPC, bytes(64 * MIB + 1), "gzip").code == grpc.StatusCode.RESOURCE_EXHAUSTED
         return

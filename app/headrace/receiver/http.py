@@ -135,7 +135,7 @@ async def not_found_or_not_allowed(request: Request, error: Exception) -> Respon
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 404:
-        detail = f"There is nothing at this path. OTLP traces are sent with POST {TRACES_PATH}; see also /healthz, /readyz, /metrics."
+        detail = f"Nothing is at this path. OTLP traces are sent with POST {TRACES_PATH}; see also /healthz, /readyz, /metrics."
     elif error.status_code == 405:
         detail = f"{request.method} is not allowed here: OTLP traces are sent with POST {TRACES_PATH}."
     else:
