@@ -137,7 +137,12 @@ class Reading(Share):
         with self._users_lock:
             self._users += 1
         work.add_done_callback(lambda _: self.leave())
-        return await asyncio.wrap_future(work)
+        try:
+            return await asyncio.wrap_future(work)
+        finally:
+            # A future holds its error, whose traceback holds this frame: a cycle, and Python's collector comes seldom. The body
+            # would be kept.
+            del work
 
     def leave(self) -> None:
         """The request is answered, or a thread has done its work: when all is done, the memory is given back."""
