@@ -161,7 +161,7 @@ def test_the_file_stays_whose_it_was_and_a_link_stays_a_link(keys: Shell, file: 
         (["add", "x", "--expires", "soon"], "90d"),
         (["add", "x", "--expires", "[/]"], "90d"),
         (["add", "x", "--expires", "99999999999w"], "90d"),
-        (["add", "x", "--expires", "2020-01-31"], "over already"),
+        (["add", "x", "--expires", "2020-01-31"], "in the past"),
     ],
 )
 def test_what_cannot_be_meant_is_said(keys: Shell, file: Path, arguments: list[str], said: str) -> None:
