@@ -387,7 +387,7 @@ def test_the_steps_of_the_image_install_a_headrace_that_runs(tmp_path: Path) -> 
     assert run("headrace --version", elsewhere) == headrace.__version__
     assert "serve" in run("headrace --help", elsewhere)
     assert run("mlflow --version", elsewhere).startswith("mlflow, version 3.")
-    found = "from headrace.mlflow.schema import migrations_directory; print(migrations_directory())"
+    found = "from headrace.store.migrations import migrations_directory; print(migrations_directory())"
     migrations = Path(run(f"python -c {shlex.quote(found)}", elsewhere))
     assert migrations.is_relative_to(venv)
     assert {each.name for each in migrations.glob("versions/*.py")} == {

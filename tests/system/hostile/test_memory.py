@@ -16,6 +16,7 @@ import httpx
 import pytest
 from backports import zstd
 from conftest import Launcher, Running
+from google.rpc.status_pb2 import Status
 from hostile import MIB, Memory, assert_serves
 from hostile.probe import health, warm
 
@@ -163,11 +164,12 @@ def test_ten_over_grpc(running: Running, database_url: str) -> None:
     assert_serves(running, database_url)
 
 
-def test_a_request_larger_than_the_limit_is_taken_when_it_is_alone(headrace: Launcher, database_url: str) -> None:
+def test_what_becomes_larger_than_the_limit_is_taken_when_it_is_alone(headrace: Launcher, database_url: str) -> None:
     running = warm(headrace(database_url=database_url, default_experiment="Default", max_in_flight_bytes=MIB))
     body = otlp.request(*[otlp.span("x" * 1000) for _ in range(3000)]).SerializeToString()
-    assert [running.post(body).status_code for _ in range(3)] == [200] * 3
-    assert running.post(gzip.compress(body), content_encoding="gzip").status_code == 200
+    assert [running.post(gzip.compress(body), content_encoding="gzip").status_code for _ in range(3)] == [200] * 3
+    refused = running.post(body)  # as it is sent it is larger already
+    assert (refused.status_code, "HEADRACE_MAX_IN_FLIGHT_BYTES" in Status.FromString(refused.content).message) == (503, True)
     metrics = httpx.get(f"{running.url}/metrics").text
     assert "headrace_in_flight_bytes 0.0" in metrics
     assert_serves(running, database_url)
