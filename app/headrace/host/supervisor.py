@@ -64,6 +64,7 @@ class Supervisor:
         self._work = work
         self._processes: dict[int, _WorkerProcess] = {}
         self._ready: set[int] = set()
+        self._uncounted = dict.fromkeys(range(config.workers), 0)  # restarts that no run of the worker has counted yet
 
     def open(self, database_url: str) -> "Database":
         """See `Host.open`."""
@@ -124,12 +125,14 @@ class Supervisor:
             pause = min(_MOST_PAUSE_SECONDS, 2.0 ** (quick - 3)) if quick > 1 else 0.0
             said = {"error": worker.error} if worker.error else {}
             log.error("worker ended: starting it again", worker=number, status=status, pause_seconds=pause, **said)
+            self._uncounted[number] += 1
             await self._stopped_within(pause)
 
     def _spawn(self, number: int) -> "_WorkerProcess":
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        arguments = (self._work, self._config, self._database_url, number, self._metrics, theirs)
+        restarts = self._uncounted[number]
+        arguments = (self._work, self._config, self._database_url, number, restarts, self._metrics, theirs)
         process = context.Process(target=_run, args=arguments, name=f"headrace-worker-{number}", daemon=True)
         # Ctrl-C on a terminal goes to all processes; the workers shall hear of it only from us.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -141,6 +144,7 @@ class Supervisor:
         return _WorkerProcess(process, ours, partial(self._is_ready, number))
 
     def _is_ready(self, number: int) -> None:
+        self._uncounted[number] = 0
         self._ready.add(number)
         if len(self._ready) == self._config.workers:
             self._all_ready.set()
@@ -208,7 +212,15 @@ def _shares(config: Config) -> dict[str, int]:
     return shares | {"max_connections": -(-config.max_connections // config.workers)}
 
 
-def _run(work: Work, config: Config, database_url: str, number: int, metrics: Path, link: "Connection[str, str]") -> None:
+def _run(
+    work: Work,
+    config: Config,
+    database_url: str,
+    number: int,
+    restarts: int,
+    metrics: Path,
+    link: "Connection[str, str]",
+) -> None:
     """Runs in the worker's process. Until it takes requests a SIGTERM ends it at once: it has nothing to complete yet."""
     from prometheus_client import values
 
@@ -223,13 +235,17 @@ def _run(work: Work, config: Config, database_url: str, number: int, metrics: Pa
 
     configure_logging(config.log_format, config.log_level, number)
     pid_file = metrics / f"{number}.pid"
-    PART_RESTARTS.labels("worker-process").inc(pid_file.exists())
     pid_file.write_text(str(os.getpid()))  # for /metrics, and for the other workers, which watch whether we live
     for other in set(range(config.workers)) - {number}:
         Part(f"worker-process-{other}", lives=partial(_is_alive, metrics / f"{other}.pid")).enter()
     PartThread("supervisor-watch", _end_with_supervisor).start()
+
+    def on_ready() -> None:
+        PART_RESTARTS.labels("worker-process").inc(restarts)  # not before: a run that ends at its start counts for the next
+        link.send("")
+
     try:
-        work(config, database_url, number, partial(link.send, ""))
+        work(config, database_url, number, on_ready)
     except HeadraceError as error:
         link.send(str(error))
         raise SystemExit(1) from None

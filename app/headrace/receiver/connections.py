@@ -18,7 +18,7 @@ from headrace.errors import InFlightFull, MalformedBody
 from headrace.otlp.codec import Encoding
 from headrace.receiver.crowd import Crowd, note_closed
 from headrace.receiver.framing import Body, Head, Refused
-from headrace.receiver.http import answer_encoding, bare_answer, failure
+from headrace.receiver.http import Answered, answer_encoding, bare_answer, failure
 from headrace.receiver.memory import Memory, Share
 
 _FREE_HEAD_BYTES = 8 * 1024
@@ -52,6 +52,7 @@ class Connection(HttpToolsProtocol):
         self._body: Body | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._served: _Served | None = None
         self._arrived = 0  # bytes of bodies in the data that is being parsed
         self._stuck_since: float | None = None
 
@@ -109,7 +110,7 @@ class Connection(HttpToolsProtocol):
         self._crowd.busy(self)
         self._body = Body()
         app = self.app
-        served = self.app = _Served(self._held, app, self._head.charged)
+        served = self._served = self.app = _Served(self._held, app, self._head.charged)
         if self.parser.should_upgrade():  # the header came in two pieces, or behind another request
             served.app = _refuse_upgrade
         super().on_headers_complete()
@@ -169,6 +170,8 @@ class Connection(HttpToolsProtocol):
             return
         if self.cycle is None or not self.cycle.response_started or (self.cycle.response_complete and self._body is None):
             self.transport.write(bare_answer(said, self._encoding()))
+            if self._served is not None:
+                self._served.answered = True
         self.transport.close()
 
     def _encoding(self) -> Encoding:
@@ -214,10 +217,13 @@ class _Served:
         self._held = held
         self.app: ASGIApp = app
         self._head_bytes = head_bytes
+        self.answered = False  # by the connection: the application shall not answer, or count, the request again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def read() -> Message:
             message = await receive()
+            if self.answered:
+                raise Answered
             if body := message.get("body"):
                 self._held.charge(-len(body))
             return message

@@ -36,6 +36,10 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete. Nobody waits for an answer."""
 
 
+class Answered(Exception):
+    """The connection has answered the request already, and counted it: its rest is not valid, or is too large."""
+
+
 def routes(config: Config, intake: Intake) -> Iterator[Route]:
     """The routes of the three signals, and of common mistakes in their paths.
 
@@ -74,6 +78,8 @@ class SignalEndpoint:
             response = await self._answer(headers, scope, receive)
         except ClientGone:
             tracing.answered("http", self._signal.name, "client_gone")
+            return
+        except Answered:
             return
         except Exception as error:
             response = failure(error, answer_encoding("POST", headers), self._signal.name)

@@ -376,7 +376,7 @@ def test_a_worker_process_that_is_away_is_named_by_the_others(headrace: Launcher
     assert any(status == 503 and parts[0].startswith("worker-process-") for status, parts in seen)
     wait_until(lambda: health(running) == (200, []), 10)
     assert_serves(running, database_url)
-    assert restarts(running, "worker-process") == 3
+    wait_until(lambda: restarts(running, "worker-process") == 3)
 
 
 def test_an_http_server_that_fails_ends_the_process_in_order(

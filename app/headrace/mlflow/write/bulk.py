@@ -7,7 +7,7 @@ Rows are ordered by key, traces are locked before what hangs on them.
 
 import time
 from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,8 @@ from headrace.telemetry.metrics import RUN_LINKS_FAILED
 _RACES = 10
 _MAX_ORIGINS = 100_000
 """Digests that a writer remembers, some 10 MB. The one not used for longest goes first, and is stored again."""
+_MAX_ORIGIN_BYTES = 8 * 1024 * 1024
+"""Bytes of origins that one statement stores. psycopg holds some four copies of what a statement sends."""
 
 
 class _TakenBack(Exception):
@@ -122,9 +124,10 @@ class BulkWriter:
         """Stores resources and scopes, each with a trace that has them, unless this writer did so today: the same few come
         with every request. Returns those that it stored, with the day, to be remembered after the commit."""
         today = int(time.time() // 86_400)
-        if new := sorted(digest for digest in origins if self._origins_used.get(digest) != today):
-            data, traces = zip(*(origins[digest] for digest in new), strict=True)
-            cursor.execute(STATEMENTS["add_origins"], {"digest": new, "origin": list(data), "trace_id": list(traces)})
+        new = sorted(digest for digest in origins if self._origins_used.get(digest) != today)
+        for digests in _within(_MAX_ORIGIN_BYTES, new, lambda digest: len(origins[digest][0])):
+            data, traces = zip(*(origins[digest] for digest in digests), strict=True)
+            cursor.execute(STATEMENTS["add_origins"], {"digest": digests, "origin": list(data), "trace_id": list(traces)})
         return dict.fromkeys(new, today)
 
     def _fold(self, cursor: Rows, parts: Sequence[TracePart], repaired: Repairs) -> list[Trace]:
@@ -160,6 +163,20 @@ class BulkWriter:
             root, mark, query = self._artifact_roots[trace.experiment_id].partition("?")
             location = f"{root.rstrip('/')}/traces/{trace.trace_id}/artifacts{mark}{query}"
             trace.tags.setdefault(ARTIFACT_LOCATION, location)
+
+
+def _within(most: int, items: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
+    """The items in groups whose sizes add up to `most` at most; a larger item is a group of its own."""
+    group: list[str] = []
+    total = 0
+    for item in items:
+        total += size(item)
+        if group and total > most:
+            yield group
+            group, total = [], size(item)
+        group.append(item)
+    if group:
+        yield group
 
 
 def _bound_tags(trace: Trace, repaired: Repairs) -> None:

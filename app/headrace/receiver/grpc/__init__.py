@@ -8,7 +8,7 @@ Sources: OTLP specification, "OTLP/gRPC"
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
 from google.rpc import code_pb2
@@ -128,19 +128,22 @@ class Export(OneMessage):
         except Exception as error:
             self.fail(error)
 
+    def traced(self) -> AbstractContextManager[None]:
+        """See `OneMessage.traced`."""
+        return tracing.request(self._signal.name)
+
     def take(self, size: int) -> None:
         """See `OneMessage.take`."""
         self._reading.charge(size, as_sent=True)
 
     async def serve(self, message: bytes, compression: str) -> None:
         """See `OneMessage.serve`."""
-        with tracing.request(self._signal.name):
-            answer = await self._intake.export(
-                self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression, self._reading
-            )
-            self.reply(answer.SerializeToString())
-            if self._signal.stored:
-                ACK_SECONDS.observe(time.perf_counter() - self._started)
+        answer = await self._intake.export(
+            self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression, self._reading
+        )
+        self.reply(answer.SerializeToString())
+        if self._signal.stored:
+            ACK_SECONDS.observe(time.perf_counter() - self._started)
 
     def ended(self, code: int) -> None:
         """See `OneMessage.ended`."""

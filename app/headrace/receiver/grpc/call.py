@@ -8,6 +8,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import quote
 
 from google.rpc import code_pb2
@@ -93,6 +94,10 @@ class OneMessage(ABC):
     async def serve(self, message: bytes, compression: str) -> None:
         """Answers the message. `compression` names how the message is compressed: a Content-Encoding, or `identity`."""
 
+    def traced(self) -> AbstractContextManager[None]:
+        """A context manager around `serve` and the end of the call."""
+        return nullcontext()
+
     def take(self, size: int) -> None:  # noqa: B027 - a hook
         """Called before `size` more bytes are kept. Raises a `HeadraceError` to refuse them."""
 
@@ -149,14 +154,15 @@ class OneMessage(ABC):
             self._task.cancel()
 
     async def _run(self, message: bytes, compression: str) -> None:
-        try:
-            await self.serve(message, compression)
-        except asyncio.CancelledError:
-            self._give_up(code_pb2.CANCELLED)
-        except Exception as error:
-            self.fail(error)
-        else:
-            self.finish(None)
+        with self.traced():
+            try:
+                await self.serve(message, compression)
+            except asyncio.CancelledError:
+                self._give_up(code_pb2.CANCELLED)
+            except Exception as error:
+                self.fail(error)
+            else:
+                self.finish(None)
 
     def _length(self) -> int:
         return int.from_bytes(self._body[1:_PREFIX_BYTES], "big")
