@@ -22,8 +22,9 @@ from headrace.parts import PartTask
 from headrace.queue import Queue
 from headrace.receiver.answers import status
 from headrace.receiver.grpc.call import OneMessage, Refused
+from headrace.receiver.grpc.connections import Connections
 from headrace.receiver.grpc.health import Check, Health, Watch
-from headrace.receiver.grpc.http2 import Call, Connections, Headers, Stream
+from headrace.receiver.grpc.stream import Call, Headers, Stream
 from headrace.receiver.intake import Intake
 from headrace.receiver.listen import bind
 from headrace.receiver.tls import Certificates

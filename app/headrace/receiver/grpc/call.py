@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from headrace.config import Config
 from headrace.errors import BodyTimeout, BodyTooLarge, HeadraceError, MalformedBody
 from headrace.receiver.answers import retry_info, status, status_of
-from headrace.receiver.grpc.http2 import Headers, Stream
+from headrace.receiver.grpc.stream import Headers, Stream
 
 _ENCODINGS = ("identity", "deflate", "gzip", "zstd")
 _PREFIX_BYTES = 5
