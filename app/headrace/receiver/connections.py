@@ -223,6 +223,7 @@ class _Served:
         async def read() -> Message:
             message = await receive()
             if self.answered:
+                self.cycle.disconnected = True  # else uvicorn misses an answer
                 raise Answered
             if body := message.get("body"):
                 self._held.charge(-len(body))
