@@ -8,6 +8,7 @@ import time
 from headrace.config import load
 from headrace.errors import HeadraceError, StartError
 from headrace.host.choose import open_host
+from headrace.telemetry.logging import configure_logging
 
 
 def _main() -> int:
@@ -17,6 +18,7 @@ def _main() -> int:
         print(json.dumps(what), flush=True)
 
     config = load()
+    configure_logging(config.log_format, config.log_level)
     fails = bool(os.environ["CHECK_FAILS"])
 
     def check() -> None:
