@@ -18,7 +18,7 @@ from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, sanitized, span_dict
 from headrace.mlflow.translate.enrich import add_attributes
-from headrace.mlflow.translate.genai import EVENTS, asks, translate
+from headrace.mlflow.translate.genai import asks, reads_events, translate
 from headrace.mlflow.translate.origin import Origin, otlp_note
 from headrace.otlp.attributes import to_python
 
@@ -82,7 +82,7 @@ def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
-    plain = not asks(tuple(sent)) and not (span.events and any(event.name in EVENTS for event in span.events))
+    plain = not (asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
