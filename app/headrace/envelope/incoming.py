@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace.envelope import envelope_pb2 as pb
+from headrace.otlp.notes import Notes
 from headrace.otlp.readable import ReadableRequest
 
 RUN_HEADER = "x-mlflow-run-id"
@@ -35,10 +36,15 @@ class Request:
     deceive it.
     """
 
-    __slots__ = ("_message", "_original", "destinations", "max_tags", "sender", "unparsed")
+    __slots__ = ("_message", "_original", "destinations", "max_tags", "notes", "sender", "unparsed")
 
     def __init__(
-        self, message: ExportTraceServiceRequest, sender: Sender, original: bytes | None = None, unparsed: int = 0
+        self,
+        message: ExportTraceServiceRequest,
+        sender: Sender,
+        original: bytes | None = None,
+        unparsed: int = 0,
+        notes: Notes | None = None,
     ) -> None:
         """`original`: protobuf bytes that say just what `message` says, if the wire had them. `unparsed`: how many spans came
         that could not be parsed, and so are not in `message`."""
@@ -46,6 +52,8 @@ class Request:
         self._original = original
         self.sender = sender
         self.unparsed = unparsed
+        self.notes = notes or Notes()
+        """What was done to the body so that it could be read."""
         self.max_tags = 0
         """Most tags that a trace of it may be given; 0: as many as the writer's setting says."""
         self.destinations: Sequence[pb.Destination] = ()
