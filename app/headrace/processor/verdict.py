@@ -33,6 +33,7 @@ REPAIRS = {
 """The repairs that are made before the queue: silent for the client, counted for the operator."""
 
 WARNINGS = {
+    "deleted_experiment": "their experiment is deleted in MLflow, where nobody sees them: restore it, or name another",
     "tags_over_limit": "only some of the resource's attributes became tags of the trace: they are more than "
     "HEADRACE_MAX_TAGS_PER_TRACE, or make more rows than HEADRACE_MAX_ROWS_PER_REQUEST",
 }

@@ -151,6 +151,7 @@ SPANS_REPAIRED = _counter(
         "span_type_cut",
         "reserved_tag_dropped",
         "tags_over_limit",
+        "deleted_experiment",
         "translation_failed",
     ),
 )

@@ -94,7 +94,8 @@ def test_any_order_in_any_batches_makes_the_same_trace(database: Database, datab
         again = chance.sample([piece for piece in sent if piece[0] == "whole"], number % 2)
         write(writer, cut(cut([*sent, *again], chance), chance))
         results.setdefault(stored(database_url, trace_id), number)
-    assert len(results) == 1, "\n".join(difflib.unified_diff(*(text.splitlines() for text in sorted(results)[:2]), n=1))
+    first, last = (sorted(results)[place].splitlines() for place in (0, -1))
+    assert len(results) == 1, "\n".join(difflib.unified_diff(first, last, n=1))
     (trace,), _, _, spans = json.loads(results.popitem()[0])
     assert (trace["request_preview"], trace["execution_time_ms"], trace["session_id"]) == ('"question"', 1000, "t")
     assert [span["name"] for span in spans] == ["child", "other", "root"]
