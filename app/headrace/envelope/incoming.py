@@ -15,6 +15,19 @@ _MAX_TEXT = 256
 """Characters that the envelope keeps of what a sender says of itself."""
 
 
+def said_once(value: str) -> str:
+    """The value of a header that can have only one. If it was sent twice with the same value, the two are joined by a comma
+    (RFC 9110, section 5.3), here or by a proxy: they say it once."""
+    value = value.strip()
+    if "," not in value:
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    half = len(parts) // 2
+    if len(set(parts)) == 1:
+        return parts[0]
+    return ", ".join(parts[:half]) if parts[:half] == parts[half:] else value
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
     """Who sent a request. `headers` (or gRPC metadata) have lower-case keys; `key_name` is empty where no keys are asked for.
@@ -80,7 +93,7 @@ class Request:
         return pb.Envelope(
             received_unix_nano=time.time_ns(),
             destinations=self.destinations,
-            run_id=headers.get(RUN_HEADER, "").strip()[:_MAX_TEXT],
+            run_id=said_once(headers.get(RUN_HEADER, ""))[:_MAX_TEXT],
             user_agent=headers.get("user-agent", "")[:_MAX_TEXT],
             key_name=self.sender.key_name[:_MAX_TEXT],
             max_tags=self.max_tags,

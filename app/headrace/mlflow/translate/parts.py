@@ -58,7 +58,8 @@ def to_parts(
     parts: dict[tuple[str, bytes], TracePart[_Part]] = {}
     max_tags = min(max_tags, delivery.max_tags or max_tags)
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
-        tags, service = resource_tags(resource_spans.resource, repaired, max_tags), known_service(resource_spans)
+        tags = resource_tags(resource_spans.resource, repaired, max_tags, null=not policy.enriches)
+        service = known_service(resource_spans)
         experiment_id = destination.experiment_id
         by_rule = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:

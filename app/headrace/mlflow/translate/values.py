@@ -97,7 +97,7 @@ class RootValues:
     def _add_to_others(self, translated: TranslatedSpan, context: Context) -> None:
         _, _, attributes, plain, _ = translated
         if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
-            self.others.add({}, *session_and_user(attributes, context.repaired))
+            self.others.add({}, *session_and_user(attributes, context.repaired, null=False))
         if self._last_tags is not context.tags:  # the same dict for all spans of a resource
             self._last_tags = context.tags
             self.others.add(context.tags or {}, None, None)
@@ -115,7 +115,7 @@ def to_root(
     span: Span, attributes: dict[str, Any], tags: dict[str, str] | None, chosen_by_rule: bool, repaired: Repairs = UNCOUNTED
 ) -> Root:
     """What a root says of its trace, `tags` being those of its resource."""
-    session, user = session_and_user(attributes, repaired)
+    session, user = session_and_user(attributes, repaired, null=False)
     own_tags, trace_name = root_tags(attributes, repaired)
     name = storable(span.name, UNCOUNTED)  # as its row, where that was counted
     return Root(

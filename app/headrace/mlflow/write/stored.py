@@ -125,7 +125,7 @@ def _root_that_decided(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     them it is made in a tenth of the time."""
     attributes = root.content.get("attributes") or {}
     own, trace_name = root_tags(attributes, UNCOUNTED)
-    session, user = session_and_user(attributes, UNCOUNTED)
+    session, user = session_and_user(attributes, UNCOUNTED, null=False)
     chosen_by_rule = CHOSEN_BY_RULE in (root.content.get("otlp") or {})
     said = (trace_name, session or None, user or None, (tags or {}) | own, chosen_by_rule)
     return Root(root.start, root.span_id, "", None, None, "", "", "", *said)
@@ -150,7 +150,7 @@ def read_others(cursor: Rows, traces: Mapping[str, Trace[S]], policy: FoldPolicy
         content = to_object(text) or {}
         attributes = content.get("attributes") or {}
         own = root_tags(attributes, UNCOUNTED)[0] if is_root else {}
-        policy.take_other(traces[trace_id], own, *session_and_user(attributes, UNCOUNTED))
+        policy.take_other(traces[trace_id], own, *session_and_user(attributes, UNCOUNTED, null=False))
         origins.add((trace_id, _origin(content)))
     tags = _read_tags(cursor, {digest for _, digest in origins})
     for trace_id, digest in origins:
@@ -165,7 +165,9 @@ def _origin(content: dict[str, Any]) -> str:
 def _read_tags(cursor: Rows, digests: Collection[str]) -> dict[str, dict[str, str]]:
     """The tags that the resources of these origins give."""
     cursor.execute(STATEMENTS["read_origins"], {"digests": sorted(digests)})
-    return {digest: resource_tags(ResourceSpans.FromString(data).resource, UNCOUNTED) or {} for digest, data in cursor}
+    return {
+        digest: resource_tags(ResourceSpans.FromString(data).resource, UNCOUNTED, null=False) or {} for digest, data in cursor
+    }
 
 
 def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: Mapping[str, Trace[S]]) -> None:
