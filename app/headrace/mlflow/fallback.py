@@ -19,6 +19,7 @@ from headrace.errors import DatabaseUnavailable
 from headrace.mlflow.keys import SPANS_LOCATION, TAG_PREFIX
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import MAX_TAGS, known_service
+from headrace.mlflow.translate.times import storable_end
 from headrace.mlflow.write import Translated
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
@@ -92,7 +93,7 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaire
             resource = _with_few(resource_spans.resource, max_tags)
             for scope in resource_spans.scope_spans:
                 for proto in scope.spans:
-                    span: Any = Span.from_otel_proto(proto, resource=resource)
+                    span: Any = Span.from_otel_proto(storable_end(proto, repaired), resource=resource)
                     if span.parent_id is None:
                         _finish_root(span._span._attributes, service, repaired)
                     spans[proto.trace_id, proto.span_id] = span

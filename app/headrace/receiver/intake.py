@@ -95,7 +95,7 @@ class Intake:
             return signal.answer(decoded.records, decoded.said)
         tracing.received(len(body), decoded.message, decoded.records)
         self._limits.charge("spans", decoded.records, *((key.id, key.spans_per_second) if key else ()))
-        request = Request(decoded.message, _sender(headers, key), decoded.original, decoded.unparsed)
+        request = Request(decoded.message, _sender(headers, key), decoded.original, decoded.unparsed, decoded.notes)
         verdict = await self._pipeline.consume(request)
         return signal.answer(verdict.rejected.total(), verdict.explain())
 

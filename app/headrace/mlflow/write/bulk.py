@@ -151,6 +151,8 @@ class BulkWriter:
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
         for trace in folded:
             trace.verdict = policy.decide(trace)
+            if trace.superseded:
+                repaired["unfinished_superseded"] += trace.superseded
             _bound_tags(trace, repaired)
         return folded
 
