@@ -30,9 +30,10 @@ from headrace.receiver.auth import Keys
 from headrace.receiver.descriptors import raise_limit
 from headrace.receiver.grpc import GrpcReceiver
 from headrace.receiver.health import health_router
-from headrace.receiver.http import not_found_or_not_allowed, origin_pattern, routes, unexpected
+from headrace.receiver.http import origin_pattern
 from headrace.receiver.intake import Intake
 from headrace.receiver.openapi import describe_otlp
+from headrace.receiver.paths import not_found_or_not_allowed, routes, unexpected
 from headrace.receiver.serving import GRACE_SECONDS
 from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
