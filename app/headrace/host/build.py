@@ -13,13 +13,14 @@ from starlette.types import ASGIApp
 
 from headrace import __version__, tracing
 from headrace.config import Config
-from headrace.errors import DatabaseUnavailable
+from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
 from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
 from headrace.export.pruner import Pruner
 from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
+from headrace.mlflow.rights import check_rights
 from headrace.mlflow.schema import check
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, processors
@@ -30,9 +31,10 @@ from headrace.receiver.auth import Keys
 from headrace.receiver.descriptors import raise_limit
 from headrace.receiver.grpc import GrpcReceiver
 from headrace.receiver.health import health_router
-from headrace.receiver.http import not_found_or_not_allowed, origin_pattern, routes, unexpected
+from headrace.receiver.http import origin_pattern
 from headrace.receiver.intake import Intake
 from headrace.receiver.openapi import describe_otlp
+from headrace.receiver.paths import not_found_or_not_allowed, routes, unexpected
 from headrace.receiver.serving import GRACE_SECONDS
 from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
@@ -162,14 +164,21 @@ def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
     )
 
 
-def open_database(database: Database) -> None:
-    """Checks MLflow's schema and migrates ours, before the start. If Postgres is away, logs that and returns: receiving can
-    start.
+def open_database(database: Database, creates_experiments: bool = True) -> None:
+    """Checks MLflow's schema and our rights, and migrates our own schema, before the start. If Postgres is away, logs that and
+    returns: receiving can start.
+
+    `creates_experiments`: HEADRACE_CREATE_EXPERIMENTS.
 
     Raises:
-        StartError: Postgres answers, but its schema cannot be written.
+        StartError: Postgres answers, but does not let us in, or its schema cannot be written.
     """
     try:
         check(database)
+        check_rights(database, creates_experiments)
+    except DatabaseRefuses as error:
+        raise StartError(str(error)) from None
+    except PermanentExportError as error:
+        raise StartError(f"HEADRACE_DATABASE_URL cannot be used: {error}.") from None
     except DatabaseUnavailable as error:
         log.warning("Postgres is away: receiving starts, writing follows when it is back", error=str(error))

@@ -6,10 +6,18 @@ from contextlib import suppress
 
 from headrace.config import Config
 from headrace.receiver.crowd import Crowd
+from headrace.receiver.door import Door
+from headrace.receiver.first_bytes import GRPC
 from headrace.receiver.grpc.http2 import Connection
 from headrace.receiver.grpc.stream import Call, Headers, Stream
 
 _SWEEP_SECONDS = 1.0
+_WRONG_PORT = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n{}\n"
+
+
+def _wrong_port(said: str) -> bytes:
+    """All bytes of the answer to a client that does not speak gRPC: of HTTP/1.1, which most others can show."""
+    return _WRONG_PORT.format(said).encode()
 
 
 class Connections:
@@ -20,6 +28,7 @@ class Connections:
         self.header_seconds = config.header_seconds
         self.body_seconds = config.body_seconds
         self.crowd = Crowd.of(config)
+        self.door = Door(GRPC, config, _wrong_port)
         self.open: set[Connection] = set()
         self.stopping = False
         self._last_closed: asyncio.Event | None = None

@@ -31,6 +31,7 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
 from headrace.receiver.crowd import note_closed
+from headrace.receiver.door import Greeting
 from headrace.receiver.grpc.silence import Pings, Timers
 from headrace.receiver.grpc.stream import Headers, Stream
 from headrace.telemetry.logging import log_rarely
@@ -51,11 +52,6 @@ _STREAM_WINDOW, _CONNECTION_WINDOW = 1024 * 1024, 4 * 1024 * 1024
 _MAX_IDLE_FRAMES = 1000
 """Most frames a second that neither begin a request nor carry data: PING, SETTINGS, RST_STREAM, empty DATA and the like."""
 _CONFIG = H2Configuration(client_side=False, header_encoding=None)
-_HTTP1 = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ")
-_WRONG_PORT = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
-    b"This port speaks OTLP/gRPC. OTLP/HTTP is on the port of HEADRACE_HTTP_PORT, 4318 unless set otherwise.\n"
-)
 
 
 class Connection(asyncio.Protocol):
@@ -83,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._pings = Pings(self._timers, self._ping, lambda: self.close("vanished"))
         self._second, self._idle_frames = 0, 0
         self._begun = self._greeted = False
+        self._greeting = Greeting(connections.door)
         self.address = ""
 
     # The methods of asyncio.Protocol.
@@ -107,8 +104,10 @@ class Connection(asyncio.Protocol):
             stream.call.gone()
 
     def data_received(self, data: bytes) -> None:
-        if not self._begun and not self._start(data):
-            return
+        if not self._greeting.over:
+            if not (data := self._greeting.take(data, self._transport)):
+                return
+            self._start()
         self._pings.heard = True
         self._backlog += data
         if self._turn is None:
@@ -127,17 +126,10 @@ class Connection(asyncio.Protocol):
 
     # What comes in.
 
-    def _start(self, first: bytes) -> bool:
-        """Begins HTTP/2. A client that speaks HTTP/1 is told of the other port instead; then returns False."""
+    def _start(self) -> None:
         self._begun = True
-        if first.startswith(_HTTP1):
-            self._transport.write(_WRONG_PORT)
-            note_closed("protocol_error")
-            self._transport.close()
-            return False
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(_CONNECTION_WINDOW - self.h2.inbound_flow_control_window)
-        return True
 
     def _take_turn(self) -> None:
         self._turn = None
