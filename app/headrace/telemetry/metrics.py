@@ -150,6 +150,7 @@ SPANS_REPAIRED = _counter(
         "trace_name_cut",
         "span_type_cut",
         "reserved_tag_dropped",
+        "prompt_not_linked",
         "tags_over_limit",
         "deleted_experiment",
         "translation_failed",
