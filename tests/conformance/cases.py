@@ -42,6 +42,8 @@ class Case:
     """`rejected_spans`; 0: `partial_success` must be unset."""
     says: tuple[str, ...] = ()
     """What the message must contain."""
+    repaired: Mapping[str, int] = field(default_factory=dict)
+    """Rule → by how much `headrace_spans_repaired_total` must rise. Empty: not looked at."""
     stored: Build | None = None
     """The request that must be found in MLflow's tables; None: `request` itself on success, nothing on failure."""
 
@@ -67,6 +69,7 @@ class Case:
         sent = self.request(trace_id)
         body = sent if isinstance(sent, bytes) else encode(sent, transport)
         headers = {key: text for key, text in self.headers.items() if transport is not GRPC or not key.startswith("content-")}
+        before = {rule: server.repaired(rule) for rule in self.repaired}
         reply = server.send(transport, body, self.packing, headers)
         said = reply.status.message if reply.status is not None else reply.message.partial_success.error_message
         assert reply.code == self.outcome.code(transport), said
@@ -80,6 +83,7 @@ class Case:
             wanted = ExportTraceServiceRequest()
         assert isinstance(wanted, ExportTraceServiceRequest), "a body of bytes needs `stored`"
         assert server.stored(trace_id) == texts(wanted.resource_spans)
+        assert {rule: server.repaired(rule) - before[rule] for rule in self.repaired} == self.repaired
 
 
 SPAN_ID, PARENT = bytes.fromhex("eee19b7ec3c1b174"), bytes.fromhex("eee19b7ec3c1b173")

@@ -8,11 +8,12 @@ from pathlib import Path
 from conformance import connections, procedures
 from conformance.cases import Case
 from conformance.exchanges import exchanges
+from conformance.repairs import repairs
 from conformance.requirements import BINDS_CLIENTS, REQUIREMENTS, TREE, Requirement
 from conformance.wire import GRPC, JSON, PROTOBUF, Transport
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "conformance.md"
-CASES: list[Case] = [*exchanges(), *connections.shows.cases, *procedures.shows.cases]
+CASES: list[Case] = [*exchanges(), *connections.shows.cases, *procedures.shows.cases, *repairs()]
 
 _LETTERS = {PROTOBUF: "P", JSON: "J", GRPC: "G"}
 

@@ -337,7 +337,7 @@ PROTO_RULES = (
         191,
         "",
         "A span ends after it starts.",
-        "One that does not is stored as it came; an end after 2262, which no column holds, as the start.",
+        "One that does not ends where it starts; what was sent is kept beside it: see [what is repaired](#what-is-repaired).",
     ),
     _proto(
         "trace/v1/trace",
@@ -462,11 +462,76 @@ MORE_RULES = (
     _beyond("tls", "Requests are encrypted on their way.", "`HEADRACE_TLS_CERT`.", "Settings", "configuration.md"),
 )
 
+RULES = "operations.md#metrics"
+REPAIR_RULES = (
+    _beyond(
+        "repair-utf8",
+        "A text with bytes that are no UTF-8: a path in latin-1, a character that is cut. Anywhere in a request.",
+        "U+FFFD stands in the place of what is wrong, as Unicode wants it (section 3.9). The bytes themselves are not kept.",
+        "`invalid_bytes_replaced`",
+        RULES,
+    ),
+    _beyond(
+        "repair-times",
+        "A span without an end, that ends before it starts, or has no start; an event without a time; a time after 2262.",
+        "No end, or an impossible one: the end is the start. No start: the start is the end, or else the time when Headrace "
+        "received it. The times that were sent stand in the span's note (`otlp.times` in `spans.content`). With "
+        "`HEADRACE_ENRICH=false` the row is MLflow's own: only an end after 2262 becomes the start.",
+        "`end_time_missing`, `end_before_start`, `end_time_out_of_range`, `start_time_missing`, `event_time_missing`, "
+        "`time_beyond_otlp`",
+        RULES,
+    ),
+    _beyond(
+        "repair-unfinished",
+        "A span that was sent without an end while it ran, and is sent again whole.",
+        "The whole one stands, whichever came first, in one request or in several. With `HEADRACE_ENRICH=false` the last "
+        "stands, as in MLflow.",
+        "`unfinished_superseded`, `duplicate_span`",
+        RULES,
+    ),
+    _beyond(
+        "repair-ids",
+        "An id in JSON as a UUID with dashes, or with `0x` in front.",
+        "The same id in hex. `0x` may leave out zeros in front.",
+        "`id_rewritten`",
+        RULES,
+    ),
+    _beyond(
+        "repair-go",
+        'A value as Go\'s `encoding/json` writes it: `{"Value": {"StringValue": "x"}}`, of any kind, at any depth.',
+        "The value. Today's OTLP/JSON would make it no value at all.",
+        "`go_value_read`",
+        RULES,
+    ),
+    _beyond(
+        "repair-old-name",
+        "`instrumentationLibrarySpans`, or field 1000 of `ResourceSpans`: the name of `scopeSpans` until OTLP 0.15.",
+        "Read as `scopeSpans`. A request that has both keeps both.",
+        "`old_name_read`",
+        RULES,
+    ),
+    _beyond(
+        "unknown-field",
+        "A field that OTLP does not have, with spans in it.",
+        "Not stored. Its spans are counted in `partial_success`, which names the field. Other unknown fields are ignored.",
+        "`headrace_spans_rejected_total`",
+        RULES,
+    ),
+    _beyond(
+        "headers",
+        "A header of ours that comes twice with the same value; long headers and metadata.",
+        "It says it once. Headers and metadata have the same bound over every transport, 64 KiB, which the answer names.",
+        "–",
+        "security.md",
+    ),
+)
+
 REQUIREMENTS = {
     "OTLP/gRPC": GRPC_RULES,
     "OTLP/HTTP, and what concerns both": HTTP_RULES,
     "The messages (proto files)": PROTO_RULES,
     "Beyond OTLP: HTTP, exporters in the wild, Headrace's own": MORE_RULES,
+    "What is repaired": REPAIR_RULES,
 }
 BY_KEY = {requirement.key: requirement for rules in REQUIREMENTS.values() for requirement in rules}
 

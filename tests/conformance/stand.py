@@ -93,6 +93,10 @@ class Server:
         lines = self.client.get(f"{self.url}/metrics").text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{metric} ")), 0.0)
 
+    def repaired(self, rule: str) -> float:
+        """How often a rule of repair was used."""
+        return self.counted(f'headrace_spans_repaired_total{{rule="{rule}"}}')
+
     @cached_property
     def database(self) -> "psycopg.Connection[dict[str, Any]]":
         """A connection to the database, kept."""

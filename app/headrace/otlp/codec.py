@@ -62,8 +62,11 @@ def decode(
         InFlightFull: `charge` raised it.
     """
     notes = Notes() if notes is None else notes
-    if encoding is Encoding.JSON:
-        return _decode_json(body, charge, notes)
+    decoder = _decode_json if encoding is Encoding.JSON else _decode_protobuf
+    return decoder(body, charge, notes)
+
+
+def _decode_protobuf(body: bytes, charge: Charge, notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
     small = check_small(body)
     charge(weight.of_protobuf(body, small))
     body = read_old_names(body, notes)

@@ -63,6 +63,11 @@ def decode_json(
         pass  # not the specification's form: try again, forgiving known mistakes
     del data  # frees its memory: the next one takes as much, and `forgiven` makes a third
     notes.forget()  # all of it comes again
+    return _decode_forgiving(body, charge, notes)
+
+
+def _decode_forgiving(body: bytes, charge: Charge, notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
+    """The same, for a body that is not in the specification's form."""
     try:
         data = with_new_names(forgiven(load_object(body, charge, notes), notes), notes)
         _check_parts(data)

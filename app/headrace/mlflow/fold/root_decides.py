@@ -218,6 +218,8 @@ def _is_whole(trace: _Trace, span_id: str) -> bool:
 def _listen(trace: _Trace, part: _Part) -> None:
     """Takes the roots as they are now, and gathers what the other spans say."""
     state, values = trace.state, part.values
+    if values.prompts:
+        trace.prompts |= values.prompts
     state.others.add(values.others.tags, values.others.session_id, values.others.user_id)
     if state.roots:
         for span_id in state.roots.keys() & part.spans.keys():  # it comes again

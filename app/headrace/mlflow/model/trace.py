@@ -119,6 +119,8 @@ class Trace(Generic[State]):
     max_tags: int = 0
     """How many it may have, those that are stored among them."""
     run_ids: set[str] = field(default_factory=set)
+    prompts: set[str] = field(default_factory=set)
+    """The prompts that this batch links it to, as `name/version`."""
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     """Of this batch; those in Postgres are added when a total needs them."""

@@ -34,7 +34,7 @@ def mended(span: Span, received: int, repaired: Repairs) -> tuple[Span, dict[str
         sent["start"] = start
         repaired["start_time_missing"] += 1
         copy.start_time_unix_nano = start = end if 0 < end <= MAX_TIME else received
-    if not start <= end <= MAX_TIME:
+    if not max(start, 1) <= end <= MAX_TIME:
         sent["end"] = end
         _count_end(end, repaired)
         copy.end_time_unix_nano = start

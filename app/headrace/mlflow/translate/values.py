@@ -10,6 +10,7 @@ from headrace.mlflow.keys import COST, SPAN_INPUTS, SPAN_OUTPUTS, TOKEN_USAGE
 from headrace.mlflow.model import NAMED, OF_ANOTHER, Node, NonRootValues, Precedence, Root, SpanRow, earliest
 from headrace.mlflow.text import UNCOUNTED, Repairs, storable, to_object
 from headrace.mlflow.translate.enrich import request_preview, response_preview
+from headrace.mlflow.translate.prompts import MAX_PROMPTS, linked_prompts
 from headrace.mlflow.translate.spans import Context, TranslatedSpan
 from headrace.mlflow.translate.tags import MAX_TRACE_NAME, SESSION_AND_USER_KEYS, root_tags, session_and_user
 
@@ -57,12 +58,16 @@ class RootValues:
     others: NonRootValues = field(default_factory=NonRootValues)
     chosen_by_rule: bool = True
     """Whether a rule or the default chose the experiment for all of its spans, so that another's may take its place."""
+    prompts: set[str] = field(default_factory=set)
+    """What `linked_prompts` finds, of all spans."""
     _last_tags: dict[str, str] | None = None
 
     def add(self, translated: TranslatedSpan, context: Context, _max_tags: int) -> None:
         """Adds what one more span says."""
         self.chosen_by_rule &= context.chosen_by_rule
-        span, row, attributes, _, _ = translated
+        span, row, attributes, plain, _ = translated
+        if not plain and len(self.prompts) < MAX_PROMPTS:
+            self.prompts.update(linked_prompts(attributes, context.repaired))
         if self.roots and (before := self.roots.pop(row.span_id, None)):  # it came twice
             self.add_root_to_others(before)
         if row.parent_span_id is None:
@@ -74,6 +79,8 @@ class RootValues:
         """Adds what a copy without an end says, as if the whole span had come after it."""
         self.chosen_by_rule &= context.chosen_by_rule
         span, row, attributes, _, _ = translated
+        if len(self.prompts) < MAX_PROMPTS:
+            self.prompts.update(linked_prompts(attributes, context.repaired))
         if row.parent_span_id is None:
             self.add_root_to_others(to_root(span, attributes, context.tags, context.chosen_by_rule, context.repaired))
         else:
@@ -81,7 +88,7 @@ class RootValues:
 
     def without(self, span_ids: Collection[str]) -> "RootValues":
         """These values, as if the roots among these spans had been superseded."""
-        kept = RootValues(chosen_by_rule=self.chosen_by_rule)
+        kept = RootValues(chosen_by_rule=self.chosen_by_rule, prompts=self.prompts)
         kept.others.add(self.others.tags, self.others.session_id, self.others.user_id)
         for span_id, root in self.roots.items():
             if span_id in span_ids:

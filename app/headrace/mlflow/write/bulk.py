@@ -29,7 +29,7 @@ from headrace.mlflow.write.remembered import keep_precedences, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
 from headrace.mlflow.write.stored import read_others, read_traces
-from headrace.mlflow.write.tables import Race, link_runs, move, write_spans, write_tags, write_traces, write_users
+from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces, write_users
 from headrace.store.database import Database
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
 
@@ -124,6 +124,7 @@ class BulkWriter:
         write_tags(cursor, new, old)
         write_users(cursor, traces)
         links_failed = link_runs(cursor, traces)
+        link_prompts(cursor, traces)
         move(cursor, old)
         return links_failed
 

@@ -112,6 +112,17 @@ def link_runs(cursor: Rows, traces: Sequence[Trace]) -> int:
     return len(links) - len(good)
 
 
+def link_prompts(cursor: Rows, traces: Sequence[Trace]) -> None:
+    """As MLflow's `link_prompts_to_trace`, for any number of traces."""
+    links = [(trace.trace_id, prompt_id) for trace in traces for prompt_id in sorted(trace.prompts)]
+    if links:
+        ids, prompts = (list(column) for column in zip(*links, strict=True))
+        associations = [uuid.uuid4().hex for _ in links]
+        now_ms = time.time_ns() // 1_000_000
+        named = {"association_id": associations, "trace_id": ids, "prompt_id": prompts, "now_ms": now_ms}
+        cursor.execute(STATEMENTS["link_prompts"], named)
+
+
 def move(cursor: Rows, old: Sequence[Trace]) -> None:
     """What hangs on traces that stand in another experiment now, but for the spans of this batch and the tags."""
     if moved := [trace for trace in old if trace.moved]:

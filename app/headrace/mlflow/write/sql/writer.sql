@@ -152,6 +152,12 @@ SELECT association_id, 'trace', trace_id, 'run', run_id, %(now_ms)s
 FROM unnest(%(association_id)b::text[], %(trace_id)b::text[], %(run_id)b::text[]) AS u (association_id, trace_id, run_id)
 ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING
 
+-- name: link_prompts
+INSERT INTO entity_associations (association_id, source_type, source_id, destination_type, destination_id, created_time)
+SELECT association_id, 'trace', trace_id, 'prompt_version', prompt_id, %(now_ms)s
+FROM unnest(%(association_id)b::text[], %(trace_id)b::text[], %(prompt_id)b::text[]) AS u (association_id, trace_id, prompt_id)
+ON CONFLICT (source_type, source_id, destination_type, destination_id) DO NOTHING
+
 -- name: add_origins
 -- Once a day and process, each is said to be used: see prune.py.
 INSERT INTO headrace.origin AS o (digest, origin, trace_id, used_on)
