@@ -102,7 +102,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         if self._headrace:
-            arguments = "app serve"
+            arguments = "headrace serve"
             settings = {
                 "HEADRACE_DATABASE_URL": url,
                 "HEADRACE_DATA_DIR": str(directory),

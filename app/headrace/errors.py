@@ -7,10 +7,13 @@
      │   │   └─ TooManyExperiments 400   INVALID_ARGUMENT     no
      │   ├─ Unauthenticated        401   UNAUTHENTICATED      no
      │   ├─ PermissionDenied       403   PERMISSION_DENIED    no
+     │   ├─ NoSuchPath             404   UNIMPLEMENTED        no
+     │   ├─ MethodNotAllowed       405   UNIMPLEMENTED        no
      │   ├─ BodyTimeout            408   DEADLINE_EXCEEDED    no
      │   ├─ LengthRequired         411   INVALID_ARGUMENT     no
      │   ├─ BodyTooLarge           413   RESOURCE_EXHAUSTED   no
      │   ├─ UnsupportedMediaType   415   INVALID_ARGUMENT     no
+     │   │   └─ UnknownCompression 415   UNIMPLEMENTED        no
      │   └─ HeadersTooLarge        431   RESOURCE_EXHAUSTED   no
      ├─ RateLimited                429   UNAVAILABLE          yes, after `retry_after` seconds
      ├─ QueueError
@@ -20,6 +23,7 @@
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
      ├─ ExportError                                           (for the worker; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
+     │   │   ├─ DatabaseRefuses    503   UNAVAILABLE          the same; at the start the process ends
      │   │   ├─ StatementTimeout   503   UNAVAILABLE          the batch is tried again in halves
      │   │   ├─ ExperimentsNotReady 503  UNAVAILABLE          the batch is kept and tried again
      │   │   └─ WriteBroke         503   UNAVAILABLE          the same, once the batch proves to be at fault
@@ -79,6 +83,20 @@ class PermissionDenied(RequestError):
     rpc_code = code_pb2.PERMISSION_DENIED
 
 
+class NoSuchPath(RequestError):
+    """Nothing is at this path, or there is no gRPC method of this name."""
+
+    http_status = 404
+    rpc_code = code_pb2.UNIMPLEMENTED
+
+
+class MethodNotAllowed(RequestError):
+    """The HTTP method is not POST, or at another path not GET."""
+
+    http_status = 405
+    rpc_code = code_pb2.UNIMPLEMENTED
+
+
 class BodyTimeout(RequestError):
     """The body did not arrive in time."""
 
@@ -103,6 +121,12 @@ class UnsupportedMediaType(RequestError):
     """Headrace does not support this Content-Type or Content-Encoding."""
 
     http_status = 415
+
+
+class UnknownCompression(UnsupportedMediaType):
+    """A gRPC message is compressed in a way that Headrace does not know."""
+
+    rpc_code = code_pb2.UNIMPLEMENTED
 
 
 class HeadersTooLarge(RequestError):
@@ -157,6 +181,11 @@ class DatabaseUnavailable(ExportError):
     http_status = 503
     rpc_code = code_pb2.UNAVAILABLE
     retry_after = 2
+
+
+class DatabaseRefuses(DatabaseUnavailable):
+    """Postgres answers, but does not let Headrace in, or lacks its database, or denies it a right. It does not pass by itself:
+    the message says what to change."""
 
 
 class StatementTimeout(DatabaseUnavailable):

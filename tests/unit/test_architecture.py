@@ -32,7 +32,7 @@ IN_MLFLOW = (
     ("fold",),
     ("write",),
     ("fallback",),
-    ("schema",),
+    ("schema", "rights"),
 )
 """The same inside `mlflow/`."""
 NEIGHBOURS = {

@@ -29,7 +29,7 @@ class OneProcess:
         self.port = self._listener.getsockname()[1]
         with bind(config.host, config.grpc_port, _GRPC_SETTING) as probe:  # tests the port; the gRPC server binds it again
             self.grpc_port = probe.getsockname()[1]
-        self._config = config.model_copy(update={"grpc_port": self.grpc_port})
+        self._config = config.model_copy(update={"http_port": self.port, "grpc_port": self.grpc_port})
 
     def open(self, database_url: str) -> "Database":
         """See `Host.open`."""

@@ -6,13 +6,12 @@ running.
                 └─ …                                                  the kernel spreads the connections over them.
 
 In this module "worker" means such a process. A worker that ends is started again; its queue is on disk. If the supervisor ends,
-its workers notice and stop. Workers are spawned, not forked, because no thread survives a fork. Importing this module must not
-import `headrace.telemetry.metrics`: a worker process first says that its metrics are shared (`_run`), and only then makes them.
+its workers notice and stop. Workers are spawned, not forked, because no thread survives a fork.
+Importing this module must not import `headrace.telemetry.metrics`: see `worker_process.py`.
 """
 
 import asyncio
 import multiprocessing
-import os
 import shutil
 import signal
 import tempfile
@@ -21,29 +20,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.config import Config
-from headrace.errors import HeadraceError, StartError
+from headrace.errors import StartError
+from headrace.host.worker_process import Work, run_worker
 
 if TYPE_CHECKING:
     from headrace.store.database import Database
-
-_ORPHAN_SECONDS = 3.0
-"""Time for a worker without a supervisor to answer the requests in hand. Meanwhile it still has its port and its queue."""
 
 _KILL_SECONDS = 10.0
 """Seconds after HEADRACE_SHUTDOWN_SECONDS when a stop kills the workers that have not ended."""
 
 _STEADY_SECONDS = 30.0
 _MOST_PAUSE_SECONDS = 5.0
-
-Work = Callable[[Config, str, int, Callable[[], None]], None]
-"""The function that a worker process runs. Its arguments: settings, the database's URL, the worker's number, and what to call
-once it takes requests."""
 
 
 class Supervisor:
@@ -133,7 +126,7 @@ class Supervisor:
         ours, theirs = context.Pipe(duplex=False)
         restarts = self._uncounted[number]
         arguments = (self._work, self._config, self._database_url, number, restarts, self._metrics, theirs)
-        process = context.Process(target=_run, args=arguments, name=f"headrace-worker-{number}", daemon=True)
+        process = context.Process(target=run_worker, args=arguments, name=f"headrace-worker-{number}", daemon=True)
         # Ctrl-C on a terminal goes to all processes; the workers shall hear of it only from us.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -210,65 +203,3 @@ def _shares(config: Config) -> dict[str, int]:
     totals = {"queue_max_bytes": config.queue_max_bytes, "max_in_flight_bytes": config.max_in_flight_bytes}
     shares = {name: max(total // config.workers, min(total, config.max_body_bytes)) for name, total in totals.items()}
     return shares | {"max_connections": -(-config.max_connections // config.workers)}
-
-
-def _run(
-    work: Work,
-    config: Config,
-    database_url: str,
-    number: int,
-    restarts: int,
-    metrics: Path,
-    link: "Connection[str, str]",
-) -> None:
-    """Runs in the worker's process. Until it takes requests a SIGTERM ends it at once: it has nothing to complete yet."""
-    from prometheus_client import values
-
-    metrics.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
-    # Metrics are files that all workers read, named by the worker's number: a worker that is started again goes on counting.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
-    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
-
-    from headrace.parts import Part, PartThread
-    from headrace.telemetry.logging import configure_logging
-    from headrace.telemetry.metrics import PART_RESTARTS
-
-    configure_logging(config.log_format, config.log_level, number)
-    pid_file = metrics / f"{number}.pid"
-    pid_file.write_text(str(os.getpid()))  # for /metrics, and for the other workers, which watch whether we live
-    for other in set(range(config.workers)) - {number}:
-        Part(f"worker-process-{other}", lives=partial(_is_alive, metrics / f"{other}.pid")).enter()
-    PartThread("supervisor-watch", _end_with_supervisor).start()
-
-    def on_ready() -> None:
-        PART_RESTARTS.labels("worker-process").inc(restarts)  # not before: a run that ends at its start counts for the next
-        link.send("")
-
-    try:
-        work(config, database_url, number, on_ready)
-    except HeadraceError as error:
-        link.send(str(error))
-        raise SystemExit(1) from None
-
-
-def _is_alive(pid_file: Path) -> bool:
-    """Whether another worker's process exists. True for one that has not written its file yet: it is being started."""
-    try:
-        os.kill(int(pid_file.read_text()), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError):
-        return True
-    return True
-
-
-def _end_with_supervisor() -> None:
-    from headrace.telemetry.logging import log
-
-    supervisor = multiprocessing.parent_process()
-    assert supervisor is not None  # noqa: S101 - we were spawned
-    wait([supervisor.sentinel])
-    log.error("the supervisor is gone: stopping")
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_ORPHAN_SECONDS)
-    os._exit(1)  # nothing is lost: what is queued is on disk

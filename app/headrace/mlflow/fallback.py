@@ -37,8 +37,8 @@ class MlflowStoreWriter:
         self._database = database
         self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Translated[None]:
-        """See `Writer.translate`: MLflow's store translates as it writes."""
+    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[None]:  # noqa: ARG002
+        """See `Writer.translate`: MLflow's store translates as it writes, one request at a time."""
         return Translated(deliveries, None, Counter())
 
     def write(self, translated: Translated[None]) -> Repairs:

@@ -11,22 +11,26 @@ from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
 
 from headrace.errors import HeadraceError
+from headrace.receiver.who import Who
 from headrace.telemetry.logging import log, log_rarely
 from headrace.telemetry.metrics import REFUSALS, REQUESTS_REFUSED
 
 _MAX_MESSAGE = 2000
 
 
-def status_of(error: Exception) -> Status:
-    """An error → its `Status`. It has `RetryInfo` if the client shall send again, and `BadRequest` if the request is wrong.
+def status_of(error: Exception, who: Who | None = None) -> Status:
+    """An error, and who sent the request → its `Status`.
 
-    Counts the error. An error that is no `HeadraceError` is logged with its traceback; the client learns only its type.
+    It has `RetryInfo` if the client shall send again, and `BadRequest` if the request is wrong. Counts the error, and logs it
+    once a minute for each class of errors. An error that is no `HeadraceError` is logged each time, with its traceback; the
+    client is only told that there was one.
     """
     REQUESTS_REFUSED.labels(REFUSALS.get(type(error), "unexpected")).inc()  # type: ignore[arg-type]
+    sent_by = who.fields() if who is not None else {}
     if not isinstance(error, HeadraceError):
-        log.error("request failed unexpectedly", exc_info=error)
-        return status(code_pb2.INTERNAL, f"Headrace failed on this request: {type(error).__name__}.")
-    log_rarely("requests refused", type(error).__name__, status=error.http_status, reason=str(error))
+        log.error("request failed unexpectedly", exc_info=error, **sent_by)
+        return status(code_pb2.INTERNAL, "Headrace failed on this request: its log says why.")
+    log_rarely("requests refused", type(error).__name__, status=error.http_status, reason=str(error), **sent_by)
     if error.retry_after is not None:
         return status(error.rpc_code, str(error), retry_info(error.retry_after))
     if error.http_status == 400:

@@ -10,16 +10,18 @@ import re
 from typing import Any
 
 import httptools
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.config import Config
 from headrace.errors import InFlightFull, MalformedBody
 from headrace.otlp.codec import Encoding
 from headrace.receiver.crowd import Crowd, note_closed
+from headrace.receiver.door import Door, Greeting
 from headrace.receiver.framing import Body, Head, Refused
-from headrace.receiver.http import Answered, answer_encoding, bare_answer, failure
+from headrace.receiver.http import answer_encoding, bare_answer
 from headrace.receiver.memory import Memory, Share
+from headrace.receiver.served import Served, refuse_upgrade
+from headrace.receiver.who import Who
 
 _FREE_HEAD_BYTES = 8 * 1024
 """Headers of up to as many bytes are not counted as memory in flight: the number of connections bounds them."""
@@ -33,26 +35,20 @@ _UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 protocol's bytes: the request looks empty, is answered 200, and its spans are lost (uvicorn#2722). So the header is renamed."""
 
 
-async def _refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers 400 to a request whose upgrade could not be hidden from httptools: its body cannot be read."""
-    answer = failure(MalformedBody("An upgrade is not supported here: send without the header Upgrade."), Encoding.PROTOBUF)
-    answer.headers["connection"] = "close"
-    await answer(scope, receive, send)
-
-
 class Connection(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, settings: Config, memory: Memory, crowd: Crowd, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, settings: Config, memory: Memory, crowd: Crowd, door: Door, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
         self._crowd = crowd
+        self._greeting = Greeting(door)
         self._held = Share(memory)  # bytes that the application has not read yet, and large headers
         self._head = Head()
         self._body: Body | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
-        self._served: _Served | None = None
+        self._served: Served | None = None
         self._arrived = 0  # bytes of bodies in the data that is being parsed
         self._stuck_since: float | None = None
 
@@ -74,6 +70,8 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        if not self._greeting.over and not (data := self._greeting.take(data, self.transport)):
+            return
         if self._body is None:
             end = data.find(b"\r\n\r\n")
             data = _UPGRADE.sub(b"\r\nx-upgrade", data[:end]) + data[end:] if end >= 0 else _UPGRADE.sub(b"\r\nx-upgrade", data)
@@ -89,7 +87,7 @@ class Connection(HttpToolsProtocol):
                 self._head.fed(len(data))
                 self._charge_head(self._head.wire)
         except httptools.HttpParserUpgrade:
-            pass  # `_refuse_upgrade` answers it
+            pass  # `refuse_upgrade` answers it
         except (httptools.HttpParserError, Refused) as error:
             self._refuse(error)
 
@@ -110,9 +108,9 @@ class Connection(HttpToolsProtocol):
         self._crowd.busy(self)
         self._body = Body()
         app = self.app
-        served = self._served = self.app = _Served(self._held, app, self._head.charged)
+        served = self._served = self.app = Served(self._held, app, self._head.charged)
         if self.parser.should_upgrade():  # the header came in two pieces, or behind another request
-            served.app = _refuse_upgrade
+            served.app = refuse_upgrade
         super().on_headers_complete()
         served.cycle, self.app = self.cycle, app
         if len(self.pipeline) > _MAX_PIPELINED:
@@ -169,7 +167,7 @@ class Connection(HttpToolsProtocol):
         if said is None or self.transport.is_closing():
             return
         if self.cycle is None or not self.cycle.response_started or (self.cycle.response_complete and self._body is None):
-            self.transport.write(bare_answer(said, self._encoding()))
+            self.transport.write(bare_answer(said, self._encoding(), self._who()))
             if self._served is not None:
                 self._served.answered = True
         self.transport.close()
@@ -179,6 +177,11 @@ class Connection(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete:
             return Encoding.PROTOBUF
         return answer_encoding("POST", {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers})
+
+    def _who(self) -> Who:
+        """The client, as far as the request's headers are here."""
+        named = [value.decode("latin-1") for name, value in self.headers if name == b"user-agent"] if self.cycle else []
+        return Who(self.client[0] if self.client else "", named[0] if named else "")
 
     def _charge(self, size: int) -> None:
         try:
@@ -205,36 +208,3 @@ class Connection(HttpToolsProtocol):
         self._head = Head()
         if self._timer is None:
             self._timer = self.loop.call_later(self._settings.header_seconds, self.close, "slow_headers")
-
-
-class _Served:
-    """The application for one request. It gives back the memory of what the application has read, and at the end of the
-    rest."""
-
-    cycle: RequestResponseCycle
-
-    def __init__(self, held: Share, app: Any, head_bytes: int) -> None:
-        self._held = held
-        self.app: ASGIApp = app
-        self._head_bytes = head_bytes
-        self.answered = False  # by the connection: the application shall not answer, or count, the request again
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def read() -> Message:
-            message = await receive()
-            if self.answered:
-                raise Answered
-            if body := message.get("body"):
-                self._held.charge(-len(body))
-            return message
-
-        async def write(message: Message) -> None:
-            if self.cycle.transport.is_closing():
-                self.cycle.disconnected = True  # of several requests uvicorn tells only the last one
-            await send(message)
-
-        try:
-            await self.app(scope, read, write)
-        finally:
-            self._held.charge(-self._head_bytes - len(self.cycle.body))
-            self.cycle.body = bytearray()

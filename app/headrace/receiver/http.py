@@ -8,28 +8,31 @@ Every answer has the encoding of its request. Every failure is a `google.rpc.Sta
 import io
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 
 import anyio
 from google.rpc import code_pb2
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from headrace import tracing
 from headrace.config import Config
-from headrace.errors import BodyTimeout, HeadraceError, LengthRequired, PermissionDenied, Unauthenticated, UnsupportedMediaType
+from headrace.errors import (
+    BodyTimeout,
+    HeadraceError,
+    LengthRequired,
+    PermissionDenied,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import SUPPORTED
-from headrace.otlp.signals import SIGNALS, Signal
+from headrace.otlp.signals import Signal
 from headrace.receiver.answers import status, status_of
 from headrace.receiver.intake import Intake
+from headrace.receiver.who import Who
 from headrace.telemetry.metrics import ACK_SECONDS
-
-TRACES_PATH = "/v1/traces"
 
 
 class ClientGone(Exception):
@@ -38,23 +41,6 @@ class ClientGone(Exception):
 
 class Answered(Exception):
     """The connection has answered the request already, and counted it: its rest is not valid, or is too large."""
-
-
-def routes(config: Config, intake: Intake) -> Iterator[Route]:
-    """The routes of the three signals, and of common mistakes in their paths.
-
-    The mistakes: a slash at the end, and the path twice. If `OTEL_EXPORTER_OTLP_ENDPOINT` ends in /v1/traces, an SDK adds the
-    path again.
-    """
-    for signal in SIGNALS:
-        endpoint = SignalEndpoint(signal, config, intake)
-        path = f"/v1/{signal.name}"
-        for prefix in dict.fromkeys(("", config.path_prefix)):
-            for suffix in ("", "/", path, f"{path}/"):
-                yield Route(f"{prefix}{path}{suffix}", endpoint, methods=["POST"], include_in_schema=False)
-        for wrong in SIGNALS:
-            if wrong is not signal:  # the traces' endpoint was given to the SDK for all signals
-                yield Route(f"/v1/{wrong.name}{path}", endpoint, methods=["POST"], include_in_schema=False)
 
 
 class SignalEndpoint:
@@ -74,25 +60,27 @@ class SignalEndpoint:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = _headers(scope)
+        who = Who((scope.get("client") or ("",))[0], headers.get("user-agent", ""))
         try:
-            response = await self._answer(headers, scope, receive)
+            response = await self._answer(headers, who, receive)
         except ClientGone:
             tracing.answered("http", self._signal.name, "client_gone")
             return
         except Answered:
             return
         except Exception as error:
-            response = failure(error, answer_encoding("POST", headers), self._signal.name)
+            response = failure(error, answer_encoding("POST", headers), self._signal.name, who)
         if response.status_code == 200 and self._signal.stored:
             ACK_SECONDS.observe(time.perf_counter() - started)
         await response(scope, receive, send)
 
-    async def _answer(self, headers: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
-        key = self._intake.admit(headers, (scope.get("client") or ("",))[0])
+    async def _answer(self, headers: Mapping[str, str], who: Who, receive: Receive) -> Response:
+        key = self._intake.admit(headers, who.address)
+        who.key = key.name if key is not None else ""
         encoding = encoding_of(headers.get("content-type", ""))
         _check_origin(headers, self._origins)
         self._intake.check_size(_length(headers))
-        with self._intake.reading() as reading:
+        with self._intake.reading(who) as reading:
             body = io.BytesIO()  # getvalue() does not copy
             try:
                 with anyio.fail_after(self._body_seconds):
@@ -105,21 +93,17 @@ class SignalEndpoint:
                     f"The body was not complete after {seconds} (HEADRACE_BODY_SECONDS): send smaller batches."
                 ) from None
             compression = headers.get("content-encoding", "")
-            answer = await self._intake.export(self._signal, body.getvalue(), headers, key, encoding, compression, reading)
+            sent = body.getvalue()
+            answer = await self._intake.export(self._signal, sent, headers, key, encoding, compression, reading)
         tracing.answered(_protocol(encoding), self._signal.name, "200")
         return Response(encode(answer, encoding), 200, media_type=encoding.value)
 
 
-def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Response:
-    """An error → its HTTP answer with a `google.rpc.Status` body."""
+def failure(error: Exception, encoding: Encoding, signal: str = "none", who: Who | None = None) -> Response:
+    """An error, and who sent the request → its HTTP answer with a `google.rpc.Status` body."""
     headers: dict[str, str] = {}
     code = 500
-    if isinstance(error, HTTPException):
-        code = error.status_code
-        headers = dict(error.headers or {})
-        body = status(code_pb2.NOT_FOUND if code == 404 else code_pb2.UNIMPLEMENTED, str(error.detail))
-    else:
-        body = status_of(error)
+    body = status_of(error, who)
     if isinstance(error, HeadraceError):
         code = error.http_status
         if error.retry_after is not None:
@@ -136,25 +120,6 @@ def failure(error: Exception, encoding: Encoding, signal: str = "none") -> Respo
     return Response(encode(body, encoding), code, headers, encoding.value)
 
 
-async def not_found_or_not_allowed(request: Request, error: Exception) -> Response:
-    """The exception handler for 404 and 405 outside of `SignalEndpoint`."""
-    if not isinstance(error, HTTPException):
-        raise error
-    if error.status_code == 404:
-        detail = f"Nothing is at this path. OTLP traces are sent with POST {TRACES_PATH}; see also /healthz, /readyz, /metrics."
-    elif error.status_code == 405:
-        detail = f"{request.method} is not allowed here: OTLP traces are sent with POST {TRACES_PATH}."
-    else:
-        detail = str(error.detail)
-    named = HTTPException(error.status_code, detail, headers=dict(error.headers or {}))
-    return failure(named, answer_encoding(request.method, request.headers))
-
-
-async def unexpected(request: Request, error: Exception) -> Response:
-    """The exception handler for all other errors outside of `SignalEndpoint`."""
-    return failure(error, answer_encoding(request.method, request.headers))
-
-
 def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
     """The encoding of the request. If it has none: protobuf for a POST, as OTLP demands, and JSON for a person's GET."""
     try:
@@ -163,13 +128,24 @@ def answer_encoding(method: str, headers: Mapping[str, str]) -> Encoding:
         return Encoding.PROTOBUF if method == "POST" else Encoding.JSON
 
 
-def bare_answer(error: HeadraceError, encoding: Encoding) -> bytes:
+def bare_answer(error: HeadraceError, encoding: Encoding, who: Who) -> bytes:
     """All bytes of the last answer on a connection, to what is no request, or is too large to become one."""
-    answer = failure(error, encoding)
+    answer = failure(error, encoding, who=who)
     answer.headers["connection"] = "close"
+    return _as_bytes(answer)
+
+
+def _as_bytes(answer: Response) -> bytes:
     lines = [b"HTTP/1.1 %d %s" % (answer.status_code, HTTPStatus(answer.status_code).phrase.encode())]
     lines += [name + b": " + value for name, value in answer.raw_headers]
     return b"\r\n".join([*lines, b"", bytes(answer.body)])
+
+
+def wrong_port(said: str) -> bytes:
+    """All bytes of the answer to a client that spoke gRPC or TLS to this port. It is no request: nothing is counted."""
+    answer = Response(encode(status(code_pb2.INVALID_ARGUMENT, said), Encoding.PROTOBUF), 400, {"connection": "close"})
+    answer.headers["content-type"] = Encoding.PROTOBUF.value
+    return _as_bytes(answer)
 
 
 def origin_pattern(config: Config) -> str:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from headrace import tracing
 from headrace.config import Config
 from headrace.envelope.incoming import Request, Sender
-from headrace.errors import BodyTooLarge
+from headrace.errors import BodyTooLarge, HeadraceError
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
 from headrace.otlp.signals import Decoded, Refused, Signal
@@ -21,6 +21,8 @@ from headrace.pipeline import Pipeline
 from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
+from headrace.receiver.who import Who, services_of
+from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import RECORDS_REFUSED, REQUEST_BYTES
 
 _IN_THREAD_BYTES = 64 * 1024
@@ -53,9 +55,9 @@ class Intake:
         return None if self._keys is None else self._keys.authenticate(headers, address)
 
     @contextmanager
-    def reading(self) -> Iterator["Reading"]:
-        """Counts what a request takes in memory, until it is answered."""
-        reading = Reading(self)
+    def reading(self, who: Who | None = None) -> Iterator["Reading"]:
+        """Counts what a request takes in memory, until it is answered. `who` has sent it."""
+        reading = Reading(self, who or Who())
         try:
             yield reading
         finally:
@@ -92,11 +94,19 @@ class Intake:
         if isinstance(decoded, Refused):
             tracing.received(len(body))
             RECORDS_REFUSED.labels(signal.name).inc(decoded.records)
+            log_rarely("records refused", signal.name, signal=signal.name, reason=decoded.said, **reading.who.fields())
             return signal.answer(decoded.records, decoded.said)
         tracing.received(len(body), decoded.message, decoded.records)
-        self._limits.charge("spans", decoded.records, *((key.id, key.spans_per_second) if key else ()))
         request = Request(decoded.message, _sender(headers, key), decoded.original, decoded.unparsed, decoded.notes)
-        verdict = await self._pipeline.consume(request)
+        try:
+            self._limits.charge("spans", decoded.records, *((key.id, key.spans_per_second) if key else ()))
+            verdict = await self._pipeline.consume(request)
+        except HeadraceError:
+            reading.who.service = _services(request)
+            raise
+        if verdict.rejected:
+            reading.who.service = _services(request)
+            log_rarely("spans rejected", min(verdict.rejected), reason=verdict.explain(), **reading.who.fields())
         return signal.answer(verdict.rejected.total(), verdict.explain())
 
     def _parse(
@@ -115,8 +125,10 @@ class Intake:
 class Reading(Share):
     """One request, from the first byte of its body until its answer."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, who: Who) -> None:
         super().__init__(intake.memory)
+        self.who = who
+        """Who sent it. Learns the services of a request that is refused."""
         self._intake = intake
         self._body = 0
         self._users = 1
@@ -151,6 +163,10 @@ class Reading(Share):
             done = self._users == 0
         if done:
             self.give_back()
+
+
+def _services(request: Request) -> str:
+    return services_of(each.resource for each in request.message.resource_spans)
 
 
 def _sender(headers: Mapping[str, str], key: Key | None) -> Sender:

@@ -13,6 +13,9 @@ from starlette.types import ASGIApp
 from headrace.config import Config
 from headrace.receiver.connections import Connection
 from headrace.receiver.crowd import Crowd
+from headrace.receiver.door import Door
+from headrace.receiver.first_bytes import HTTP
+from headrace.receiver.http import wrong_port
 from headrace.receiver.memory import Memory
 from headrace.receiver.tls import Certificates
 from headrace.telemetry.logging import log
@@ -31,12 +34,14 @@ class HttpReceiver(uvicorn.Server):
         """Why it ended without being asked; empty otherwise."""
         self._crowd = Crowd.of(config)
         self._handshake_seconds = config.header_seconds
+        door = Door(HTTP, config, wrong_port)
         if certificates is not None:
             certificates.ssl.on_handshake = self._crowd.handshake
+            certificates.ssl.on_handshake_end = door.handshake_ended
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(Connection, config, memory, self._crowd),  # type: ignore[arg-type] # uvicorn only calls it
+                http=partial(Connection, config, memory, self._crowd, door),  # type: ignore[arg-type] # uvicorn only calls it
                 ws="none",
                 ssl_context_factory=None if certificates is None else lambda *_: certificates.ssl,
                 log_config=None,

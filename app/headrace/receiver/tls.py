@@ -13,6 +13,37 @@ from headrace.telemetry.logging import log, log_rarely
 _RELOAD_SECONDS = 1.0
 
 
+class _Session(ssl.SSLObject):
+    """The TLS of one connection. asyncio and uvloop say nothing of a handshake that fails: this does."""
+
+    incoming: ssl.MemoryBIO
+    ended: "HandshakeEnded | None" = None
+    _first = b""
+
+    def do_handshake(self) -> None:
+        """As `SSLObject`'s own. It is called again and again, until the handshake ends."""
+        if not self._first and self.incoming.pending:  # a look at what comes first, and it is put back
+            self._first = self.incoming.read()
+            self.incoming.write(self._first)
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self._end(error)
+            raise
+        self._end(None)
+
+    def _end(self, error: ssl.SSLError | None) -> None:
+        if self.ended is not None:
+            self.ended(self._first, error)
+        self.ended = None
+
+
+HandshakeEnded = Callable[[bytes, ssl.SSLError | None], None]
+"""Called with the first bytes of the client, and the error if the handshake failed."""
+
+
 class _Forwarding(ssl.SSLContext):
     """The context that a server is given once. It passes each new connection on to the `current` context.
 
@@ -22,10 +53,13 @@ class _Forwarding(ssl.SSLContext):
     current: ssl.SSLContext
     on_handshake: Callable[[ssl.SSLObject], None] | None = None
     """Called with each handshake that begins. If it raises, the connection ends."""
+    on_handshake_end: HandshakeEnded | None = None
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
         """asyncio and uvloop call this for each connection that they have accepted."""
         session = self.current.wrap_bio(*args, **kwargs)
+        if isinstance(session, _Session):
+            session.incoming, session.ended = args[0], self.on_handshake_end
         if self.on_handshake is not None:
             self.on_handshake(session)
         return session
@@ -91,6 +125,7 @@ class Certificates:
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslobject_class = _Session
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._cert, self._key, password=self._ask)
         if self._client_ca is not None:

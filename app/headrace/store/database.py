@@ -14,11 +14,20 @@ from typing import Any
 
 import psycopg
 import sqlalchemy
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.event import listen
 
 from headrace.config import sqlalchemy_url
-from headrace.errors import DatabaseUnavailable, ExportError, PermanentExportError, StatementTimeout, WriteBroke
+from headrace.errors import (
+    DatabaseRefuses,
+    DatabaseUnavailable,
+    ExportError,
+    PermanentExportError,
+    StatementTimeout,
+    WriteBroke,
+)
+from headrace.store import sqlstate as sqlstate_words
 from headrace.telemetry.metrics import DATABASE_UP
 
 _CONNECT_SECONDS = 3
@@ -38,6 +47,9 @@ _PERMANENT_KINDS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupp
 """Permanent errors without a SQLSTATE. A broken connection has no SQLSTATE either, and is not among these: psycopg may raise it
 as a plain DatabaseError."""
 
+
+_NO_PASSWORD = "no password"  # noqa: S105
+"""In libpq's own words for a server that asks for a password where none is set: "fe_sendauth: no password supplied"."""
 
 _TIMEOUTS = ("57014", "25P04")
 """query_canceled, as by statement_timeout; transaction_timeout."""
@@ -111,15 +123,33 @@ class Database:
                 return DatabaseUnavailable(f"No database connection is free: {_one_line(cause)}")
             if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
                 return DatabaseUnavailable(f"The connection broke amid the transaction: {_one_line(cause)}")
-        return PermanentExportError(f"{type(error).__name__}: {_one_line(error)}")
+        return PermanentExportError(f"The write failed: {_one_line(error)}")
 
     def _judge_postgres(self, error: psycopg.Error) -> ExportError:
         permanent = error.sqlstate[:2] in _PERMANENT if error.sqlstate else isinstance(error, _PERMANENT_KINDS)
-        message = f"{error.sqlstate or type(error).__name__}: {_one_line(error)}"
+        message = f"{error.sqlstate}: {_one_line(error)}" if error.sqlstate else _one_line(error)
         if permanent:
             return PermanentExportError(f"Postgres refuses the rows ({message})")
-        self.note(_one_line(error))
-        return _kind(error.sqlstate)(f"Postgres is away or busy ({message})")
+        sqlstate = error.sqlstate or self._why_refused(error)
+        if sqlstate and not error.sqlstate:
+            message = f"{sqlstate}: {message}"
+        meant = sqlstate_words.meaning(sqlstate)
+        self.note(f"{meant} ({message})")
+        if mend := sqlstate_words.mend(sqlstate):
+            return DatabaseRefuses(f"{meant} ({message}): {mend}.")
+        return _kind(sqlstate)(f"{meant} ({message})")
+
+    def _why_refused(self, error: psycopg.Error) -> str | None:
+        """The SQLSTATE with which Postgres refuses a connection, which psycopg's error lacks. None: it is no such error."""
+        if error.pgconn is None or isinstance(error, psycopg.errors.ConnectionTimeout):
+            return None
+        if _NO_PASSWORD in str(error):  # libpq has noticed it, so the server has not said anything
+            return "28P01"
+        arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
+        known: dict[str, Any] = {
+            name: value for name, value in options.items() if isinstance(value, str | int)
+        }  # not SQLAlchemy's
+        return sqlstate_words.of_refused_connection(make_conninfo(*arguments, **known))
 
     def note(self, error: str | None) -> None:
         """Remembers for `state` that Postgres answered (None), or the error if it did not."""

@@ -29,7 +29,9 @@ def migrate(connection: Connection) -> None:
     from alembic.config import Config as AlembicConfig
 
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    connection.execute(text("CREATE SCHEMA IF NOT EXISTS headrace"))
+    if connection.execute(text("SELECT to_regnamespace('headrace') IS NULL")).scalar_one():
+        # IF NOT EXISTS asks for the right to create even where there is nothing to do.
+        connection.execute(text("CREATE SCHEMA headrace"))
     connection.execute(text(_RENAME))
     config = AlembicConfig()
     config.set_main_option("script_location", str(migrations_directory()))

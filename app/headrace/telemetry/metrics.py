@@ -98,16 +98,20 @@ RATE_LIMITED = _counter(
 CONNECTIONS_CLOSED = _counter(
     "headrace_connections_closed",
     "Connections that Headrace closed. `too_many`: the limit; `idle`: it made room for a new one; `slow_headers`, "
-    "`unread_body`, "
-    "`unread_answer`: the headers, the rest of a body after an early answer, or reading the answer took too long; `pipelined`: "
-    "too "
-    "many requests waited; `protocol_error`: HTTP/2 against its rules; `too_many_frames`: frames that do nothing; `vanished`: "
-    "the "
-    "client no longer answered.",
+    "`unread_body`, `unread_answer`: the headers, the rest of a body after an early answer, or reading the answer took too "
+    "long; `pipelined`: too many requests waited; `protocol_error`: HTTP/2 against its rules; `wrong_port`: HTTP, gRPC or TLS "
+    "on a port that speaks another; `too_many_frames`: frames that do nothing; `vanished`: the client no longer answered.",
     reason=(
         *("too_many", "idle", "slow_headers", "unread_body", "unread_answer", "pipelined"),
-        *("protocol_error", "too_many_frames", "vanished"),
+        *("protocol_error", "wrong_port", "too_many_frames", "vanished"),
     ),
+)
+TLS_FAILURES = _counter(
+    "headrace_tls_failures",
+    "TLS handshakes that failed. `no_certificate`, `bad_certificate`: the client showed none, or one that "
+    "`HEADRACE_TLS_CLIENT_CA` does not accept; `plain_text`: the client spoke without TLS; `client_refused`: the client did "
+    "not accept the server's certificate; `version`: no version or cipher in common.",
+    reason=("no_certificate", "bad_certificate", "plain_text", "client_refused", "version", "other"),
 )
 SPANS_RECEIVED = _counter("headrace_spans_received", "Spans in requests that could be decoded.")
 SPANS_REJECTED = _counter(

@@ -15,18 +15,20 @@ from google.rpc import code_pb2
 
 from headrace import tracing
 from headrace.config import Config
-from headrace.errors import HeadersTooLarge, QueueUnavailable
+from headrace.errors import HeadersTooLarge, MethodNotAllowed, NoSuchPath, QueueUnavailable, UnsupportedMediaType
 from headrace.otlp.codec import Encoding
 from headrace.otlp.signals import SIGNALS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.queue import Queue
-from headrace.receiver.answers import status
+from headrace.receiver.answers import status_of
 from headrace.receiver.grpc.call import OneMessage, Refused
+from headrace.receiver.grpc.connections import Connections
 from headrace.receiver.grpc.health import Check, Health, Watch
-from headrace.receiver.grpc.http2 import Call, Connections, Headers, Stream
+from headrace.receiver.grpc.stream import Call, Headers, Stream
 from headrace.receiver.intake import Intake
 from headrace.receiver.listen import bind
 from headrace.receiver.tls import Certificates
+from headrace.receiver.who import Who
 from headrace.telemetry.metrics import ACK_SECONDS
 
 _MAX_METADATA_BYTES = 64 * 1024
@@ -76,6 +78,7 @@ class GrpcReceiver:
         tls = None if self._certificates is None else self._certificates.http2
         if tls is not None:
             tls.on_handshake = self._connections.crowd.handshake
+            tls.on_handshake_end = self._connections.door.handshake_ended
         self._server = await asyncio.get_running_loop().create_server(
             self._connections, sock=listener, ssl=tls, ssl_handshake_timeout=config.header_seconds if tls else None
         )
@@ -91,14 +94,17 @@ class GrpcReceiver:
         """The headers of a request → the call that answers it."""
         pseudo = {name: value for name, value in headers if name.startswith(b":")}
         metadata = _metadata(headers)
+        who = Who(stream.address, metadata.get("user-agent", ""))
         if pseudo.get(b":method") != b"POST":
+            status_of(MethodNotAllowed("A gRPC call is an HTTP/2 POST: this is OTLP/gRPC's port."), who)
             return Refused(stream, ((b":status", b"405"), (b"allow", b"POST")))
         if not metadata.get("content-type", "").startswith("application/grpc"):
+            status_of(UnsupportedMediaType("The Content-Type of a gRPC call is application/grpc."), who)
             return Refused(stream, ((b":status", b"415"),))
         path = pseudo.get(b":path", b"")
         if (method := self._methods.get(path)) is None:
             said = f"There is no method {path.decode('latin-1')[:200]!r} here; OTLP's is /{TRACES.service}/Export."
-            return Refused.with_status(stream, status(code_pb2.UNIMPLEMENTED, said))
+            return Refused.with_status(stream, status_of(NoSuchPath(said), who))
         call = method(stream, metadata)
         if self._health.stopping:
             call.fail(QueueUnavailable("Headrace is stopping: send the batch again."))
@@ -115,16 +121,16 @@ class Export(OneMessage):
     def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config, intake: Intake, signal: Signal) -> None:
         super().__init__(stream, metadata, config)
         self._started = time.perf_counter()
-        self._address = stream.address
         self._intake = intake
         self._signal = signal
         self._held = ExitStack()
-        self._reading = self._held.enter_context(intake.reading())
+        self._reading = self._held.enter_context(intake.reading(self.who))
 
     def begin(self) -> None:
         """Checks the API key before any of the message is read."""
         try:
-            self._key = self._intake.admit(self.metadata, self._address)
+            self._key = self._intake.admit(self.metadata, self.who.address)
+            self.who.key = self._key.name if self._key is not None else ""
         except Exception as error:
             self.fail(error)
 

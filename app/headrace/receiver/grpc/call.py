@@ -15,9 +15,10 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from headrace.config import Config
-from headrace.errors import BodyTimeout, BodyTooLarge, HeadraceError, MalformedBody
-from headrace.receiver.answers import retry_info, status, status_of
-from headrace.receiver.grpc.http2 import Headers, Stream
+from headrace.errors import BodyTimeout, BodyTooLarge, HeadraceError, MalformedBody, UnknownCompression
+from headrace.receiver.answers import retry_info, status_of
+from headrace.receiver.grpc.stream import Headers, Stream
+from headrace.receiver.who import Who
 
 _ENCODINGS = ("identity", "deflate", "gzip", "zstd")
 _PREFIX_BYTES = 5
@@ -80,6 +81,7 @@ class OneMessage(ABC):
 
     def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config) -> None:
         self.metadata = metadata
+        self.who = Who(stream.address, metadata.get("user-agent", ""))
         self._stream = stream
         self._config = config
         self._body = bytearray()
@@ -114,7 +116,7 @@ class OneMessage(ABC):
     def fail(self, error: Exception) -> None:
         """Ends the call, and tells the client of the error."""
         retry_after = error.retry_after if isinstance(error, HeadraceError) else None
-        self.finish(status_of(error), retry_after)
+        self.finish(status_of(error, self.who), retry_after)
 
     # The methods of `Call`, for the connection.
 
@@ -137,7 +139,7 @@ class OneMessage(ABC):
         compression = self.metadata.get("grpc-encoding", "identity") if self._body[:1] == b"\1" else "identity"
         if compression not in _ENCODINGS:
             known = f"grpc-encoding {compression[:80]!r} is not supported: send {', '.join(_ENCODINGS)}."
-            self.finish(status(code_pb2.UNIMPLEMENTED, known))
+            self.fail(UnknownCompression(known))
             return
         if len(self._body) < _PREFIX_BYTES or len(self._body) != _PREFIX_BYTES + self._length():
             self.fail(MalformedBody("The call must hold exactly one whole message."))

@@ -17,7 +17,7 @@ from headrace.queue import Queue
 from headrace.receiver.answers import status
 from headrace.receiver.grpc.call import OneMessage
 from headrace.receiver.grpc.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from headrace.receiver.grpc.http2 import Stream
+from headrace.receiver.grpc.stream import Stream
 from headrace.receiver.health import refusal
 
 _LOOK_SECONDS = 1.0

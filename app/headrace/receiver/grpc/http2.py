@@ -1,4 +1,4 @@
-"""HTTP/2 connections for OTLP/gRPC, with limits on their number, their silence, and their memory.
+"""One HTTP/2 connection for OTLP/gRPC, with limits on its requests, its silence, and its memory.
 
 The `h2` library is the protocol's state machine. This module adds the limits, and passes h2's events to a `Call`:
 
@@ -11,10 +11,8 @@ Source: RFC 9113 (https://www.rfc-editor.org/rfc/rfc9113).
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -32,9 +30,14 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
-from headrace.config import Config
-from headrace.receiver.crowd import Crowd, note_closed
+from headrace.receiver.crowd import note_closed
+from headrace.receiver.door import Greeting
+from headrace.receiver.grpc.silence import Pings, Timers
+from headrace.receiver.grpc.stream import Headers, Stream
 from headrace.telemetry.logging import log_rarely
+
+if TYPE_CHECKING:
+    from headrace.receiver.grpc.connections import Connections
 
 _TURN_BYTES = 16 * 1024
 """Bytes that are read from one connection before others have their turn. The smallest frames of so many bytes take some 10
@@ -48,133 +51,13 @@ an error."""
 _STREAM_WINDOW, _CONNECTION_WINDOW = 1024 * 1024, 4 * 1024 * 1024
 _MAX_IDLE_FRAMES = 1000
 """Most frames a second that neither begin a request nor carry data: PING, SETTINGS, RST_STREAM, empty DATA and the like."""
-_PING_SECONDS, _PONG_SECONDS = 60.0, 20.0
-_SWEEP_SECONDS = 1.0
 _CONFIG = H2Configuration(client_side=False, header_encoding=None)
-_HTTP1 = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ")
-_WRONG_PORT = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n"
-    b"This port speaks OTLP/gRPC. OTLP/HTTP is on the port of HEADRACE_HTTP_PORT, 4318 unless set otherwise.\n"
-)
-
-Headers = Sequence[tuple[bytes, bytes]]
-
-
-class Call(Protocol):
-    """Answers one request."""
-
-    def data(self, chunk: bytes) -> None:
-        """Takes the next piece of the body."""
-
-    def end(self) -> None:
-        """The body is complete."""
-
-    def gone(self) -> None:
-        """The client has given up, or the connection is lost: nobody waits for the answer."""
-
-
-class Stream:
-    """Sends the answer of one request to its client. What is sent after the client has gone is dropped."""
-
-    def __init__(self, connection: "Connection", number: int) -> None:
-        self._connection = connection
-        self._number = number
-        self._unsent: deque[bytes | Headers] = deque()
-        self._ended = False
-        self.call: Call
-        self.whole = False
-        """Whether all of the request has come."""
-
-    @property
-    def address(self) -> str:
-        """The client's IP address. Empty if it is not known."""
-        return self._connection.address
-
-    def send(self, headers: Headers, *, end: bool = False) -> None:
-        """Sends the answer's headers or, with `end`, its trailers."""
-        self._unsent.append(headers)
-        self._ended = end
-        self.push()
-
-    def write(self, data: bytes) -> None:
-        """Sends a piece of the answer's body as soon as the client's flow control has room for it."""
-        self._unsent.append(data)
-        self.push()
-
-    def push(self) -> None:
-        """Sends as much of what waits as the client's flow control has room for."""
-        h2, number, last = self._connection.h2, self._number, False
-        with suppress(H2Error):  # the client has closed the stream, so nobody waits for the answer
-            while self._unsent:
-                part = self._unsent[0]
-                last = self._ended and len(self._unsent) == 1
-                if not isinstance(part, bytes):
-                    h2.send_headers(number, part, end_stream=last)
-                elif (room := min(h2.local_flow_control_window(number), h2.max_outbound_frame_size)) >= len(part):
-                    h2.send_data(number, part)
-                elif room > 0:
-                    h2.send_data(number, part[:room])
-                    self._unsent[0] = part[room:]
-                    continue
-                else:
-                    break
-                self._unsent.popleft()
-            if last and not self._unsent and not self.whole:
-                h2.reset_stream(number, ErrorCodes.NO_ERROR)  # tells the client to send no more of the request (RFC 9113, 8.1)
-        self._connection.flush()
-
-    def close(self) -> None:
-        """Ends the call, which makes room for another one. To be called once."""
-        self._connection.call_is_over(self._number, was_whole=self.whole, waits=bool(self._unsent))
-
-
-class Connections:
-    """All connections of one server. It is the protocol factory for asyncio: a call makes one more."""
-
-    def __init__(self, config: Config, begin: Callable[[Stream, Headers], Call]) -> None:
-        self.begin = begin
-        self.header_seconds = config.header_seconds
-        self.body_seconds = config.body_seconds
-        self.crowd = Crowd.of(config)
-        self.open: set[Connection] = set()
-        self.stopping = False
-        self._last_closed: asyncio.Event | None = None
-
-    def __call__(self) -> "Connection":
-        return Connection(self)
-
-    def sweep(self) -> None:
-        """Sweeps the crowd, now and then once a second until the server stops."""
-        self.crowd.sweep()
-        if not self.stopping:
-            asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self.sweep)
-
-    def finish(self) -> None:
-        """Stops: closes each connection as soon as its calls are over."""
-        self.stopping = True
-        for connection in list(self.open):
-            connection.close_if_done()
-
-    async def closed(self, grace: float) -> None:
-        """Waits until all connections are closed. Aborts those that are still open after `grace` seconds."""
-        self._last_closed = asyncio.Event()
-        if self.open:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._last_closed.wait(), grace)
-        for connection in list(self.open):
-            connection.abort()
-
-    def discard(self, connection: "Connection") -> None:
-        """Forgets a closed connection."""
-        self.open.discard(connection)
-        if not self.open and self._last_closed is not None:
-            self._last_closed.set()
 
 
 class Connection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: "Connections") -> None:
         self._all = connections
         self._loop = asyncio.get_running_loop()
         self.h2 = H2Connection(_CONFIG)
@@ -192,9 +75,11 @@ class Connection(asyncio.Protocol):
         self._backlog = bytearray()
         self._turn: asyncio.Handle | None = None
         self._blocked = False
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers()
+        self._pings = Pings(self._timers, self._ping, lambda: self.close("vanished"))
         self._second, self._idle_frames = 0, 0
-        self._begun = self._greeted = self._heard = False
+        self._begun = self._greeted = False
+        self._greeting = Greeting(connections.door)
         self.address = ""
 
     # The methods of asyncio.Protocol.
@@ -206,7 +91,7 @@ class Connection(asyncio.Protocol):
         if self._all.stopping or not self._all.crowd.enter(self, transport.get_extra_info("ssl_object")):
             self.close("too_many")
             return
-        self._wait("silent", self._all.header_seconds, lambda: self.close("slow_headers"))
+        self._timers.start("silent", self._all.header_seconds, lambda: self.close("slow_headers"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._all.discard(self)
@@ -214,15 +99,16 @@ class Connection(asyncio.Protocol):
         self._backlog.clear()
         if self._turn is not None:
             self._turn.cancel()
-        for timer in self._timers.values():
-            timer.cancel()
+        self._timers.cancel_all()
         for stream in list(self._streams.values()):
             stream.call.gone()
 
     def data_received(self, data: bytes) -> None:
-        if not self._begun and not self._start(data):
-            return
-        self._heard = True
+        if not self._greeting.over:
+            if not (data := self._greeting.take(data, self._transport)):
+                return
+            self._start()
+        self._pings.heard = True
         self._backlog += data
         if self._turn is None:
             self._take_turn()
@@ -230,28 +116,20 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read its answers. Until it does, no more of its requests are read."""
         self._blocked = True
-        self._wait("unread", self._all.body_seconds, lambda: self.close("unread_answer"))
+        self._timers.start("unread", self._all.body_seconds, lambda: self.close("unread_answer"))
         self._read_on()
 
     def resume_writing(self) -> None:
         self._blocked = False
-        if timer := self._timers.pop("unread", None):
-            timer.cancel()
+        self._timers.cancel("unread")
         self._read_on()
 
     # What comes in.
 
-    def _start(self, first: bytes) -> bool:
-        """Begins HTTP/2. A client that speaks HTTP/1 is told of the other port instead; then returns False."""
+    def _start(self) -> None:
         self._begun = True
-        if first.startswith(_HTTP1):
-            self._transport.write(_WRONG_PORT)
-            note_closed("protocol_error")
-            self._transport.close()
-            return False
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(_CONNECTION_WINDOW - self.h2.inbound_flow_control_window)
-        return True
 
     def _take_turn(self) -> None:
         self._turn = None
@@ -298,7 +176,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, number: int, headers: Headers) -> None:
         if not self._calls:
-            self._wait("silent", _PING_SECONDS, self._ask)
+            self._pings.start()
         self._all.crowd.busy(self)
         stream = self._streams[number] = Stream(self, number)
         self._calls += 1
@@ -311,7 +189,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
             if not self._greeted:  # a client may connect long before its first request
                 self._greeted = True
-                self._wait("silent", _PING_SECONDS, self._ask)
+                self._pings.start()
             for stream in list(self._streams.values()):
                 stream.push()
         elif isinstance(event, TrailersReceived):
@@ -351,22 +229,10 @@ class Connection(asyncio.Protocol):
         """Closes the connection at once, without sending what waits."""
         self._transport.abort()
 
-    def _ask(self) -> None:
-        """If the client has been silent, sends it a PING to see whether it is still there."""
-        if self._heard:
-            self._heard = False
-            self._wait("silent", _PING_SECONDS, self._ask)
-            return
+    def _ping(self) -> None:
         with suppress(H2Error):
             self.h2.ping(bytes(8))
         self.flush()
-        self._wait("silent", _PONG_SECONDS, self._give_up)
-
-    def _give_up(self) -> None:
-        if self._heard:
-            self._ask()
-        else:
-            self.close("vanished")
 
     def close(self, reason: str, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Closes the connection and counts the reason. An empty reason is not counted."""
@@ -379,10 +245,4 @@ class Connection(asyncio.Protocol):
                 self.h2.close_connection(code)
             self.flush()
         self._transport.close()
-        self._wait("unread", self._all.header_seconds, self._transport.abort)
-
-    def _wait(self, name: str, seconds: float, then: Callable[[], None]) -> None:
-        """Calls `then` after `seconds`. Replaces the timer that has the same name."""
-        if (timer := self._timers.get(name)) is not None:
-            timer.cancel()
-        self._timers[name] = self._loop.call_later(seconds, then)
+        self._timers.start("unread", self._all.header_seconds, self._transport.abort)

@@ -28,12 +28,12 @@ GROUP BY 1
 -- name: note_traces
 -- Waits for nobody: one that is locked is being used just now.
 UPDATE headrace.origin o SET trace_id = u.trace_id
-FROM unnest(%(digest)s::text[], %(trace_id)s::text[]) AS u (digest, trace_id)
+FROM unnest(%(digest)b::text[], %(trace_id)b::text[]) AS u (digest, trace_id)
 WHERE o.digest = u.digest
-  AND o.digest IN (SELECT digest FROM headrace.origin WHERE digest = ANY (%(digest)s) FOR UPDATE SKIP LOCKED)
+  AND o.digest IN (SELECT digest FROM headrace.origin WHERE digest = ANY (%(digest)b) FOR UPDATE SKIP LOCKED)
 
 -- name: delete
 -- The same. `used_on` is read anew under the lock: a writer may have used the origin since.
 DELETE FROM headrace.origin
 WHERE digest IN (SELECT digest FROM headrace.origin
-                 WHERE digest = ANY (%(digest)s) AND used_on < current_date - %(days)s::int FOR UPDATE SKIP LOCKED)
+                 WHERE digest = ANY (%(digest)b) AND used_on < current_date - %(days)s::int FOR UPDATE SKIP LOCKED)

@@ -1,0 +1,51 @@
+"""`headrace serve`: the receiver and the writer on an MLflow database that exists already."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headrace.config import Config
+    from headrace.host import Host
+
+
+def serve(config: "Config") -> None:
+    """Runs until a signal.
+
+    Raises:
+        StartError: it cannot start.
+    """
+    from headrace.errors import StartError
+    from headrace.host.build import open_database
+    from headrace.telemetry.logging import log
+
+    if config.database_url is None:
+        raise StartError(
+            "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`.\n"
+            "Or run `headrace up`, which brings a Postgres and an MLflow UI along."
+        )
+    host = take_ports(config)
+    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments)
+    host.run(
+        lambda: log.info("ready", host=config.host, http_port=host.port, grpc_port=host.grpc_port, workers=config.workers),
+        lambda: None,
+    )
+
+
+def take_ports(config: "Config") -> "Host":
+    """Opens the host for these settings, which takes its ports. Warns if they are open to anybody."""
+    from headrace.host.choose import open_host
+
+    _warn_if_open(config)
+    return open_host(config)
+
+
+def _warn_if_open(config: "Config") -> None:
+    """Warns if anybody who reaches the address may write: it is not loopback, and neither keys nor client certificates are
+    asked for."""
+    from headrace.telemetry.logging import log
+
+    if config.host not in ("127.0.0.1", "::1", "localhost") and config.api_keys is None and config.tls_client_ca is None:
+        log.warning(
+            "ANYBODY WHO REACHES THIS ADDRESS MAY WRITE",
+            host=config.host,
+            mend="set HEADRACE_API_KEYS (`headrace keys add NAME`) or HEADRACE_TLS_CLIENT_CA",
+        )

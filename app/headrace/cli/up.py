@@ -1,0 +1,111 @@
+"""`headrace up`: Postgres, the MLflow UI and the receiver on one machine, and what it says once they are ready."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.panel import Panel
+from rich.table import Table
+
+from headrace.cli.console import stderr
+from headrace.cli.serve import take_ports
+
+if TYPE_CHECKING:
+    from headrace.config import Config
+    from headrace.local.mlflow_server import MlflowServer
+    from headrace.local.postgres import EmbeddedPostgres
+
+
+def up(config: "Config") -> None:
+    """Runs until a signal. Ends all that it has started.
+
+    Raises:
+        StartError: a part cannot start, or has ended without being asked.
+    """
+    from headrace.errors import StartError
+    from headrace.host.build import open_database
+    from headrace.local.mlflow_server import MlflowServer, upgrade_mlflow_schema
+    from headrace.local.postgres import EmbeddedPostgres
+    from headrace.mlflow.schema import verify_mlflow_schema
+    from headrace.queue.disk.adopt import check_unused
+    from headrace.receiver.listen import bind
+
+    if config.default_experiment is None:
+        config = config.model_copy(update={"default_experiment": "Default"})
+    check_unused(config.data_dir)
+    mlflow = MlflowServer(config)
+    mlflow.end_leftover()  # no Headrace runs on this directory, so nobody needs that server
+    first = not (config.data_dir / "postgres").exists()
+    host = take_ports(config)
+    bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
+    with stderr.status("Starting Postgres …") as status, EmbeddedPostgres(config.data_dir / "postgres") as postgres:
+        database = host.open(postgres.url)
+        status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
+        try:
+            with database.begin() as connection:
+                verify_mlflow_schema(connection)
+        except StartError:
+            upgrade_mlflow_schema(postgres.url)
+        try:
+            status.update("Starting the MLflow UI …")
+            mlflow.start(postgres.url)
+            open_database(database)
+            host.run(lambda: _ready(config, mlflow, status.stop), lambda: _check(mlflow, postgres))
+            status.update("Stopping …")
+        finally:
+            mlflow.stop()
+    stderr.print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
+
+
+def _check(mlflow: "MlflowServer", postgres: "EmbeddedPostgres") -> None:
+    from headrace.errors import StartError
+
+    if not postgres.running:
+        raise StartError(
+            "The embedded Postgres has ended without being asked. What was accepted is kept: start Headrace again."
+        )
+    if not mlflow.running:
+        raise StartError(f"MLflow's server has ended. The end of {mlflow.log}:\n{mlflow.log_tail()}")
+
+
+def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[], None]) -> None:
+    mlflow.wait()
+    stop_progress()
+    _print_panel(config, mlflow.url)
+
+
+def _print_panel(config: "Config", ui_url: str) -> None:
+    """Prints what a person needs after the start. Lines to copy stand alone, so that none is wrapped."""
+    host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
+    scheme = "http" if config.tls_cert is None else "https"
+    base = f"{scheme}://{host}:{config.http_port}"
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in (
+        ("MLflow UI", ui_url),
+        ("OTLP/HTTP", f"{base}/v1/traces"),
+        ("OTLP/gRPC", f"{scheme}://{host}:{config.grpc_port}"),
+        ("Health", f"{base}/readyz"),
+        ("Data", str(config.data_dir)),
+    ):
+        table.add_row(name, value)
+    panel = Panel(table, title="Headrace is ready", subtitle="Ctrl-C stops it", border_style="green", expand=False)
+    stderr.print(panel, soft_wrap=False)
+    stderr.print(f"Send a first trace:\n\n  {_command('demo')}\n")
+    stderr.print(
+        "Point a service at it:\n\n"
+        f"  export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={base}/v1/traces\n"
+        "  export OTEL_EXPORTER_OTLP_TRACES_HEADERS=x-mlflow-experiment-id=0\n"
+        "  export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf\n",
+    )
+
+
+def _command(name: str) -> str:
+    """The line that calls this command from the user's shell, with the variables of the ports that are set."""
+    script = os.path.relpath(sys.argv[0])
+    program = "headrace" if shutil.which("headrace") else "python -m headrace" if script.endswith(".py") else script
+    ports = [f"{key}={os.environ[key]}" for key in ("HEADRACE_HTTP_PORT", "HEADRACE_UI_PORT") if key in os.environ]
+    return " ".join([*ports, program, name])
