@@ -158,6 +158,14 @@ def test_a_parent_cycle_on_which_mlflow_spins_is_written(fallback: Writer, datab
     assert ids == {trace_id for scenario in scenarios for trace_id in scenario.trace_ids} != set()
 
 
+def test_an_end_that_no_column_holds_is_stored_as_the_start(fallback: Writer, database_url: str) -> None:
+    late, good = otlp.span("late", end=2**64 - 1), otlp.span("good")
+    repaired = fallback.write(fallback.translate([deliver(otlp.request(late, good))]))
+    assert repaired["end_time_out_of_range"] == 1
+    found = {row["name"]: row["duration_ns"] for row in rows(database_url, "SELECT name, duration_ns FROM spans")}
+    assert found == {"late": 0, "good": otlp.SECOND}
+
+
 def test_writing_twice_changes_nothing(fallback: Writer, database_url: str) -> None:
     by_name = {scenario.name: scenario for scenario in corpus()}
     deliveries = deliveries_of([by_name["shuffled 0, 1 spans a request"]])
