@@ -115,7 +115,7 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
         assert answer.HasField("partial_success") == (decoded.records > 0)
         encode(answer, encoding)
         return "refused in words"
-    taken = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed)
+    taken = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed, decoded.notes)
     verdict = Verdict.of(taken)
     chain((Validate(),), taken, verdict)
     encode(headers.signal.answer(verdict.rejected.total(), verdict.explain()), encoding)

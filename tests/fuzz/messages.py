@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.translate.genai import _TRIGGERS, EVENTS
+from headrace.mlflow.translate.genai import _READERS, _TRIGGERS
 from headrace.mlflow.translate.tags import SESSION_AND_USER_KEYS
 
 INTS = (0, 1, -1, 2, 127, 128, 2**31 - 1, 2**31, -(2**31), 2**32 - 1, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1)
@@ -56,7 +56,7 @@ TEXTS = (
 )
 KEYS = (
     *sorted(_TRIGGERS),
-    *sorted(EVENTS),
+    *sorted(_READERS),
     *sorted(SESSION_AND_USER_KEYS),
     "mlflow.spanInputs",
     "mlflow.spanOutputs",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from parity.breaks import breaks
 from parity.concepts import concepts
 from parity.dialects import dialects
+from parity.odd import odd
 from parity.orders import orders
 from parity.scenario import Exchange, Scenario
 from parity.shapes import shapes
@@ -14,7 +15,7 @@ __all__ = ["Exchange", "Scenario", "corpus", "mlflow_breaks", "names_of"]
 
 def corpus() -> list[Scenario]:
     """The scenarios that MLflow's endpoint stores, in the order in which they are sent."""
-    return [*shapes(), *orders(), *concepts(), *dialects()]
+    return [*shapes(), *orders(), *concepts(), *dialects(), *odd()]
 
 
 def names_of(scenarios: Iterable[Scenario]) -> dict[str, str]:

@@ -22,8 +22,10 @@ def normal(span: Span) -> Span:
 
 
 def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
-    """Each span, by its ids: (resource and scope, span). Of one that comes twice the last stands, as in the tables."""
+    """Each span, by its ids: (resource and scope, span). Of one that comes twice the last stands, as in the tables; but none
+    without an end takes the place of one that has one."""
     found: Sent = {}
+    whole: set[Key] = set()
     for resource_spans in data.resource_spans:
         for scope in resource_spans.scope_spans:
             origin = b"|".join(
@@ -34,8 +36,11 @@ def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
                     scope.schema_url.encode(),
                 )
             )
-            found |= {
-                (span.trace_id, span.span_id): (origin, normal(span).SerializeToString(deterministic=True))
-                for span in scope.spans
-            }
+            for span in scope.spans:
+                key = span.trace_id, span.span_id
+                has_end = span.start_time_unix_nano <= span.end_time_unix_nano < 2**63 and span.end_time_unix_nano > 0
+                if has_end or key not in whole:
+                    found[key] = (origin, normal(span).SerializeToString(deterministic=True))
+                if has_end:
+                    whole.add(key)
     return found

@@ -7,11 +7,25 @@ from dataclasses import dataclass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace.envelope import envelope_pb2 as pb
+from headrace.otlp.notes import Notes
 from headrace.otlp.readable import ReadableRequest
 
 RUN_HEADER = "x-mlflow-run-id"
 _MAX_TEXT = 256
 """Characters that the envelope keeps of what a sender says of itself."""
+
+
+def said_once(value: str) -> str:
+    """The value of a header that can have only one. If it was sent twice with the same value, the two are joined by a comma
+    (RFC 9110, section 5.3), here or by a proxy: they say it once."""
+    value = value.strip()
+    if "," not in value:
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    half = len(parts) // 2
+    if len(set(parts)) == 1:
+        return parts[0]
+    return ", ".join(parts[:half]) if parts[:half] == parts[half:] else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +49,15 @@ class Request:
     deceive it.
     """
 
-    __slots__ = ("_message", "_original", "destinations", "max_tags", "sender", "unparsed")
+    __slots__ = ("_message", "_original", "destinations", "max_tags", "notes", "sender", "unparsed")
 
     def __init__(
-        self, message: ExportTraceServiceRequest, sender: Sender, original: bytes | None = None, unparsed: int = 0
+        self,
+        message: ExportTraceServiceRequest,
+        sender: Sender,
+        original: bytes | None = None,
+        unparsed: int = 0,
+        notes: Notes | None = None,
     ) -> None:
         """`original`: protobuf bytes that say just what `message` says, if the wire had them. `unparsed`: how many spans came
         that could not be parsed, and so are not in `message`."""
@@ -46,6 +65,8 @@ class Request:
         self._original = original
         self.sender = sender
         self.unparsed = unparsed
+        self.notes = notes or Notes()
+        """What was done to the body so that it could be read."""
         self.max_tags = 0
         """Most tags that a trace of it may be given; 0: as many as the writer's setting says."""
         self.destinations: Sequence[pb.Destination] = ()
@@ -72,7 +93,7 @@ class Request:
         return pb.Envelope(
             received_unix_nano=time.time_ns(),
             destinations=self.destinations,
-            run_id=headers.get(RUN_HEADER, "").strip()[:_MAX_TEXT],
+            run_id=said_once(headers.get(RUN_HEADER, ""))[:_MAX_TEXT],
             user_agent=headers.get("user-agent", "")[:_MAX_TEXT],
             key_name=self.sender.key_name[:_MAX_TEXT],
             max_tags=self.max_tags,

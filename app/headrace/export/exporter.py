@@ -2,8 +2,8 @@
 
 How an outage is told from a span that makes Postgres drop the connection (or run out of memory):
 
-- What a batch becomes when written is estimated before it is built (`weight.py`). What is over HEADRACE_MAX_WRITE_BYTES is
-  halved first; a single span that is over four times as much is a dead letter.
+- What a request becomes when written is estimated before it is built (`weight.py`), and a batch is counted as it is built.
+  What is over HEADRACE_MAX_WRITE_BYTES is halved first; a single span that is over four times as much is a dead letter.
 - After each broken write a harmless span of the same size is written and taken back (`rehearsal.py`). If that fails as well, it
   is an outage: nothing is halved, and the batch waits. If it goes through, the batch is tried again. A batch that breaks three
   times in a row, while three rehearsals in a row go through, is halved. A single span that does so twelve times in a row
@@ -84,9 +84,10 @@ class Exporter:
             return None
         try:
             deliveries = [self.destinations.fill(Delivery.from_envelope(envelope)) for envelope in envelopes]
-            if self.weigh(deliveries) > self.max_bytes:
+            # Each is estimated alone: all together are counted as they are made, as a high estimate would halve full batches.
+            if any(weigh(delivery, self.max_bytes) > self.max_bytes for delivery in deliveries):
                 return None
-            return _translate(self._writer, deliveries)
+            return _translate(self._writer, deliveries, self.max_bytes)
         except Exception:
             return None
 
@@ -139,9 +140,9 @@ class Exporter:
             VISIBLE_SECONDS.observe(max(0, now - delivery.received_unix_nano) / 1e9)
 
 
-def _translate(writer: Writer[Any], deliveries: Sequence[Delivery]) -> Translated[Any]:
+def _translate(writer: Writer[Any], deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Any]:
     with TRANSLATE_SECONDS.time():
-        return writer.translate(deliveries)
+        return writer.translate(deliveries, most)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from headrace.errors import DatabaseUnavailable
 from headrace.mlflow.keys import SPANS_LOCATION, TAG_PREFIX
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import MAX_TAGS, known_service
+from headrace.mlflow.translate.times import storable_end
 from headrace.mlflow.write import Translated
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
@@ -36,8 +37,8 @@ class MlflowStoreWriter:
         self._database = database
         self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Translated[None]:
-        """See `Writer.translate`: MLflow's store translates as it writes."""
+    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[None]:  # noqa: ARG002
+        """See `Writer.translate`: MLflow's store translates as it writes, one request at a time."""
         return Translated(deliveries, None, Counter())
 
     def write(self, translated: Translated[None]) -> Repairs:
@@ -92,7 +93,7 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaire
             resource = _with_few(resource_spans.resource, max_tags)
             for scope in resource_spans.scope_spans:
                 for proto in scope.spans:
-                    span: Any = Span.from_otel_proto(proto, resource=resource)
+                    span: Any = Span.from_otel_proto(storable_end(proto, repaired), resource=resource)
                     if span.parent_id is None:
                         _finish_root(span._span._attributes, service, repaired)
                     spans[proto.trace_id, proto.span_id] = span

@@ -13,8 +13,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from headrace.errors import MalformedBody, UnsupportedMediaType
 from headrace.otlp import weight
 from headrace.otlp.json_encoding import decode_json
+from headrace.otlp.notes import Notes
 from headrace.otlp.parts import check_parts, check_small
 from headrace.otlp.salvage import salvage
+from headrace.otlp.unread import read_old_names
 from headrace.otlp.weight import Charge
 
 _ALSO = {
@@ -45,35 +47,39 @@ def encoding_of(content_type: str) -> Encoding:
         ) from None
 
 
-def decode(body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> tuple[ExportTraceServiceRequest, int]:
+def decode(
+    body: bytes, encoding: Encoding, charge: Charge = weight.nothing, notes: Notes | None = None
+) -> tuple[ExportTraceServiceRequest, int]:
     """An inflated body → the request, and the number of spans that were left out because they cannot be parsed.
 
-    Unknown fields are ignored, as the specification demands. An empty protobuf body is a valid, empty request. `charge` is
-    called with the bytes of memory that the request and its envelope will take, before they take it. The caller counts the body
-    itself.
+    Unknown fields are ignored, as the specification demands; `notes` says how many spans are lost with them, and what was
+    repaired. An empty protobuf body is a valid, empty request. `charge` is called with the bytes of memory that the request and
+    its envelope will take, before they take it. The caller counts the body itself.
 
     Raises:
         MalformedBody: the body is no `ExportTraceServiceRequest`.
         BodyTooLarge: it has too many parts.
         InFlightFull: `charge` raised it.
     """
+    notes = Notes() if notes is None else notes
     if encoding is Encoding.JSON:
-        return _decode_json(body, charge)
+        return _decode_json(body, charge, notes)
     small = check_small(body)
     charge(weight.of_protobuf(body, small))
+    body = read_old_names(body, notes)
     try:
         charge(weight.of_spans(check_parts(body)))
         return ExportTraceServiceRequest.FromString(body), 0
     except DecodeError:
-        pass  # save the spans that can be parsed
+        pass  # mend its texts, save the spans that can be parsed
     try:
         charge(weight.of_salvage(body, small))
-        return salvage(body)
+        return salvage(body, notes)
     except DecodeError as error:
         raise MalformedBody(f"The body is not a protobuf ExportTraceServiceRequest: {error}.") from None
 
 
-def _decode_json(body: bytes, charge: Charge) -> tuple[ExportTraceServiceRequest, int]:
+def _decode_json(body: bytes, charge: Charge, notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
     """Decodes JSON. Python's objects are gone once the protobuf messages are made of them. Then only the messages are charged,
     by a better estimate."""
     estimated = 0
@@ -83,7 +89,7 @@ def _decode_json(body: bytes, charge: Charge) -> tuple[ExportTraceServiceRequest
         charge(size)
         estimated += size
 
-    request, left_out = decode_json(body, note)
+    request, left_out = decode_json(body, note, notes)
     serialized = request.SerializeToString()
     spans = check_parts(serialized)
     charge(weight.of_protobuf(serialized) + weight.of_spans(spans) - estimated)

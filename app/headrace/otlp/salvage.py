@@ -1,70 +1,66 @@
-"""Saves what can be parsed of a broken protobuf request: leaves out the spans that cannot be. No I/O.
+"""Saves what can be parsed of a broken protobuf request: mends texts that are no UTF-8, leaves out what is no span. No I/O.
 
 Protobuf's parser takes a request whole or not at all: one text that is no UTF-8 would cost a thousand spans. So the spans are
-first parsed as plain bytes, and then one by one. All other fields are unknown in that first step; protobuf keeps unknown
-fields.
+first read as plain bytes, and then one by one. Only what is broken is looked at closely.
 """
 
-from typing import Any
-
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from headrace.otlp.notes import Notes
 from headrace.otlp.parts import check_parts
+from headrace.otlp.texts import RequestOfBytes, SpanOfBytes, mend_texts
 
-_LEVELS = (("resource_spans", 1), ("scope_spans", 2), ("spans", 2))
 
+def salvage(body: bytes, notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
+    """A body → the request without the spans that cannot be parsed, and their number.
 
-def salvage(body: bytes) -> tuple[ExportTraceServiceRequest, int]:
-    """A body → the request without its broken spans, and their number.
+    Texts that are no UTF-8 have U+FFFD in the place of what is wrong; `notes` says how many places.
 
     Raises:
         DecodeError: something else than spans is broken, too. BodyTooLarge: the rest has too many parts.
     """
-    request = _Request.FromString(body)
+    request = RequestOfBytes.FromString(body)
     left_out = 0
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
-            kept = [span for span in scope.spans if _is_span(span)]
+            kept = [span for data in scope.spans if (span := _readable(data, notes)) is not None]
             left_out += len(scope.spans) - len(kept)
             scope.ClearField("spans")
             scope.spans.extend(kept)
     rest = request.SerializeToString()
     check_parts(rest)  # it could not count the parts of the broken body
-    return ExportTraceServiceRequest.FromString(rest), left_out
+    try:
+        return ExportTraceServiceRequest.FromString(rest), left_out
+    except DecodeError:  # a text of a resource or a scope
+        mend_texts(request, notes)
+        return ExportTraceServiceRequest.FromString(request.SerializeToString()), left_out
 
 
-def _is_span(data: bytes) -> bool:
-    """Whether these bytes are a span. It is parsed inside a request, because the levels above it count for the greatest
-    depth."""
-    request = _Request()
+def _readable(data: bytes, notes: Notes) -> bytes | None:
+    """The bytes of a span → bytes that can be parsed; None if there are none."""
+    try:
+        _check(data)
+        return data
+    except DecodeError:
+        pass
+    try:
+        span = SpanOfBytes.FromString(data)
+        mend_texts(span, mended := Notes())
+        data = span.SerializeToString()
+        _check(data)
+    except DecodeError as error:
+        notes.left_out(error)
+        return None
+    notes.repaired += mended.repaired
+    return data
+
+
+def _check(data: bytes) -> None:
+    """Raises DecodeError unless these bytes are a span. It is parsed inside a request, because the levels above it count for
+    the greatest depth."""
+    request = RequestOfBytes()
     request.resource_spans.add().scope_spans.add().spans.append(data)
     alone = request.SerializeToString()
-    try:
-        check_parts(alone)
-        ExportTraceServiceRequest.FromString(alone)
-    except DecodeError:
-        return False
-    return True
-
-
-def _request_of_bytes() -> Any:
-    """The message class of an ExportTraceServiceRequest whose spans are plain bytes."""
-    package = "headrace.salvage"
-    file = FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
-    for level, (name, number) in enumerate(_LEVELS):
-        field = file.message_type.add(name=f"Level{level}").field.add(name=name, number=number)
-        field.label = FieldDescriptorProto.LABEL_REPEATED
-        if level == len(_LEVELS) - 1:
-            field.type = FieldDescriptorProto.TYPE_BYTES
-        else:
-            field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f".{package}.Level{level + 1}"
-    pool = DescriptorPool()
-    pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName(f"{package}.Level0"))
-
-
-_Request = _request_of_bytes()
+    check_parts(alone)
+    ExportTraceServiceRequest.FromString(alone)

@@ -30,6 +30,9 @@ class Resolver(Protocol):
             DatabaseUnavailable: it cannot be told now whether the sender may.
         """
 
+    def is_deleted(self, destination: pb.Destination) -> bool:
+        """Whether a destination is an experiment that is deleted, as far as that is known. No I/O."""
+
 
 class Authorizer:
     """The last step before the queue. Not a `Processor` only in that it may have to wait for its resolver."""
@@ -52,7 +55,14 @@ class Authorizer:
         if len(destinations) < len(fates):
             _take_out(request.for_change(), fates, verdict)
         request.destinations = destinations
+        self._warn(request, verdict)
         return request
+
+    def _warn(self, request: Request, verdict: Verdict) -> None:
+        """Tells of spans that go into a deleted experiment, where nobody sees them before it is restored."""
+        for resource_spans, destination in zip(request.message.resource_spans, request.destinations, strict=True):
+            if self._resolver.is_deleted(destination):
+                verdict.warn("deleted_experiment", sum(len(scope.spans) for scope in resource_spans.scope_spans))
 
 
 def _destinations(fates: Sequence[Fate]) -> list[pb.Destination]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from headrace.config import Config
 from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.incoming import said_once
 from headrace.errors import Unroutable
 from headrace.otlp.attributes import to_text
 
@@ -46,9 +47,9 @@ def route_headers(headers: Mapping[str, str]) -> Route | None:
     Raises:
         Unroutable: the header is there, but names no possible experiment.
     """
-    if value := headers.get(ID_HEADER, "").strip():
+    if value := said_once(headers.get(ID_HEADER, "")):
         return Route(_experiment_id(value, f"header {ID_HEADER}"), "", pb.ROUTED_BY_HEADER)
-    if value := headers.get(NAME_HEADER, "").strip():
+    if value := said_once(headers.get(NAME_HEADER, "")):
         return Route(None, _experiment_name(value), pb.ROUTED_BY_HEADER)
     return None
 

@@ -18,7 +18,10 @@ _MAX_INT64 = 2**63 - 1
 
 
 class Validate:
-    """The first processor: what it lets pass can be stored, and stands in a scope of a resource that has spans."""
+    """The first processor: what it lets pass can be stored, and stands in a scope of a resource that has spans.
+
+    An end that no column can hold is mended later (`headrace.mlflow.translate.times`), so that what was sent can be kept.
+    """
 
     def process(self, request: Request, verdict: Verdict) -> Request:
         """See `Processor`. Nearly all requests are fine: they are read once, and keep their original bytes."""
@@ -37,7 +40,7 @@ def _is_fine(message: ReadableRequest) -> bool:
             if not spans:
                 return False
             for span in spans:
-                if _reason(span) or _is_its_own_parent(span) or span.end_time_unix_nano > _MAX_INT64:
+                if _reason(span) or _is_its_own_parent(span):
                     return False
     return True
 
@@ -59,9 +62,6 @@ def _repair(span: Span, verdict: Verdict) -> None:
     if _is_its_own_parent(span):
         span.ClearField("parent_span_id")
         verdict.repair("self_parent")
-    if span.end_time_unix_nano > _MAX_INT64:
-        span.end_time_unix_nano = span.start_time_unix_nano
-        verdict.repair("end_time_out_of_range")
 
 
 def _is_its_own_parent(span: ReadableSpan) -> bool:

@@ -8,10 +8,11 @@ from headrace.otlp.spans import count_spans
 
 REASONS = {
     "malformed_span": "a span could not be parsed",
+    "unknown_field": "a span stands in a field that OTLP does not have",
     "invalid_trace_id": "trace_id must be 16 bytes, not all zero",
     "invalid_span_id": "span_id must be 8 bytes, not all zero",
     "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
-    "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer",
+    "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer: no start after the year 2262 can be stored",
     "too_many_rows": "the request would become more rows than HEADRACE_MAX_ROWS_PER_REQUEST: send smaller batches",
     "no_experiment": "no experiment could be told for the span's resource",
     "too_many_experiments": "one request may name HEADRACE_MAX_EXPERIMENTS_PER_REQUEST experiments, and create "
@@ -22,11 +23,17 @@ REASONS = {
 
 REPAIRS = {
     "self_parent": "a span that named itself as its parent is stored as a root",
-    "end_time_out_of_range": "an end after the year 2262, which no column holds, is stored as the span's start",
+    "invalid_bytes_replaced": "bytes of a text that are no UTF-8 became U+FFFD",
+    "surrogate_replaced": "half a surrogate pair became U+FFFD",
+    "time_beyond_otlp": "a time after the year 2554 became the last one that OTLP has",
+    "id_rewritten": "an id in the form of a UUID, or with 0x, was read as hex",
+    "old_name_read": "a span under instrumentationLibrarySpans, scopeSpans' old name, was read",
+    "go_value_read": "an attribute's value in the form of Go's encoding/json was read",
 }
 """The repairs that are made before the queue: silent for the client, counted for the operator."""
 
 WARNINGS = {
+    "deleted_experiment": "their experiment is deleted in MLflow, where nobody sees them: restore it, or name another",
     "tags_over_limit": "only some of the resource's attributes became tags of the trace: they are more than "
     "HEADRACE_MAX_TAGS_PER_TRACE, or make more rows than HEADRACE_MAX_ROWS_PER_REQUEST",
 }
@@ -41,13 +48,19 @@ class Verdict:
     rejected: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     warned: Counter[str] = field(default_factory=Counter)
+    details: dict[str, str] = field(default_factory=dict)
+    """Reason → what the first such span had; empty or missing where there is nothing to say."""
 
     @classmethod
     def of(cls, request: Request) -> "Verdict":
         """The first word on a request: what cannot be parsed is rejected, all else is accepted so far."""
-        verdict = cls(count_spans(request.message) + request.unparsed)
+        notes = request.notes
+        verdict = cls(count_spans(request.message) + request.unparsed + notes.unread, repaired=+notes.repaired)
+        verdict.details = {"malformed_span": notes.why, "unknown_field": notes.where}
         if request.unparsed:
             verdict.reject("malformed_span", request.unparsed)
+        if notes.unread:
+            verdict.reject("unknown_field", notes.unread)
         return verdict
 
     @property
@@ -71,8 +84,12 @@ class Verdict:
         """English for `partial_success.error_message`: a sentence on what was rejected, and one on what was not stored."""
         sentences = []
         if self.rejected:
-            parts = [f"{REASONS[reason]} ({count})" for reason, count in sorted(self.rejected.items())]
+            parts = [f"{REASONS[reason]} ({self._detail(reason)}{count})" for reason, count in sorted(self.rejected.items())]
             sentences.append(f"{self.rejected.total()} of {self.received} spans rejected: {'; '.join(parts)}.")
         for rule, count in sorted(self.warned.items()):
             sentences.append(f"{count} spans accepted, but {WARNINGS[rule]}.")
         return " ".join(sentences)
+
+    def _detail(self, reason: str) -> str:
+        detail = self.details.get(reason)
+        return f"{detail}; " if detail else ""

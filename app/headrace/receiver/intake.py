@@ -97,7 +97,7 @@ class Intake:
             log_rarely("records refused", signal.name, signal=signal.name, reason=decoded.said, **reading.who.fields())
             return signal.answer(decoded.records, decoded.said)
         tracing.received(len(body), decoded.message, decoded.records)
-        request = Request(decoded.message, _sender(headers, key), decoded.original, decoded.unparsed)
+        request = Request(decoded.message, _sender(headers, key), decoded.original, decoded.unparsed, decoded.notes)
         try:
             self._limits.charge("spans", decoded.records, *((key.id, key.spans_per_second) if key else ()))
             verdict = await self._pipeline.consume(request)

@@ -45,9 +45,14 @@ def reserve(host: str, port: int, setting: str) -> socket.socket:
     with bind(host, port, setting) as probe:
         family, address = probe.family, probe.getsockname()
     keeper = socket.socket(family, socket.SOCK_STREAM)
-    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    keeper.bind(address)
+    try:
+        keeper.bind(address)
+    except OSError:
+        # Connections of a server that has just ended are in the way. With this option, two that start at the same moment would
+        # not notice each other: so it comes second.
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(address)
     return keeper
 
 

@@ -34,6 +34,7 @@ class Served:
         async def read() -> Message:
             message = await receive()
             if self.answered:
+                self.cycle.disconnected = True  # else uvicorn misses an answer
                 raise Answered
             if body := message.get("body"):
                 self._held.charge(-len(body))

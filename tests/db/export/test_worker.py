@@ -71,7 +71,7 @@ class FailingWriter:
         self.written: list[str] = []
         self.calls = 0
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Translated[None]:
+    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[None]:
         return Translated(deliveries, None, Counter())
 
     def write(self, translated: Translated[None]) -> Repairs:
@@ -269,8 +269,8 @@ class Interrupted:
         self._fails = fails
         self.calls = 0
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Translated[Any]:
-        return self._writer.translate(deliveries)
+    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Any]:
+        return self._writer.translate(deliveries, most)
 
     def write(self, translated: Translated[Any]) -> Repairs:
         self.calls += 1

@@ -64,12 +64,38 @@ def test_creation_follows_the_server_s_artifact_root(experiments: Experiments, d
     assert row["artifact_location"] == f"s3://bucket/root/{id_}?region=eu"
 
 
-def test_a_deleted_name_is_refused(experiments: Experiments, database_url: str) -> None:
+def set_stage(url: str, stage: str, id_: int) -> None:
+    """What MLflow does where an experiment is deleted, or restored."""
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE experiments SET lifecycle_stage = %s WHERE experiment_id = %s", (stage, id_))
+
+
+def test_a_deleted_experiment_is_the_same_by_id_and_by_name(experiments: Experiments, database_url: str) -> None:
     id_ = experiments.look_up(by_name("old"))
+    assert not experiments.deleted
+    set_stage(database_url, "deleted", id_)
+    for route in (by_name("old"), by_id(id_)):
+        experiments.deleted.clear()
+        assert experiments.look_up(route) == id_
+        assert experiments.deleted == {id_}
+        assert experiments.look_up_all([route, by_id(0)]) == {route: id_, by_id(0): 0}
+        assert experiments.cached(route) == id_
+    assert experiments.find(["old"]) == {"old": id_}
+    assert len(rows(database_url, "SELECT 1 FROM experiments")) == 2  # no other is created in its place
+
+
+def test_a_cached_experiment_is_looked_at_again(experiments: Experiments, database_url: str) -> None:
+    id_ = experiments.look_up(by_name("old"))
+    experiments.look_up(by_id(id_))
+    for stage, deleted in (("deleted", {id_}), ("active", set())):
+        set_stage(database_url, stage, id_)
+        experiments.refresh([by_name("old"), by_id(id_)])
+        assert experiments.deleted == deleted
+        assert experiments.cached(by_name("old")) == id_
     with psycopg.connect(database_url) as connection:
-        connection.execute("UPDATE experiments SET lifecycle_stage = 'deleted' WHERE experiment_id = %s", (id_,))
-    with pytest.raises(Unroutable, match="restore"):
-        experiments.look_up(by_name("old"))
+        connection.execute("DELETE FROM experiments WHERE experiment_id = %s", (id_,))
+    experiments.refresh([by_name("old"), by_id(id_), by_name("never there")])
+    assert experiments.cached(by_name("old")) is experiments.cached(by_id(id_)) is None
 
 
 def test_creation_can_be_forbidden(database: Database) -> None:
@@ -246,8 +272,8 @@ def test_default_is_experiment_0_whatever_it_is_called(experiments: Experiments,
     assert experiments.look_up(by_name("Default")) == 0
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE experiments SET lifecycle_stage = 'deleted'")
-    with pytest.raises(Unroutable, match="restore"):
-        experiments.look_up(by_name("Default"))
+    assert experiments.look_up(by_name("Default")) == 0
+    assert experiments.deleted == {0}
 
 
 def test_a_name_of_another_workspace_is_another_experiment(experiments: Experiments, database_url: str) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import psycopg
+import pytest
 from unit.processor.resolver_contract import each_expectation
 
 import otlp
@@ -35,6 +37,39 @@ def test_a_key_is_for_its_own_experiments(database: Database) -> None:
 
 def test_a_request_names_so_many_experiments_and_no_more(database: Database) -> None:
     assert fates(database, None, "a", "b", "a", "c", "d", "a") == [*[pb.Destination] * 4, TooManyExperiments, pb.Destination]
+
+
+@pytest.mark.parametrize("header", ["x-mlflow-experiment-id", "x-mlflow-experiment-name"])
+def test_what_is_deleted_or_restored_while_the_cache_knows_it_is_noticed(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    for module in ("headrace.mlflow.experiments", "headrace.mlflow.experiments.resolve"):
+        monkeypatch.setattr(f"{module}.AGING_SECONDS", 0.0)
+    experiments = Experiments(database, create=True, cache_seconds=3600)
+    id_ = experiments.look_up(named("shop"))
+    resolver = ExperimentResolver(load(), experiments, database)
+    sender = Sender({header: str(id_) if header.endswith("id") else "shop"})
+
+    async def is_deleted() -> bool:
+        """What the second of two requests is told."""
+        for _ in range(2):
+            (fate,) = await resolver.resolve(otlp.request(otlp.span()), sender)
+            assert resolver._refreshing is not None or header.endswith("id")
+            if resolver._refreshing is not None:
+                await resolver._refreshing
+        assert isinstance(fate, pb.Destination)
+        assert fate.experiment_id == str(id_)
+        return resolver.is_deleted(fate)
+
+    async def all_stages() -> list[bool]:
+        found = []
+        for stage in ("active", "deleted", "active"):
+            with psycopg.connect(database_url) as connection:
+                connection.execute("UPDATE experiments SET lifecycle_stage = %s WHERE experiment_id = %s", (stage, id_))
+            found.append(await is_deleted())
+        return found
+
+    assert asyncio.run(all_stages()) == [False, True, False]
 
 
 @each_expectation

@@ -37,7 +37,7 @@ class OneRefuses:
     writes: int = 0
     written: list[str] = field(default_factory=list)
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Translated[None]:
+    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[None]:
         return Translated(deliveries, None, Counter())
 
     def write(self, translated: Translated[None]) -> Counter[str]:

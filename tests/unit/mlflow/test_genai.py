@@ -1,12 +1,20 @@
 """Only translators that a span asks for are asked, and nothing is missed by that."""
 
+import sys
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any
+
 import pytest
 from mlflow.entities.span import Span as MlflowSpan
 from mlflow.tracing.otel import translation
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from parity.corpus import corpus
 
+import otlp
+from headrace.mlflow.translate.asked import record
 from headrace.mlflow.translate.content import dump_all, sanitized_attributes
-from headrace.mlflow.translate.genai import EVENTS, PREFIXES, _relevant, asks, record
+from headrace.mlflow.translate.genai import PREFIXES, _relevant, asks, reads_events
 
 
 def test_the_translators_that_walk_over_all_keys_are_the_listed_ones() -> None:
@@ -41,10 +49,124 @@ def test_what_visits_nobody_is_left_alone_by_all_of_mlflow_s_translators() -> No
         for exchange in scenario.exchanges:
             for span in exchange.spans:
                 dumped, *_ = dump_all(span)
-                if asks(tuple(dumped)) or any(event.name in EVENTS for event in span.events):
+                if asks(tuple(dumped)) or reads_events(event.name for event in span.events):
                     continue
                 plain += 1
                 translated = translation.translate_span_when_storing(MlflowSpan.from_otel_proto(span))["attributes"]
                 assert {key: translated[key] for key in dumped} == sanitized_attributes(dumped)
                 assert set(translated) - set(dumped) == {"mlflow.traceRequestId"}
     assert plain > 3000
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gen_ai.system.message", "gen_ai.user.message", "gen_ai.assistant.message", "gen_ai.choice", "gen_ai.content.prompt"],
+)
+def test_events_that_are_read_on_any_span_are_known(name: str) -> None:
+    assert reads_events(["other", name])
+
+
+def test_events_of_others_make_no_span_visit_anybody() -> None:
+    assert not reads_events(["exception", "message", "gen_ai.tool.message", "", "tool.output"])
+
+
+class Translator:
+    """Reads events and attributes in ways that the notes cannot follow."""
+
+    def __init__(self, read: Any) -> None:
+        self.get_input_value_from_events = read
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda events, attributes: [event for event in events if event["name"] in {"a", "b"}],
+        lambda events, attributes: [event for event in events if event["name"].startswith("a")],
+        lambda events, attributes: [event for event in events if {"a": 1}.get(event["name"])],
+        lambda events, attributes: list(attributes.items()),
+    ],
+    ids=["set", "prefix", "dict", "walk"],
+)
+def test_what_the_notes_cannot_follow_is_noted(read: Any) -> None:
+    assert record(Translator(read)).walked
+
+
+def test_what_the_notes_can_follow_is_not() -> None:
+    asked = record(Translator(lambda events, attributes: attributes.get("k") or [e for e in events if e.get("name") == "a"]))
+    assert (set(asked.keys), set(asked.events), asked.walked) == ({"k"}, {"a"}, False)
+
+
+def texts_of(code: CodeType) -> Iterator[str]:
+    """All texts in a piece of compiled code."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from texts_of(constant)
+        elif isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, tuple | frozenset):
+            yield from (item for item in constant if isinstance(item, str))
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in a constant of a module or a class."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for item in (*value.keys(), *value.values()) for text in texts_in(item))
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from (text for item in value for text in texts_in(item))
+
+
+def texts_of_translators() -> set[str]:
+    """Every text in the modules of MLflow's translators, whatever it is there for: the name of each attribute and event that
+    they could read is among them."""
+    found: set[str] = set()
+    translators = (*translation._TRANSLATORS, *translation._EVENT_TRANSLATORS)
+    modules = {sys.modules[kind.__module__] for translator in translators for kind in type(translator).__mro__[:-1]}
+    for module in modules:
+        assert module.__file__
+        with open(module.__file__) as source:
+            found.update(texts_of(compile(source.read(), module.__file__, "exec")))
+    for translator in translators:
+        found.update(text for kind in type(translator).__mro__ for value in vars(kind).values() for text in texts_in(value))
+    return {text for text in found if len(text) < 100 and "\n" not in text}
+
+
+def is_left_alone(span: Any) -> bool:
+    """Whether all of MLflow's translators together have nothing to say to a span."""
+    dumped, *_ = dump_all(span)
+    translated = translation.translate_span_when_storing(MlflowSpan.from_otel_proto(span))["attributes"]
+    return set(translated) - set(dumped) <= {"mlflow.traceRequestId"}
+
+
+VALUES: tuple[Any, ...] = ("text", 5, '{"role": "user", "content": "x", "messages": [{"role": "user", "content": "x"}]}')
+
+
+def test_no_attribute_is_read_that_the_notes_have_missed() -> None:
+    """A span for each text in the translators' code as an attribute, and as the beginning of one."""
+    texts = texts_of_translators()
+    assert {"gen_ai.operation.name", "openinference.span.kind", "lk."} <= texts
+    checked = 0
+    for text in sorted(texts):
+        for key in (text, f"{text}0.content", f"{text}.0.content"):
+            for value in VALUES:
+                if not asks((key,)):
+                    checked += 1
+                    assert is_left_alone(otlp.span(attrs={key: value})), key
+    assert checked > 500
+
+
+def test_no_event_is_read_that_the_notes_have_missed() -> None:
+    """A span for each text in the translators' code as the name of its event, which has all of them as attributes."""
+    texts = sorted(texts_of_translators())
+    attributes = otlp.attributes(dict.fromkeys(texts, "text"))
+    checked = 0
+    for text in ("", "other", *texts):
+        if not reads_events([text]):
+            checked += 1
+            span = otlp.span(events=[Span.Event(name=text, attributes=attributes)])
+            assert is_left_alone(span), text
+    assert checked > 200

@@ -29,6 +29,19 @@ def test_a_resource_s_attributes_are_tags_but_for_mlflow_s_and_the_sdk_s() -> No
     assert resource_tags(Resource(), Counter()) is None
 
 
+def test_an_attribute_without_a_value_is_no_tag() -> None:
+    empty = resource(service_name="shop", owner=None, list=[], text="")
+    assert resource_tags(empty, Counter(), null=False) == {"service.name": "shop", "list": "[]", "text": ""}
+    assert resource_tags(empty, Counter()) == {"service.name": "shop", "owner": "null", "list": "[]", "text": ""}  # as MLflow's
+
+
+def test_a_session_or_user_without_a_value_is_none() -> None:
+    unset = {"session.id": "null", "gen_ai.conversation.id": '"c"', "user.id": "null"}  # the JSON of attributes without a value
+    assert session_and_user(unset, Counter(), null=False) == ("c", None)
+    assert session_and_user(unset, Counter()) == ("null", "null")  # as MLflow
+    assert session_and_user({"session.id": '"null"'}, Counter(), null=False) == ("null", None)  # a text is one
+
+
 def test_of_too_many_the_service_s_name_and_the_first_remain() -> None:
     many = resource(**{f"k{number}": "v" for number in range(10)}, service_name="shop")
     assert resource_tags(many, Counter(), 3) == {"service.name": "shop", "k0": "v", "k1": "v"}

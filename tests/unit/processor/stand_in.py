@@ -24,6 +24,7 @@ class KnownExperiments:
     forbidden: frozenset[str] = frozenset({"forbidden"})
     """To senders without a key, too."""
     most: int = 2
+    deleted: frozenset[str] = frozenset()
     error: HeadraceError | None = None
     """Raised for every request."""
 
@@ -36,6 +37,10 @@ class KnownExperiments:
         routes = [_route(resource) if fixed is None else fixed for resource in message.resource_spans]
         within = list(dict.fromkeys(route for route in routes if isinstance(route, Route)))[: self.most]
         return [self._fate(route, sender, within) if isinstance(route, Route) else route for route in routes]
+
+    def is_deleted(self, destination: pb.Destination) -> bool:
+        """See `Resolver`."""
+        return destination.experiment_name in self.deleted
 
     def _fate(self, route: Route, sender: Sender, within: Sequence[Route]) -> Fate:
         if route not in within:

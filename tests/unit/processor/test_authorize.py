@@ -39,6 +39,16 @@ def test_what_may_be_stored_keeps_its_bytes() -> None:
     assert verdict.accepted == 4
 
 
+def test_spans_of_a_deleted_experiment_are_stored_and_told_of() -> None:
+    request = request_to("shop", "forbidden", "stock", "shop")
+    verdict = Verdict.of(request)
+    authorizer = Authorizer(KnownExperiments(most=4, deleted=frozenset({"shop"})))
+    request = asyncio.run(authorizer.authorize(request, verdict))
+    assert [destination.experiment_name for destination in request.destinations] == ["shop", "stock", "shop"]
+    assert (verdict.accepted, verdict.warned) == (6, {"deleted_experiment": 4})
+    assert "4 spans accepted, but their experiment is deleted in MLflow" in verdict.explain()
+
+
 def test_resources_without_a_destination_are_taken_out() -> None:
     request, verdict = authorized(request_to("forbidden", "shop", "unknown", "stock", "too many"))
     assert [destination.experiment_name for destination in request.destinations] == ["shop", "stock"]

@@ -27,6 +27,23 @@ def test_the_id_header_wins_over_the_name_header() -> None:
     assert route_headers(headers) == Route(7, "", pb.ROUTED_BY_HEADER)
 
 
+@pytest.mark.parametrize("joined", ["7, 7", "7,7", " 7 ,7, 7"])
+def test_a_header_that_comes_twice_with_the_same_value_says_it_once(joined: str) -> None:
+    assert route_headers({"x-mlflow-experiment-id": joined}) == Route(7, "", pb.ROUTED_BY_HEADER)
+    named = {"x-mlflow-experiment-name": joined.replace("7", "shop")}
+    assert route_headers(named) == Route(None, "shop", pb.ROUTED_BY_HEADER)
+
+
+def test_a_name_may_have_commas() -> None:
+    for sent, name in (("a, b", "a, b"), ("a, b, a, b", "a, b"), ("a, b, a", "a, b, a")):
+        assert route_headers({"x-mlflow-experiment-name": sent}) == Route(None, name, pb.ROUTED_BY_HEADER)
+
+
+def test_two_different_ids_are_none() -> None:
+    with pytest.raises(Unroutable, match="7, 8"):
+        route_headers({"x-mlflow-experiment-id": "7, 8"})
+
+
 def test_the_name_header() -> None:
     assert route_headers({"x-mlflow-experiment-name": "shop"}) == Route(None, "shop", pb.ROUTED_BY_HEADER)
 

@@ -17,7 +17,17 @@ from sqlalchemy import Connection
 from headrace.config import Config
 from headrace.errors import ExperimentsNotReady, TooManyExperiments, Unroutable
 from headrace.mlflow.experiments.allowance import MAX_CACHED, Allowance
-from headrace.mlflow.experiments.lookup import DEFAULT, Found, any_experiment, by_name, create, key_of, known, may_create
+from headrace.mlflow.experiments.lookup import (
+    DEFAULT,
+    Deleted,
+    Found,
+    any_experiment,
+    by_name,
+    create,
+    key_of,
+    known,
+    may_create,
+)
 from headrace.processor.route import ID_HEADER, WAYS_TO_ROUTE, Route
 from headrace.store.database import Database
 from headrace.telemetry.metrics import EXPERIMENTS_LIMITED
@@ -26,6 +36,9 @@ _NOT_STARTED = (
     "MLflow's server has not started on this database yet, so experiment 0 is missing: start it once. "
     "What is sent meanwhile is kept, and written then."
 )
+
+AGING_SECONDS = 1.0
+"""After so long a cached experiment that is in use is looked up again, while requests go on: see `ExperimentResolver`."""
 
 Answer = int | Unroutable | None
 """An experiment's id; why there is none; or None: that can only be told once MLflow's server has started."""
@@ -42,6 +55,8 @@ class Experiments:
         self._lock = threading.Lock()
         self._cache: dict[int | str, tuple[int, float]] = {}
         self._started = False
+        self.deleted: set[int] = set()
+        """Those of the cached experiments that are deleted in MLflow. They take spans."""
         self.waits_for = ""
         """What an operator has to do before anything can be written; empty where nothing is known to be missing."""
 
@@ -60,6 +75,25 @@ class Experiments:
         fresh = time.monotonic() - found[1] < self._cache_seconds
         return found[0] if fresh or self._database.state.away else None
 
+    def is_aging(self, route: Route) -> bool:
+        """Whether what the cache knows of a route is so old that it should be asked for again meanwhile."""
+        found = self._cache.get(key_of(route))
+        return found is not None and time.monotonic() - found[1] > AGING_SECONDS
+
+    def refresh(self, routes: Collection[Route]) -> None:
+        """Looks cached experiments up again: one may have been deleted, restored, or be gone for good.
+
+        Raises:
+            DatabaseUnavailable: it cannot be told now; what the cache knows stands.
+        """
+        with self._database.begin() as connection:
+            found = known(connection, routes)
+        with self._lock:
+            for route in routes:
+                if key_of(route) not in found:
+                    self._cache.pop(key_of(route), None)
+        self._remember(found)
+
     def accept(self, routes: Iterable[Route]) -> None:
         """Charges the names among routes that are queued without having been looked up.
 
@@ -71,7 +105,7 @@ class Experiments:
             self._allowance.name(sorted(names))
 
     def find(self, names: Collection[str]) -> dict[str, int]:
-        """The ids of those of these names that are active experiments; creates nothing.
+        """The ids of those of these names that are experiments, deleted or not; creates nothing.
 
         Raises:
             DatabaseUnavailable: it cannot be told now.
@@ -81,7 +115,7 @@ class Experiments:
         self._remember(found)
         if DEFAULT in names and DEFAULT not in found:
             found[DEFAULT] = 0  # MLflow will make it so
-        return {str(name): id_ for name, id_ in found.items() if isinstance(id_, int)}
+        return {str(name): id_ for name, id_ in found.items()}
 
     def look_up_all(self, routes: Collection[Route]) -> dict[Route, Answer]:
         """A request's routes → what each is, asked with one query for ids and one for names, whatever their number.
@@ -95,11 +129,15 @@ class Experiments:
             found = known(connection, routes)
             missing = [route for route in routes if key_of(route) not in found]
             started = not missing or self._sees_mlflow(connection)
+            too_many: dict[str, TooManyExperiments] = {}
             if started and self._create:
-                found |= self._create_for_request(connection, {route.name: None for route in missing if may_create(route)})
-        answers = {
-            route: found.get(key_of(route)) if key_of(route) in found else self._none(route, started) for route in routes
-        }
+                names = {route.name: None for route in missing if may_create(route)}
+                created, too_many = self._create_for_request(connection, names)
+                found |= created
+        answers: dict[Route, Answer] = {}
+        for route in routes:
+            id_ = found.get(key_of(route))
+            answers[route] = (too_many.get(route.name) or self._none(route, started)) if id_ is None else id_
         self.accept(route for route, answer in answers.items() if answer is None)
         self._remember(found)
         return answers
@@ -118,11 +156,10 @@ class Experiments:
             if not found and self._create and may_create(route):
                 self._allowance.take_queued()
                 found, _ = create(connection, [route.name])
-        answer = found.get(key_of(route), self._none(route, started=True))
-        if not isinstance(answer, int):
-            raise answer or ExperimentsNotReady(_NOT_STARTED)
+        if (id_ := found.get(key_of(route))) is None:
+            raise self._none(route, started=True) or ExperimentsNotReady(_NOT_STARTED)
         self._remember(found)
-        return answer
+        return id_
 
     def wait_for_mlflow(self) -> None:
         """Returns if MLflow's server has started on this database, ever: no span can be written before. Asks until it has.
@@ -143,7 +180,9 @@ class Experiments:
             self.waits_for = "" if self._started else _NOT_STARTED
         return self._started
 
-    def _create_for_request(self, connection: Connection, names: Collection[str]) -> Found:
+    def _create_for_request(
+        self, connection: Connection, names: Collection[str]
+    ) -> tuple[Found, dict[str, TooManyExperiments]]:
         """Creates as many as a request may; says of the others why not."""
         allowed, excess = list(names)[: self._allowance.per_request], list(names)[self._allowance.per_request :]
         found: Found = {}
@@ -153,7 +192,7 @@ class Experiments:
             self._allowance.give_back(len(allowed) - created)
         if excess:
             EXPERIMENTS_LIMITED.labels("request").inc(len(excess))
-        return found | {name: TooManyExperiments(self._too_many()) for name in excess}
+        return found, {name: TooManyExperiments(self._too_many()) for name in excess}
 
     def _too_many(self) -> str:
         return (
@@ -183,8 +222,12 @@ class Experiments:
         now = time.monotonic()
         with self._lock:
             for key, id_ in found.items():
-                if isinstance(id_, int):
-                    self._cache.pop(key, None)
-                    self._cache[key] = (id_, now)
+                self._cache.pop(key, None)
+                self._cache[key] = (int(id_), now)
+                if isinstance(id_, Deleted):
+                    self.deleted.add(int(id_))
+                else:
+                    self.deleted.discard(id_)
             while len(self._cache) > MAX_CACHED:
-                del self._cache[next(iter(self._cache))]
+                id_, _ = self._cache.pop(next(iter(self._cache)))
+                self.deleted.discard(id_)

@@ -5,7 +5,6 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, text
 
-from headrace.errors import Unroutable
 from headrace.processor.route import Route
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import EXPERIMENTS_CREATED
@@ -14,7 +13,7 @@ DEFAULT = "Default"
 """What MLflow calls its experiment 0."""
 
 _STARTED = text("SELECT EXISTS (SELECT FROM experiments)")
-_BY_ID = text("SELECT experiment_id FROM experiments WHERE experiment_id = ANY (:ids)")
+_BY_ID = text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE experiment_id = ANY (:ids)")
 _BY_NAME = text(
     "SELECT name, experiment_id, lifecycle_stage FROM experiments WHERE name = ANY (:names) AND workspace = 'default'"
 )
@@ -29,8 +28,17 @@ _ROOT = text(
 )
 _LOCATE = text("UPDATE experiments SET artifact_location = :location WHERE experiment_id = :id")
 
-Found = dict[int | str, int | Unroutable]
-"""By `key_of`: the ids of experiments that exist, and why a deleted one is none."""
+
+class Deleted(int):
+    """The id of an experiment that is deleted in MLflow, and can be restored there.
+
+    It takes spans, as through MLflow's own endpoint: what is sent is kept. Whether it is named by its id or its name makes no
+    difference, nor does it whether it was deleted before the request or after.
+    """
+
+
+Found = dict[int | str, int]
+"""By `key_of`: the ids of experiments that exist, `Deleted` ones among them."""
 
 
 def any_experiment(connection: Connection) -> bool:
@@ -49,10 +57,11 @@ def may_create(route: Route) -> bool:
 
 
 def known(connection: Connection, routes: Collection[Route]) -> Found:
-    """What MLflow has of these, by `key_of`: ids that exist, and why a deleted experiment is none."""
+    """What MLflow has of these, by `key_of`."""
     found: Found = {}
     if ids := [route.id for route in routes if route.id is not None]:
-        found |= {row.experiment_id: row.experiment_id for row in connection.execute(_BY_ID, {"ids": ids})}
+        rows = connection.execute(_BY_ID, {"ids": ids})
+        found |= {row.experiment_id: _id(row.experiment_id, row.lifecycle_stage) for row in rows}
     if names := [route.name for route in routes if route.id is None]:
         found |= by_name(connection, names)
     return found
@@ -66,13 +75,11 @@ def by_name(connection: Connection, names: Collection[str]) -> Found:
     rows = connection.execute(_BY_NAME, {"names": list(names)}).all()
     if DEFAULT in names and all(row.name != DEFAULT for row in rows):
         rows = [*rows, *connection.execute(_ZERO, {"name": DEFAULT})]
-    return {row.name: _active(row.name, row.experiment_id, row.lifecycle_stage) for row in rows}
+    return {row.name: _id(row.experiment_id, row.lifecycle_stage) for row in rows}
 
 
-def _active(name: str, id_: int, stage: str) -> int | Unroutable:
-    if stage == "active":
-        return id_
-    return Unroutable(f"The experiment {name!r} is deleted in MLflow: restore it there, or name another.")
+def _id(id_: int, stage: str) -> int:
+    return id_ if stage == "active" else Deleted(id_)
 
 
 def create(connection: Connection, names: Collection[str]) -> tuple[Found, int]:

@@ -4,14 +4,16 @@ Postgres is asked with a few queries a request, however many experiments it name
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from headrace.config import Config
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import Sender
 from headrace.errors import DatabaseUnavailable, TooManyExperiments, Unroutable
-from headrace.mlflow.experiments import Answer, Experiments
+from headrace.mlflow.experiments import AGING_SECONDS, Answer, Experiments
 from headrace.mlflow.experiments.ask import Questions
 from headrace.mlflow.experiments.lookup import DEFAULT
 from headrace.mlflow.experiments.permit import Permits
@@ -34,6 +36,14 @@ class ExperimentResolver:
         self._experiments = experiments
         self._questions = Questions(database)
         self._permits = Permits(experiments, self._questions)
+        self._aging: dict[Route, None] = {}
+        self._refreshed = 0.0
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def is_deleted(self, destination: pb.Destination) -> bool:
+        """See `Resolver`."""
+        deleted = self._experiments.deleted
+        return bool(deleted) and bool(destination.experiment_id) and int(destination.experiment_id) in deleted
 
     async def resolve(self, message: ReadableRequest, sender: Sender) -> Sequence[Fate]:
         """See `Resolver`."""
@@ -77,7 +87,25 @@ class ExperimentResolver:
         answers: dict[Route, Answer] = {route: self._experiments.cached(route) for route in routes}
         if unknown := [route for route, id_ in answers.items() if id_ is None]:
             answers |= await self._look_up(unknown)
+        self._refresh(route for route in routes if self._experiments.is_aging(route))
         return {route: _destination(route, answer) for route, answer in answers.items()}
+
+    def _refresh(self, routes: Iterable[Route]) -> None:
+        """Has cached experiments looked up again, once a second with one query, while nobody waits for it.
+
+        So a request is told within two seconds that its experiment is deleted, and not only once the cache forgets it.
+        """
+        self._aging.update(dict.fromkeys(routes))
+        now = time.monotonic()
+        if not self._aging or now - self._refreshed < AGING_SECONDS or self._questions.hopeless:
+            return
+        self._refreshed = now
+        aging, self._aging = self._aging, {}
+        self._refreshing = asyncio.get_running_loop().create_task(self._look_again(aging))
+
+    async def _look_again(self, routes: Collection[Route]) -> None:
+        with suppress(DatabaseUnavailable):
+            await self._questions.ask(partial(self._experiments.refresh, routes))
 
     async def _look_up(self, routes: Sequence[Route]) -> Mapping[Route, Answer]:
         if not self._questions.hopeless:

@@ -4,7 +4,7 @@ MLflow takes what comes first, or last, so that the same spans give other traces
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace.mlflow.fold.policy import UNFINISHED, S, apply_common, begin
 from headrace.mlflow.fold.totals import cost_columns, cost_of, is_known, merged, preview_or, token_columns, usage_of
@@ -106,8 +106,11 @@ class RootDecides:
     def apply(self, trace: _Trace, part: _Part) -> None:
         """See `FoldPolicy`. The part only says what it knows: `decide` comes after the last."""
         state = trace.state
-        usage, cost = bool(usage_of(part.nodes.values())), bool(cost_of(part.nodes.values()))
         apply_common(trace, part, times=not trace.finalized)
+        _take_experiment(trace, part)
+        if part.unfinished or trace.unfinished:
+            part = _without_superseded(trace, part)
+        usage, cost = bool(usage_of(part.nodes.values())), bool(cost_of(part.nodes.values()))
         trace.spans |= part.spans
         trace.nodes |= part.nodes
         if trace.finalized:  # a finished trace is added to in order
@@ -181,11 +184,40 @@ def _precedence_told(trace: _Trace) -> Precedence:
     return NAMED if root is None or trace.finalized else root.precedence
 
 
+def _take_experiment(trace: _Trace, part: _Part) -> None:
+    """Takes the best precedence."""
+    if (precedence := part.values.precedence(part.spans)) < trace.state.precedence:
+        trace.experiment_id, trace.state.precedence = part.experiment_id, precedence
+
+
+def _without_superseded(trace: _Trace, part: _Part) -> _Part:
+    """The part without its copies of spans that have no end where the whole span is known: whatever came first, that stands.
+
+    What such a copy says of session, user and tags is gathered as if the whole span had come after it.
+    """
+    superseded = {span_id for span_id in part.unfinished if _is_whole(trace, span_id)}
+    trace.unfinished.difference_update(part.spans)
+    trace.unfinished.update(part.unfinished - superseded)
+    if not superseded:
+        return part
+    trace.superseded += len(superseded)
+    return replace(
+        part,
+        values=part.values.without(superseded),
+        spans={span_id: row for span_id, row in part.spans.items() if span_id not in superseded},
+        nodes={span_id: node for span_id, node in part.nodes.items() if span_id not in superseded},
+        unfinished=part.unfinished - superseded,
+    )
+
+
+def _is_whole(trace: _Trace, span_id: str) -> bool:
+    """Whether a span is known with an end: in this batch, or else in Postgres."""
+    return span_id not in trace.unfinished if span_id in trace.spans else span_id in trace.whole
+
+
 def _listen(trace: _Trace, part: _Part) -> None:
-    """Takes the best precedence and the roots as they are now, and gathers what the other spans say."""
+    """Takes the roots as they are now, and gathers what the other spans say."""
     state, values = trace.state, part.values
-    if (precedence := values.precedence(part.spans)) < state.precedence:
-        trace.experiment_id, state.precedence = part.experiment_id, precedence
     state.others.add(values.others.tags, values.others.session_id, values.others.user_id)
     if state.roots:
         for span_id in state.roots.keys() & part.spans.keys():  # it comes again

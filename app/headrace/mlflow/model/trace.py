@@ -29,6 +29,8 @@ class TracePart(Generic[Values]):
     nodes: dict[str, Node] = field(default_factory=dict)
     origins: dict[str, bytes] = field(default_factory=dict)
     """The resources and scopes that the notes of its spans name, by digest."""
+    unfinished: set[str] = field(default_factory=set)
+    """Its spans that came without a possible end. With enrichment only."""
 
     @property
     def start_ms(self) -> int:
@@ -120,6 +122,12 @@ class Trace(Generic[State]):
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     """Of this batch; those in Postgres are added when a total needs them."""
+    unfinished: set[str] = field(default_factory=set)
+    """Of `spans`, those that came without a possible end."""
+    whole: set[str] = field(default_factory=set)
+    """Of the spans in Postgres, those that have an end, and of which this batch brings a copy without one."""
+    superseded: int = 0
+    """How many copies without an end came after the whole span."""
     verdict: Verdict | None = None
     """None: nothing is to be remembered."""
 

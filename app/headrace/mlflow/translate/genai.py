@@ -1,97 +1,51 @@
 """MLflow's own translation of LLM spans (twelve dialects → `mlflow.*` attributes), run only where a span asks for it.
 
-A translator looks a handful of attribute keys up. Run on a span without attributes, it shows which keys it asks for first:
-a span that has none of them takes the same path through it, to the same answer, nothing. So the keys are not listed
-here by hand but recorded from the translators themselves when this module is imported, and a span visits only those
-translators of which it has a key. The code that runs is MLflow's, function for function, with a shorter list of translators.
+A translator looks a handful of attribute keys up, and compares the names of events with a handful of names. Run on a span
+without attributes and with one event, it shows which keys and names it asks for first: a span that has none of them takes the
+same path through it, to the same answer, nothing. So keys and names are not listed here by hand but recorded from the
+translators themselves when this module is imported (`asked.py`), and a span visits only those translators of which it has a
+key or an event. The code that runs is MLflow's, function for function, with a shorter list of translators.
 
 Source: mlflow/tracing/otel/translation/__init__.py, `translate_span_when_storing` (3.17).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
 from mlflow.tracing.otel import translation
-from mlflow.tracing.otel.translation.spring_ai import SpringAiTranslator
 
 import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.mlflow.keys import PREFIX
+from headrace.mlflow.translate.asked import Asked, record
 from headrace.mlflow.translate.content import sanitized_attributes
-
-_METHODS = (
-    "get_cache_creation_input_tokens",
-    "get_cache_read_input_tokens",
-    "get_input_tokens",
-    "get_input_value",
-    "get_message_format",
-    "get_model_name",
-    "get_model_provider",
-    "get_output_tokens",
-    "get_output_value",
-    "get_tool_definitions",
-    "get_total_tokens",
-    "translate_span_type",
-)
 
 PREFIXES = {"TraceloopTranslator": ("gen_ai.prompt.", "gen_ai.completion."), "LiveKitTranslator": ("lk.",)}
 """The two translators that walk over all keys look for these prefixes (a test holds them to it)."""
 
-EVENTS = frozenset(
-    {
-        SpringAiTranslator.PROMPT_EVENT_NAME,
-        SpringAiTranslator.COMPLETION_EVENT_NAME,
-    }
-)
-"""Events that are read whatever the attributes are. (Claude Code's are read only on spans with its own attributes.)"""
-
-
-class Recorder(dict[str, Any]):
-    """An empty dict that remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys_asked: set[str] = set()
-        self.walked = False
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.keys_asked.add(key)
-        return default
-
-    def __contains__(self, key: object) -> bool:
-        self.keys_asked.add(str(key))
-        return False
-
-    def __getitem__(self, key: str) -> Any:
-        self.keys_asked.add(key)
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        self.walked = True
-        return iter(())
-
-    def keys(self) -> Any:
-        self.walked = True
-        return {}.keys()
-
-    def items(self) -> Any:
-        self.walked = True
-        return {}.items()
-
-
-def record(translator: Any) -> Recorder:
-    """Everything that a translator asks of a span without attributes."""
-    recorder = Recorder()
-    for method in _METHODS:
-        getattr(translator, method)(recorder)
-    return recorder
-
-
-_KEYS = [(translator, frozenset(record(translator).keys_asked)) for translator in translation._TRANSLATORS]
-_TRIGGERS: frozenset[str] = frozenset().union(*(keys for _, keys in _KEYS))
+_ASKED: dict[str, Asked] = {
+    type(translator).__name__: record(translator) for translator in (*translation._TRANSLATORS, *translation._EVENT_TRANSLATORS)
+}
+"""Translator (by class name) → what it asks of a span."""
+_TRIGGERS: frozenset[str] = frozenset().union(*(asked.keys for asked in _ASKED.values()))
 # Attributes of MLflow's own take part: a model is looked for in inputs, a cost made of tokens.
 _ALL_PREFIXES = (PREFIX, *(prefix for prefixes in PREFIXES.values() for prefix in prefixes))
+
+
+def _readers() -> Mapping[str, frozenset[str]]:
+    """Name of an event → the translators that read such events."""
+    names = frozenset().union(*(asked.events for asked in _ASKED.values()))
+    return {name: frozenset(reader for reader, asked in _ASKED.items() if name in asked.events) for name in names}
+
+
+_READERS = _readers()
+_NOBODY: frozenset[str] = frozenset()
+
+
+def reads_events(names: Iterable[str]) -> bool:
+    """Whether any translator reads an event of these names, whatever the attributes of its span are."""
+    return any(name in _READERS for name in names)
 
 
 @lru_cache(maxsize=4096)
@@ -102,10 +56,9 @@ def asks(keys: tuple[str, ...]) -> bool:
 
 def translate(span: dict[str, Any]) -> dict[str, Any]:
     """MLflow's `translate_span_when_storing`, for a span in the form of its `Span.to_dict()`; returns that form again."""
-    keys = tuple(span["attributes"])
-    names = _relevant(keys)
-    if any(event["name"] in EVENTS for event in span["events"]):
-        names |= {"SpringAiTranslator"}
+    names = _relevant(tuple(span["attributes"]))
+    for event in span["events"]:
+        names |= _READERS.get(event["name"], _NOBODY)
     translated: dict[str, Any] = _translation(names)(_AsSpan(span))
     return translated
 
@@ -124,7 +77,7 @@ class _AsSpan:
 def _relevant(keys: tuple[str, ...]) -> frozenset[str]:
     """The translators (by class name) of which a span with these attribute keys has one."""
     present = frozenset(keys)
-    names = {type(translator).__name__ for translator, asked in _KEYS if not asked.isdisjoint(present)}
+    names = {name for name, asked in _ASKED.items() if not asked.keys.isdisjoint(present)}
     names |= {name for name, prefixes in PREFIXES.items() if any(key.startswith(prefixes) for key in keys)}
     return frozenset(names)
 

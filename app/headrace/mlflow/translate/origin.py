@@ -5,6 +5,7 @@
     origin   which resource and scope the span came with: the digest of a row of `headrace.origin`
     kind, flags     of the span, where they are not 0
     implicit true on a root whose experiment a rule or the default chose: see `Precedence`
+    times    the times that were sent where others are stored (`start`, `end`), and which `events` had none: see `times.py`
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
     added    attributes that were not sent: MLflow's translation and our enrichment made them
     sent     attributes whose value MLflow replaced, as they were sent
@@ -12,16 +13,20 @@
 """
 
 import hashlib
+import json
 import math
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 CHOSEN_BY_RULE = "implicit"
+TIMES = "times"
+_AS_SENT: Mapping[str, Any] = MappingProxyType({})
 
 MAX_CACHED_BYTES = 16 * 1024
 """Of a cached resource: a cache is bounded in number, and so must be what it holds."""
@@ -51,9 +56,16 @@ def _origin(data: bytes) -> Origin:
     return Origin(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
 
 
-def otlp_note(span: Span, origin: Origin, note: str, exact: bool, chosen_by_rule: bool) -> str:
-    """The JSON of `"otlp"`. `exact`: whether the content holds the span's attributes, given `note`, the further keys."""
+def otlp_note(
+    span: Span, origin: Origin, note: str, exact: bool, chosen_by_rule: bool, times: Mapping[str, Any] = _AS_SENT
+) -> str:
+    """The JSON of `"otlp"`, for a span as it was sent.
+
+    `exact`: whether the content holds the span's attributes, given `note`, the further keys. `times`: see `TIMES`.
+    """
     mark = f', "{CHOSEN_BY_RULE}": true' if chosen_by_rule else ""
+    if times:
+        mark += f', "{TIMES}": {json.dumps(times)}'
     if not (exact and _rest_is_exact(span)):
         return f'{{"origin": "{origin.digest}"{mark}, "span": "{b64encode(span.SerializeToString()).decode()}"}}'
     kind = f', "kind": {span.kind}' if span.kind else ""

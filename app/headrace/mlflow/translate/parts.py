@@ -26,6 +26,9 @@ class SpanValues(Protocol):
     def add(self, translated: TranslatedSpan, context: Context, max_tags: int, /) -> None:
         """Adds what one more span says. `max_tags`: how many tags its trace may have."""
 
+    def add_superseded(self, translated: TranslatedSpan, context: Context, /) -> None:
+        """Adds what a copy of a span says that came without an end, after the whole span."""
+
 
 Gathered_co = TypeVar("Gathered_co", bound=SpanValues, covariant=True)
 
@@ -49,18 +52,19 @@ def to_parts(
 ) -> list[TracePart[_Part]]:
     """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
 
-    If a span id occurs twice, the later span wins and keeps the earlier one's position. What MLflow would break on is
-    repaired, and counted in `repaired` by the name of the rule.
+    If a span id occurs twice, the later span wins and keeps the earlier one's position; but a span without an end does not take
+    the place of a whole one. What MLflow would break on is repaired, and counted in `repaired` by the name of the rule.
     """
     parts: dict[tuple[str, bytes], TracePart[_Part]] = {}
     max_tags = min(max_tags, delivery.max_tags or max_tags)
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
-        tags, service = resource_tags(resource_spans.resource, repaired, max_tags), known_service(resource_spans)
+        tags = resource_tags(resource_spans.resource, repaired, max_tags, null=not policy.enriches)
+        service = known_service(resource_spans)
         experiment_id = destination.experiment_id
         by_rule = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:
             enrichment = _enrichment(resource_spans, scope) if policy.enriches else None
-            context = Context(tags, service, by_rule, enrichment, repaired)
+            context = Context(tags, service, by_rule, enrichment, repaired, delivery.received_unix_nano)
             for span in scope.spans:
                 key = experiment_id, span.trace_id
                 part = parts.get(key)
@@ -76,10 +80,16 @@ def _enrichment(resource_spans: ResourceSpans, scope: ScopeSpans) -> Enrichment:
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
-    _, row, attributes, plain = translated
+    _, row, attributes, plain, unfinished = translated
     span_id, parent_id = row.span_id, row.parent_span_id
     if span_id in part.spans:
         context.repaired["duplicate_span"] += 1
+        if unfinished and span_id not in part.unfinished:  # the whole span is here already
+            part.values.add_superseded(translated, context)
+            return
+        part.unfinished.discard(span_id)
+    if unfinished:
+        part.unfinished.add(span_id)
     part.spans[span_id] = row
     part.nodes[span_id] = Node(span_id, parent_id, None, None) if plain else to_node(span_id, parent_id, attributes)
     part.values.add(translated, context, part.max_tags)

@@ -5,13 +5,14 @@
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, TracesData
 
 from headrace.mlflow.keys import REQUEST_ID, to_otlp_trace_id
+from headrace.mlflow.translate.origin import TIMES
 
 _CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 
@@ -46,7 +47,7 @@ def to_span(stored: dict[str, Any]) -> Span:
         return Span.FromString(b64decode(note["span"]))
     sent = note.get("sent", {})
     added = {REQUEST_ID, *note.get("added", ())} - set(sent)
-    texts = set(note.get("texts", ()))
+    texts, times = set(note.get("texts", ())), note.get(TIMES, {})
     return Span(
         trace_id=b64decode(stored["trace_id"]),
         span_id=b64decode(stored["span_id"]),
@@ -54,8 +55,8 @@ def to_span(stored: dict[str, Any]) -> Span:
         name=stored["name"],
         kind=note.get("kind", 0),
         flags=note.get("flags", 0),
-        start_time_unix_nano=stored["start_time_unix_nano"],
-        end_time_unix_nano=stored["end_time_unix_nano"],
+        start_time_unix_nano=times.get("start", stored["start_time_unix_nano"]),
+        end_time_unix_nano=times.get("end", stored["end_time_unix_nano"]),
         status=_status(stored["status"]),
         attributes=[
             KeyValue(
@@ -64,10 +65,7 @@ def to_span(stored: dict[str, Any]) -> Span:
             for key, dumped in stored["attributes"].items()
             if key not in added
         ],
-        events=[
-            Span.Event(name=e["name"], time_unix_nano=e["time_unix_nano"], attributes=_attributes(e["attributes"]))
-            for e in stored["events"]
-        ],
+        events=_events(stored["events"], times.get("events", ())),
         links=[
             Span.Link(
                 trace_id=to_otlp_trace_id(link["trace_id"]),
@@ -77,6 +75,25 @@ def to_span(stored: dict[str, Any]) -> Span:
             for link in stored["links"]
         ],
     )
+
+
+def _events(stored: Sequence[dict[str, Any]], timeless: Collection[int]) -> list[Span.Event]:
+    return [
+        Span.Event(
+            name=event["name"],
+            time_unix_nano=0 if number in timeless else event["time_unix_nano"],
+            attributes=_attributes(event["attributes"]),
+        )
+        for number, event in enumerate(stored)
+    ]
+
+
+def is_unfinished(content: Mapping[str, Any]) -> bool:
+    """Whether a stored span (its content, parsed) came without a possible end."""
+    note = content.get("otlp")
+    if note:
+        return "end" in note.get(TIMES, {})
+    return bool(content["end_time_unix_nano"] < content["start_time_unix_nano"])  # as MLflow itself stores it
 
 
 def _status(stored: dict[str, Any]) -> Status | None:

@@ -18,8 +18,9 @@ from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, sanitized, span_dict
 from headrace.mlflow.translate.enrich import add_attributes
-from headrace.mlflow.translate.genai import EVENTS, asks, translate
+from headrace.mlflow.translate.genai import asks, reads_events, translate
 from headrace.mlflow.translate.origin import Origin, otlp_note
+from headrace.mlflow.translate.times import mended, possible, storable_end
 from headrace.otlp.attributes import to_python
 
 _STATUS = (("UNSET", "STATUS_CODE_UNSET"), ("OK", "STATUS_CODE_OK"), ("ERROR", "STATUS_CODE_ERROR"))
@@ -46,6 +47,8 @@ class Context(NamedTuple):
     enrichment: Enrichment | None
     repaired: Repairs
     """Where repairs are counted."""
+    received: int = 0
+    """When their request came, in nanoseconds."""
 
 
 class TranslatedSpan(NamedTuple):
@@ -56,6 +59,8 @@ class TranslatedSpan(NamedTuple):
     attributes: dict[str, Any]
     plain: bool
     """It has no attribute and no event that a translator or MLflow itself reads."""
+    unfinished: bool = False
+    """It came without a possible end: where it comes again with one, that stands."""
 
 
 class _Columns(NamedTuple):
@@ -70,6 +75,7 @@ class _Columns(NamedTuple):
 
 
 _NO_COLUMNS = _Columns()
+_NO_TIMES: dict[str, Any] = {}
 
 
 _Stored = tuple[str, dict[str, Any], _Columns, str]
@@ -79,10 +85,20 @@ differ from those that were sent (further keys of the note, see `origin.py`). No
 
 def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
     """Translates one span. `trace_id` is MLflow's."""
+    if possible(span):
+        return _to_row(trace_id, span, span, _NO_TIMES, context)
+    if context.enrichment is None:
+        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context)
+    possible_span, times = mended(span, context.received, context.repaired)
+    return _to_row(trace_id, possible_span, span, times, context)
+
+
+def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context) -> TranslatedSpan:
+    """Translates a span whose times are possible; `sent_span` is as it came, `times` how the two differ."""
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
-    plain = not asks(tuple(sent)) and not (span.events and any(event.name in EVENTS for event in span.events))
+    plain = not (asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
@@ -92,7 +108,7 @@ def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
     text = encodable(content, context.repaired)
     if context.enrichment is not None:
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        text = f'{text[:-1]}, "otlp": {otlp_note(span, context.enrichment.origin, note, exact, by_rule)}}}'
+        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times)}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
@@ -110,7 +126,7 @@ def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
         model_name,
         model_provider,
     )
-    return TranslatedSpan(span, row, attributes, plain)
+    return TranslatedSpan(span, row, attributes, plain, "end" in times)
 
 
 def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:

@@ -49,15 +49,18 @@ def known_service(resource_spans: ResourceSpans) -> str | None:
     return None
 
 
-def resource_tags(resource: ResourceProto, repaired: Repairs, most: int = MAX_TAGS) -> dict[str, str] | None:
+def resource_tags(
+    resource: ResourceProto, repaired: Repairs, most: int = MAX_TAGS, *, null: bool = True
+) -> dict[str, str] | None:
     """The trace tags that a resource gives, or None where it has no attributes (then another resource's may serve).
 
-    At the most `most`, the service's name and the first ones; the pipeline has told the client of the others.
+    At the most `most`, the service's name and the first ones; the pipeline has told the client of the others. `null`: whether
+    an attribute without a value becomes a tag with the text `null`, as in MLflow; else it becomes none.
     """
     if not resource.attributes:
         return None
     data = resource.SerializeToString(deterministic=True)
-    tags, nul = _tags_of(data) if len(data) <= MAX_CACHED_BYTES else _tags_of.__wrapped__(data)
+    tags, nul = _tags_of(data, null) if len(data) <= MAX_CACHED_BYTES else _tags_of.__wrapped__(data, null)
     if nul:
         repaired["nul_replaced"] += nul
     return tags if tags is None or len(tags) <= most else _first(tags, most)
@@ -84,7 +87,7 @@ def bounded(tags: dict[str, str], stored: Collection[str], decided: Collection[s
 
 
 @lru_cache(maxsize=1024)
-def _tags_of(resource: bytes) -> tuple[dict[str, str] | None, int]:
+def _tags_of(resource: bytes, null: bool) -> tuple[dict[str, str] | None, int]:
     """Cached by the resource's bytes: the same few come with every request. The SDK's `Resource` cleans the values."""
     repaired: Repairs = Counter()
     attributes = Resource(to_dict(ResourceProto.FromString(resource).attributes)).attributes
@@ -92,6 +95,8 @@ def _tags_of(resource: bytes) -> tuple[dict[str, str] | None, int]:
         return None, 0
     tags = {}
     for key, value in attributes.items():
+        if value is None and not null:
+            continue
         if not key.startswith(("telemetry.sdk.", PREFIX)) and is_tag_key(key):
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             tags[key] = storable(text[:MAX_TRACE_TAG_VAL_LENGTH], repaired)
@@ -116,10 +121,12 @@ def root_tags(attributes: dict[str, Any], repaired: Repairs, most: int = MAX_TAG
     return tags, trace_name
 
 
-def session_and_user(attributes: dict[str, Any], repaired: Repairs) -> tuple[str | None, str | None]:
-    """What a span's attributes say of its trace's session and user."""
-    session = attributes.get("session.id") or attributes.get("gen_ai.conversation.id")
-    user = attributes.get("user.id")
+def session_and_user(attributes: dict[str, Any], repaired: Repairs, *, null: bool = True) -> tuple[str | None, str | None]:
+    """What a span's attributes say of its trace's session and user. `null`: see `resource_tags`."""
+    session, conversation, user = (attributes.get(key) for key in ("session.id", "gen_ai.conversation.id", "user.id"))
+    if not null:  # the JSON of a value that is not there
+        session, conversation, user = (None if value == "null" else value for value in (session, conversation, user))
+    session = session or conversation
     return (
         cut(unquoted(session), MAX_SESSION, "session_id_cut", repaired) if session else None,
         cut(unquoted(user), MAX_USER, "user_id_cut", repaired) if user else None,

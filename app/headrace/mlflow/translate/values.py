@@ -1,6 +1,6 @@
 """What spans say of their trace, gathered span by span: as MLflow reads it, or for a root that decides. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ class ArrivalValues:
 
     def add(self, translated: TranslatedSpan, context: Context, max_tags: int) -> None:
         """Adds what one more span says."""
-        _, row, attributes, plain = translated
+        _, row, attributes, plain, _ = translated
         if self.resource_tags is None:
             self.resource_tags = context.tags
         if row.parent_span_id is None:  # as in MLflow the last root of a request, even where it has no inputs
@@ -37,6 +37,9 @@ class ArrivalValues:
             session, user = session_and_user(attributes, context.repaired)
             self.session_id = session if self.session_id is None else self.session_id
             self.user_id = user if self.user_id is None else self.user_id
+
+    def add_superseded(self, translated: TranslatedSpan, context: Context) -> None:
+        """Nothing: MLflow knows no such spans, and without enrichment there are none."""
 
     def _read_root(self, attributes: dict[str, Any], repaired: Repairs, max_tags: int) -> None:
         self.root_inputs = attributes.get(SPAN_INPUTS)
@@ -59,14 +62,42 @@ class RootValues:
     def add(self, translated: TranslatedSpan, context: Context, _max_tags: int) -> None:
         """Adds what one more span says."""
         self.chosen_by_rule &= context.chosen_by_rule
-        span, row, attributes, plain = translated
+        span, row, attributes, _, _ = translated
+        if self.roots and (before := self.roots.pop(row.span_id, None)):  # it came twice
+            self.add_root_to_others(before)
         if row.parent_span_id is None:
             self.roots[row.span_id] = to_root(span, attributes, context.tags, context.chosen_by_rule, context.repaired)
-            return
-        if self.roots:
-            self.roots.pop(row.span_id, None)  # it came twice, and is none any more
+        else:
+            self._add_to_others(translated, context)
+
+    def add_superseded(self, translated: TranslatedSpan, context: Context) -> None:
+        """Adds what a copy without an end says, as if the whole span had come after it."""
+        self.chosen_by_rule &= context.chosen_by_rule
+        span, row, attributes, _, _ = translated
+        if row.parent_span_id is None:
+            self.add_root_to_others(to_root(span, attributes, context.tags, context.chosen_by_rule, context.repaired))
+        else:
+            self._add_to_others(translated, context)
+
+    def without(self, span_ids: Collection[str]) -> "RootValues":
+        """These values, as if the roots among these spans had been superseded."""
+        kept = RootValues(chosen_by_rule=self.chosen_by_rule)
+        kept.others.add(self.others.tags, self.others.session_id, self.others.user_id)
+        for span_id, root in self.roots.items():
+            if span_id in span_ids:
+                kept.add_root_to_others(root)
+            else:
+                kept.roots[span_id] = root
+        return kept
+
+    def add_root_to_others(self, root: Root) -> None:
+        """Adds what a root says that does not decide."""
+        self.others.add(root.tags, root.session_id, root.user_id)
+
+    def _add_to_others(self, translated: TranslatedSpan, context: Context) -> None:
+        _, _, attributes, plain, _ = translated
         if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
-            self.others.add({}, *session_and_user(attributes, context.repaired))
+            self.others.add({}, *session_and_user(attributes, context.repaired, null=False))
         if self._last_tags is not context.tags:  # the same dict for all spans of a resource
             self._last_tags = context.tags
             self.others.add(context.tags or {}, None, None)
@@ -84,7 +115,7 @@ def to_root(
     span: Span, attributes: dict[str, Any], tags: dict[str, str] | None, chosen_by_rule: bool, repaired: Repairs = UNCOUNTED
 ) -> Root:
     """What a root says of its trace, `tags` being those of its resource."""
-    session, user = session_and_user(attributes, repaired)
+    session, user = session_and_user(attributes, repaired, null=False)
     own_tags, trace_name = root_tags(attributes, repaired)
     name = storable(span.name, UNCOUNTED)  # as its row, where that was counted
     return Root(

@@ -23,14 +23,22 @@ class Translated(Generic[Rows]):
     """What had to be repaired, by rule. `Writer.write` hands it on."""
 
 
+class TooMuch(Exception):
+    """The rows of a batch take more bytes than they may."""
+
+
 class Writer(Protocol[Rows]):
     """Writes synchronously: returns once the rows are committed. Idempotent: any batch, any number of times.
 
     `tests/db/mlflow/test_writer_contract.py` says what each implementation keeps.
     """
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Translated[Rows]:
-        """Makes rows of these requests, in this order. No I/O; counts nothing. Every destination has its `experiment_id`."""
+    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Rows]:
+        """Makes rows of these requests, in this order. No I/O; counts nothing. Every destination has its `experiment_id`.
+
+        Raises:
+            TooMuch: the rows that it has made so far take more than `most` bytes. It looks after each request.
+        """
 
     def write(self, translated: Translated[Rows]) -> Repairs:
         """Writes what `translate` made; returns how many spans were repaired, by rule. The caller counts them.

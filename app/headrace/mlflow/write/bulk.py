@@ -24,7 +24,7 @@ from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
-from headrace.mlflow.write import Translated
+from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.remembered import keep_precedences, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
@@ -65,10 +65,17 @@ class BulkWriter:
         self._artifact_roots: dict[int, str] = {}
         self._origins_used: MutableMapping[str, int] = LRUCache(_MAX_ORIGINS)
 
-    def translate(self, deliveries: Sequence[Delivery]) -> Translated[Sequence[TracePart]]:
+    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Sequence[TracePart]]:
         """See `Writer.translate`."""
         repaired: Repairs = Counter()
-        parts = [part for delivery in deliveries for part in to_parts(delivery, repaired, self._policy, self._max_tags)]
+        parts: list[TracePart] = []
+        size = 0
+        for delivery in deliveries:
+            more = to_parts(delivery, repaired, self._policy, self._max_tags)
+            parts += more
+            size += sum(map(_size, more))
+            if most is not None and size > most:
+                raise TooMuch
         return Translated(deliveries, parts, repaired)
 
     def write(self, translated: Translated[Sequence[TracePart]]) -> Repairs:
@@ -144,6 +151,8 @@ class BulkWriter:
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
         for trace in folded:
             trace.verdict = policy.decide(trace)
+            if trace.superseded:
+                repaired["unfinished_superseded"] += trace.superseded
             _bound_tags(trace, repaired)
         return folded
 
@@ -177,6 +186,11 @@ def _within(most: int, items: Iterable[str], size: Callable[[str], int]) -> Iter
         group.append(item)
     if group:
         yield group
+
+
+def _size(part: TracePart) -> int:
+    """Bytes of the contents and origins of a part, about: text counts by its characters."""
+    return sum(len(row.content) for row in part.spans.values()) + sum(map(len, part.origins.values()))
 
 
 def _bound_tags(trace: Trace, repaired: Repairs) -> None:

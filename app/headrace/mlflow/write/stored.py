@@ -12,7 +12,7 @@ from headrace.mlflow.keys import FINALIZED
 from headrace.mlflow.model import Precedence, Root, StoredTrace, Trace, TracePart, TraceRow
 from headrace.mlflow.text import UNCOUNTED, to_object
 from headrace.mlflow.translate.origin import CHOSEN_BY_RULE
-from headrace.mlflow.translate.readback import to_span
+from headrace.mlflow.translate.readback import is_unfinished, to_span
 from headrace.mlflow.translate.tags import resource_tags, root_tags, session_and_user
 from headrace.mlflow.translate.values import to_node, to_root
 from headrace.mlflow.write.statements import STATEMENTS, Rows
@@ -30,8 +30,29 @@ def read_traces(cursor: Rows, parts: Sequence[TracePart[V]], policy: FoldPolicy[
     roots = _read_roots(cursor, wanted)
     for trace_id in wanted:
         policy.take_stored_roots(traces[trace_id], roots.get(trace_id, {}))
+    _read_whole(cursor, _unfinished(known), traces)
     _read_nodes(cursor, {part.trace_id for trace, part in known if policy.needs_nodes(trace, part)}, traces)
     return traces
+
+
+def _unfinished(known: Sequence[tuple[Trace[S], TracePart[V]]]) -> dict[str, set[str]]:
+    """The spans of this batch that came without an end, by trace."""
+    found: dict[str, set[str]] = {}
+    for _, part in known:
+        if part.unfinished:
+            found.setdefault(part.trace_id, set()).update(part.unfinished)
+    return found
+
+
+def _read_whole(cursor: Rows, unfinished: Mapping[str, Collection[str]], traces: Mapping[str, Trace[S]]) -> None:
+    """Which of these spans are there already, with an end."""
+    if not unfinished:
+        return
+    span_ids = sorted({span_id for ids in unfinished.values() for span_id in ids})
+    for trace_id, span_id, content in cursor.stream(STATEMENTS["read_ends"], {"ids": sorted(unfinished), "span_ids": span_ids}):
+        doubtful = to_object(content)
+        if span_id in unfinished[trace_id] and not (doubtful and is_unfinished(doubtful)):
+            traces[trace_id].whole.add(span_id)
 
 
 @dataclass(slots=True)
@@ -104,7 +125,7 @@ def _root_that_decided(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     them it is made in a tenth of the time."""
     attributes = root.content.get("attributes") or {}
     own, trace_name = root_tags(attributes, UNCOUNTED)
-    session, user = session_and_user(attributes, UNCOUNTED)
+    session, user = session_and_user(attributes, UNCOUNTED, null=False)
     chosen_by_rule = CHOSEN_BY_RULE in (root.content.get("otlp") or {})
     said = (trace_name, session or None, user or None, (tags or {}) | own, chosen_by_rule)
     return Root(root.start, root.span_id, "", None, None, "", "", "", *said)
@@ -114,7 +135,7 @@ def _root_that_may_decide(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     """Another one. If the first comes again as something else, this decides, with all that it says."""
     attributes, note = root.content.get("attributes") or {}, root.content.get("otlp") or {}
     span = to_span(root.content) if note else Span(span_id=bytes.fromhex(root.span_id), start_time_unix_nano=root.start)
-    return to_root(span, attributes, tags, CHOSEN_BY_RULE in note)
+    return to_root(span, attributes, tags, CHOSEN_BY_RULE in note)._replace(start=root.start)  # it may not be as it was sent
 
 
 def read_others(cursor: Rows, traces: Mapping[str, Trace[S]], policy: FoldPolicy[V, S]) -> None:
@@ -129,7 +150,7 @@ def read_others(cursor: Rows, traces: Mapping[str, Trace[S]], policy: FoldPolicy
         content = to_object(text) or {}
         attributes = content.get("attributes") or {}
         own = root_tags(attributes, UNCOUNTED)[0] if is_root else {}
-        policy.take_other(traces[trace_id], own, *session_and_user(attributes, UNCOUNTED))
+        policy.take_other(traces[trace_id], own, *session_and_user(attributes, UNCOUNTED, null=False))
         origins.add((trace_id, _origin(content)))
     tags = _read_tags(cursor, {digest for _, digest in origins})
     for trace_id, digest in origins:
@@ -144,7 +165,9 @@ def _origin(content: dict[str, Any]) -> str:
 def _read_tags(cursor: Rows, digests: Collection[str]) -> dict[str, dict[str, str]]:
     """The tags that the resources of these origins give."""
     cursor.execute(STATEMENTS["read_origins"], {"digests": sorted(digests)})
-    return {digest: resource_tags(ResourceSpans.FromString(data).resource, UNCOUNTED) or {} for digest, data in cursor}
+    return {
+        digest: resource_tags(ResourceSpans.FromString(data).resource, UNCOUNTED, null=False) or {} for digest, data in cursor
+    }
 
 
 def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: Mapping[str, Trace[S]]) -> None:

@@ -1,6 +1,6 @@
 """What the receivers have to know of a signal of OTLP."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from google.protobuf.message import Message
@@ -8,6 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from headrace.otlp import weight
 from headrace.otlp.codec import Encoding
+from headrace.otlp.notes import Notes
 from headrace.otlp.weight import Charge
 
 
@@ -16,12 +17,14 @@ class Decoded:
     """A body that can be stored. `original`: protobuf bytes that say just what `message` says, if the body was some.
 
     `records`: how many records the message holds. `unparsed`: how many more came, and are left out, as they cannot be parsed.
+    `notes`: what was repaired, and what stands in fields that OTLP does not have.
     """
 
     message: ExportTraceServiceRequest
     original: bytes | None
     records: int
     unparsed: int
+    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True, slots=True)

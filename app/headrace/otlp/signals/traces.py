@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from headrace.otlp import codec, weight
 from headrace.otlp.codec import Encoding
+from headrace.otlp.notes import Notes
 from headrace.otlp.signals.signal import Decoded
 from headrace.otlp.spans import count_spans
 from headrace.otlp.weight import Charge
@@ -26,9 +27,10 @@ class Traces:
 
     def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
         """See `Signal`."""
-        message, unparsed = codec.decode(body, encoding, charge)
-        original = body if encoding is Encoding.PROTOBUF and not unparsed else None
-        return Decoded(message, original, count_spans(message), unparsed)
+        notes = Notes()
+        message, unparsed = codec.decode(body, encoding, charge, notes)
+        as_sent = encoding is Encoding.PROTOBUF and not unparsed and not notes.repaired
+        return Decoded(message, body if as_sent else None, count_spans(message), unparsed, notes)
 
     def answer(self, rejected: int, said: str) -> ExportTraceServiceResponse:
         """See `Signal`."""

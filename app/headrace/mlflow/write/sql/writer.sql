@@ -42,6 +42,12 @@ WHERE trace_id = ANY (%(ids)s) AND content <> ''
 -- name: read_origins
 SELECT digest, origin FROM headrace.origin WHERE digest = ANY (%(digests)s)
 
+-- name: read_ends
+-- Spans that are there already; only those of no length need their content, which tells whether they came without an end.
+SELECT trace_id, span_id, CASE WHEN end_time_unix_nano <= start_time_unix_nano THEN content END
+FROM spans
+WHERE trace_id = ANY (%(ids)s) AND span_id = ANY (%(span_ids)s)
+
 -- name: read_nodes
 -- The spans that are there already, for totals over the whole tree; only those with figures need their content.
 SELECT trace_id, span_id, parent_span_id,

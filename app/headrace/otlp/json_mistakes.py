@@ -1,0 +1,184 @@
+"""Wrong forms of OTLP/JSON that exporters send: corrected where it is plain what was meant. Spans that are lost are counted.
+No I/O.
+
+Sources: opentelemetry-js#4202 (integers in two halves); Go's encoding/json, which writes a `oneof` as the name of its struct's
+field, `{"Value": {"StringValue": "x"}}`; trace.proto of OTLP 0.9 to 0.19 (`instrumentation_library_spans`).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import json_format
+
+from headrace.otlp.notes import Notes
+
+BAD_JSON = (
+    *(json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError),
+    OverflowError,  # an enum of 1e999, a double of 400 digits
+    SystemError,  # protobuf raises it for half a surrogate pair in an object's key
+)
+"""What Python and protobuf raise on JSON that is none of OTLP."""
+
+_OLD_SPANS = ("instrumentationLibrarySpans", "instrumentation_library_spans")
+_OLD_SCOPE = ("instrumentationLibrary", "instrumentation_library")
+_OLD_FORMS = (b'"Value"', *(b'"%s"' % name.encode() for name in _OLD_SPANS))
+_GO_VALUES = {
+    "StringValue": "stringValue",
+    "BoolValue": "boolValue",
+    "IntValue": "intValue",
+    "DoubleValue": "doubleValue",
+    "BytesValue": "bytesValue",
+    "ArrayValue": "arrayValue",
+    "KvlistValue": "kvlistValue",
+}
+_LAST_TIME = 2**64 - 1
+"""The last nanosecond that OTLP can say, in the year 2554."""
+_MAX_DIGITS = 40
+_SPAN_TIMES = ("startTimeUnixNano", "start_time_unix_nano", "endTimeUnixNano", "end_time_unix_nano")
+_EVENT_TIMES = ("timeUnixNano", "time_unix_nano")
+_KNOWN = (
+    frozenset({"resourceSpans", "resource_spans"}),
+    frozenset({"resource", "scopeSpans", "scope_spans", "schemaUrl", "schema_url"}),
+    frozenset({"scope", "spans", "schemaUrl", "schema_url"}),
+)
+"""The keys of a request, of its resources and of its scopes."""
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def has_old_forms(body: bytes) -> bool:
+    """Whether a body may have forms that `forgiven` and `with_new_names` correct, although protobuf takes it without them."""
+    return any(form in body for form in _OLD_FORMS)
+
+
+def forgiven(value: Any, notes: Notes) -> Any:
+    """A JSON value → the same with known mistakes corrected: 64-bit integers as `{"low": …, "high": …}`, values as Go's
+    encoding/json writes them, and half surrogate pairs."""
+    if isinstance(value, dict):
+        if value.keys() - {"unsigned"} == {"low", "high"}:
+            return _long(value)
+        if value.keys() == {"Value"} and (go := _go_value(value["Value"])) is not None:
+            notes.repaired["go_value_read"] += 1
+            value = go
+        return {forgiven(key, notes): forgiven(item, notes) for key, item in value.items()}
+    if isinstance(value, list):
+        return [forgiven(item, notes) for item in value]
+    if isinstance(value, str) and not value.isascii() and _HALVES.search(value):
+        text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if text.count("\ufffd") > value.count("\ufffd"):
+            notes.repaired["surrogate_replaced"] += 1
+        return text
+    return value
+
+
+def _go_value(value: Any) -> dict[str, Any] | None:
+    """What stands under `Value` in Go's form of an `AnyValue` → OTLP's form; None if it is something else."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    ((kind, inner),) = value.items()
+    return {_GO_VALUES[kind]: inner} if kind in _GO_VALUES else None
+
+
+def _long(value: dict[str, Any]) -> Any:
+    """`{"low": …, "high": …}` → a decimal text. `high` is signed unless `unsigned` is true. Another object is returned as it
+    is, and its span is left out later."""
+    low, high = value["low"], value["high"]
+    if not (isinstance(low, int) and isinstance(high, int)):
+        return value
+    number = high << 32 | low & 0xFFFFFFFF
+    return str(number & 0xFFFFFFFFFFFFFFFF if value.get("unsigned") else number)
+
+
+def with_new_names(data: dict[str, Any], notes: Notes) -> dict[str, Any]:
+    """A request in which `instrumentationLibrarySpans` are `scopeSpans`, in place. Those that have both keep both."""
+    for resource in data.get("resourceSpans") or data.get("resource_spans") or ():
+        for old in _OLD_SPANS:
+            if not (scopes := resource.pop(old, None)):
+                continue
+            for scope in scopes:
+                notes.repaired["old_name_read"] += len(scope.get("spans") or ())
+                for name in _OLD_SCOPE:
+                    if name in scope:
+                        scope.setdefault("scope", scope.pop(name))
+            name = "scope_spans" if "scope_spans" in resource else "scopeSpans"
+            resource[name] = [*(resource.get(name) or ()), *scopes]
+    return data
+
+
+def bound_times(span: dict[str, Any], notes: Notes) -> bool:
+    """Gives a span, in place, the last time of OTLP for each time that is later. Returns whether there was one.
+
+    Validation and translation say what becomes of such a time then.
+    """
+    changed = _bound(span, _SPAN_TIMES)
+    events = span.get("events")
+    for event in events if isinstance(events, list) else ():
+        if isinstance(event, dict):
+            changed += _bound(event, _EVENT_TIMES)
+    if changed:
+        notes.repaired["time_beyond_otlp"] += changed
+    return changed > 0
+
+
+def _bound(holder: dict[str, Any], keys: tuple[str, ...]) -> int:
+    changed = 0
+    for key in keys:
+        value = holder.get(key)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+            value = int(value)
+        if isinstance(value, int | float) and _LAST_TIME < value < 10**_MAX_DIGITS:
+            holder[key] = str(_LAST_TIME)
+            changed += 1
+    return changed
+
+
+def plain_id(id_: str, size: int) -> bytes:
+    """An id as a UUID with dashes, in braces, or with 0x in front → its bytes. 0x may leave out zeros in front.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    text = id_.strip()
+    if text[:2] in ("0x", "0X"):
+        return bytes.fromhex(text[2:].rjust(2 * size, "0"))
+    return bytes.fromhex(text.removeprefix("urn:uuid:").strip("{}").replace("-", ""))
+
+
+def each_scope(data: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each scope of a request, with its resource."""
+    for resource in data.get("resourceSpans") or data.get("resource_spans") or ():
+        for scope in resource.get("scopeSpans") or resource.get("scope_spans") or ():
+            yield resource, scope
+
+
+def note_unknown(data: dict[str, Any], notes: Notes) -> None:
+    """Counts the spans under keys that OTLP does not have, on the three levels on which spans could stand."""
+    _note_unknown(data, _KNOWN[0], "", notes)
+    for resource in data.get("resourceSpans") or data.get("resource_spans") or ():
+        _note_unknown(resource, _KNOWN[1], "resourceSpans.", notes)
+    for _, scope in each_scope(data):
+        _note_unknown(scope, _KNOWN[2], "resourceSpans.scopeSpans.", notes)
+
+
+def _note_unknown(holder: dict[str, Any], known: frozenset[str], path: str, notes: Notes) -> None:
+    for key in holder.keys() - known:
+        notes.unknown(_count_spans(holder[key]), f"{path}{key}")
+
+
+def _count_spans(value: Any) -> int:
+    """How many objects in a JSON value look like spans: with the id of a trace and that of a span. No recursion: it may be
+    deep."""
+    count, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            keys = {key.replace("_", "").lower() for key in item if isinstance(key, str) and len(key) <= 8}
+            if {"traceid", "spanid"} <= keys:
+                count += 1
+            else:
+                waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return count

@@ -1,0 +1,161 @@
+"""Fields of a protobuf request that OTLP does not have: those that hold spans are counted, and those of old names are read.
+
+OTLP wants unknown fields to be ignored. But spans in them would be lost in silence. No I/O.
+
+Sources: https://protobuf.dev/programming-guides/encoding/; trace.proto of OTLP 0.19, in which `ResourceSpans` has the field
+`instrumentation_library_spans` = 1000, with messages whose fields are those of `ScopeSpans`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
+
+from headrace.otlp.notes import Notes
+
+_OLD_NAME = 1000
+_MAX_FIELDS = 100_000
+"""Most unknown fields that are looked at, in one body: each takes 2 µs."""
+_MAX_LEVELS = 6
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+_Field = tuple[int, bytes]
+"""The number of a field of bytes, and the bytes."""
+
+
+def read_old_names(body: bytes, notes: Notes) -> bytes:
+    """A protobuf body → the same with `instrumentation_library_spans` as `scope_spans`; nearly always the body itself.
+
+    `notes` says how many spans other unknown fields hold, and where. Takes 3 µs a request, whatever it holds.
+    """
+    try:
+        levels = _unknown(body)
+        if any(levels) and _has_old_name(levels[1]):
+            body = _renamed(body, notes)
+            levels = _unknown(body)
+    except DecodeError:  # what is broken in it, `salvage` says
+        return body
+    for name, data in zip(("request", "ResourceSpans", "ScopeSpans"), levels, strict=True):
+        if data:
+            _note_spans(data, name, notes)
+    return body
+
+
+def _unknown(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """The unknown fields of a request, of all its resources and of all its scopes, as bytes.
+
+    The messages of each level are declared as singular, so protobuf merges them, and joins their unknown fields.
+    """
+    request = _Level1.FromString(body)
+    resource = request.known
+    scope = resource.below
+    _clear_known(scope)
+    in_scopes = scope.SerializeToString()
+    _clear_known(resource)
+    in_resources = resource.SerializeToString()
+    request.ClearField("known")
+    return request.SerializeToString(), in_resources, in_scopes
+
+
+def _clear_known(level: Any) -> None:
+    for field in ("known", "below", "rest"):
+        level.ClearField(field)
+
+
+def _has_old_name(data: bytes) -> bool:
+    return any(number == _OLD_NAME for number, _ in _fields(data, [_MAX_FIELDS]))
+
+
+def _renamed(body: bytes, notes: Notes) -> bytes:
+    request = _Renaming.FromString(body)
+    for resource in request.resource_spans:
+        for scope in resource.old:
+            notes.repaired["old_name_read"] += len(scope.spans)
+        resource.scope_spans.extend(resource.old)
+        resource.ClearField("old")
+    renamed: bytes = request.SerializeToString()
+    return renamed
+
+
+def _note_spans(data: bytes, within: str, notes: Notes) -> None:
+    budget = [_MAX_FIELDS]
+    for number, value in _fields(data, budget):
+        notes.unknown(_count_spans(value, budget, _MAX_LEVELS), f"field {number} of {within}")
+
+
+def _count_spans(data: bytes, budget: list[int], levels: int) -> int:
+    """How many messages in these bytes look like spans: with an id of 16 bytes, then one of 8."""
+    if len(data) < 28 or not levels:  # both ids with their tags and lengths
+        return 0
+    fields = list(_fields(data, budget))
+    if any(number == 1 and len(value) == 16 for number, value in fields) and any(
+        number == 2 and len(value) == 8 for number, value in fields
+    ):
+        return 1
+    return sum(_count_spans(value, budget, levels - 1) for _, value in fields)
+
+
+def _fields(data: bytes, budget: list[int]) -> Iterator[_Field]:
+    """The fields of bytes in a message, until something is no field, or `budget[0]` fields have been read."""
+    position = 0
+    while position < len(data) and budget[0] > 0:
+        budget[0] -= 1
+        tag, position = _varint(data, position)
+        kind = tag & 7
+        if kind == _BYTES:
+            size, position = _varint(data, position)
+            if position + size > len(data):
+                return
+            yield tag >> 3, data[position : position + size]
+            position += size
+        elif kind == _VARINT:
+            _, position = _varint(data, position)
+        elif kind in (_FIXED64, _FIXED32):
+            position += 8 if kind == _FIXED64 else 4
+        else:
+            return
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A number at this position, and the position behind it. What is cut or too long ends the message."""
+    number = shift = 0
+    while position < len(data) and shift < 70:
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+        shift += 7
+    return 0, len(data)
+
+
+def _classes() -> tuple[Any, Any]:
+    """The messages of this module: the three levels, and a request with the old field."""
+    file = FileDescriptorProto(name="headrace/unread.proto", package="headrace.unread", syntax="proto3")
+    one, many = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
+    _message(file, "Level1", (("known", 1, one, "Level2"),))
+    _message(file, "Level2", (("known", 1, one, ""), ("below", 2, one, "Level3"), ("rest", 3, one, "")))
+    _message(file, "Level3", (("known", 1, one, ""), ("below", 2, one, ""), ("rest", 3, one, "")))
+    _message(file, "Request", (("resource_spans", 1, many, "Resource"),))
+    _message(file, "Resource", (("scope_spans", 2, many, "Scope"), ("old", _OLD_NAME, many, "Scope")))
+    _message(file, "Scope", (("spans", 2, many, ""),))
+    pool = DescriptorPool()
+    pool.Add(file)
+    first, second = (GetMessageClass(pool.FindMessageTypeByName(f"headrace.unread.{name}")) for name in ("Level1", "Request"))
+    return first, second
+
+
+def _message(file: FileDescriptorProto, name: str, fields: tuple[tuple[str, int, Any, str], ...]) -> None:
+    """Declares a message. A field of no type is bytes."""
+    message = file.message_type.add(name=name)
+    for field_name, number, label, type_ in fields:
+        field = message.field.add(name=field_name, number=number, label=label)
+        field.type = FieldDescriptorProto.TYPE_MESSAGE if type_ else FieldDescriptorProto.TYPE_BYTES
+        if type_:
+            field.type_name = f".headrace.unread.{type_}"
+
+
+_Level1, _Renaming = _classes()
