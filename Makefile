@@ -67,9 +67,18 @@ LOCK_FLAGS := --upgrade --universal --python-version 3.10 --generate-hashes --no
 clean: ## Remove what make and the tests made here (never your data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build *.egg-info
 
+# A Python that was named must be there, also where all is installed already. The default is asked for by the installation alone.
+ifneq (,$(filter command environment,$(origin PYTHON)))
+ifeq (,$(shell command -v $(firstword $(PYTHON)) 2>/dev/null))
+$(error There is no '$(PYTHON)' here: name a Python 3.10 to 3.13 that is, as in `make PYTHON=python3.12`)
+endif
+endif
+
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
+	@command -v $(firstword $(PYTHON)) >/dev/null 2>&1 || \
+		{ echo "There is no '$(PYTHON)' here: name a Python 3.10 to 3.13 that is, as in: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 10) or sys.version_info[:2] > (3, 13))' 2>/dev/null || \
-		{ echo "Headrace needs Python 3.10 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 1; }
+		{ echo "Headrace needs Python 3.10 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing into $(VENV) (a minute or two, once) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock

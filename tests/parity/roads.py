@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
-from conftest import Launcher, Running, free_port, rows
+from conftest import Launcher, Running, free_port, rows, wait_until
 
 from headrace.config import load
 from headrace.local.mlflow_server import MlflowServer
@@ -38,7 +38,7 @@ def mlflow_road(directory: Path, url: str, scenarios: Sequence[Scenario], broken
     server = MlflowServer(load(data_dir=directory, ui_port=free_port()))
     server.start(url)
     try:
-        server.wait()
+        wait_until(server.answers, 60)
         with httpx.Client(base_url=server.url, timeout=_ANSWER_SECONDS) as client:
             started = time.perf_counter()
             for scenario in scenarios:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from conftest import Launcher, Running, free_port, rows, wait_until
 
+import otlp
 from headrace import __version__
 
 
@@ -49,6 +50,43 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_repeated(name: str, value
 
 def test_an_unknown_setting_is_reported() -> None:
     assert "HEADRACE_PROT" in run("serve", HEADRACE_PROT="1").stderr
+    assert "HEADRACE_HTTP_PORT" in run("serve", HEADRACE_HTTPPORT="1").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nosuch",), ("serve", "--htp-port", "1"), ("serve", "--http-port", "seventy"), ("keys", "revoke"), ("queue", "nosuch"),
+     ("dead-letters", "show", "x"), ("up", "extra")],
+)  # fmt: skip
+def test_a_wrong_argument_is_refused_in_one_line(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("headrace: ")
+    assert done.stderr.count("\n") == 1
+    assert "--help`" in done.stderr
+
+
+def test_a_group_without_a_command_shows_its_help() -> None:
+    for arguments in ((), ("keys",), ("queue",), ("dead-letters",)):
+        assert "Usage:" in run(*arguments).stdout
+
+
+def test_help_shows_defaults_and_where_all_settings_stand() -> None:
+    said = run("up", "--help").stdout
+    for default in ("[default: 127.0.0.1]", "[default: 4318]", "[default: 4317]", "[default: 5000]", "[default: ~/.headrace]"):
+        assert default in said
+    assert "headrace settings" in said
+    assert "headrace settings" in run("--help").stdout
+    assert "HEADRACE_UI_PATIENCE_SECONDS [default: 60]" in run("settings").stdout
+    assert "[default: never]" in run("keys", "add", "--help").stdout
+
+
+@pytest.mark.parametrize("python", ["nosuch", "/no/such/python"])
+def test_make_says_that_a_python_is_not_there(python: str) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(["make", "install", f"PYTHON={python}"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"There is no '{python}' here" in done.stderr
 
 
 def test_a_taken_port_names_the_process_and_the_way_out(tmp_path: Path) -> None:
@@ -137,7 +175,14 @@ def test_demo_says_why_it_was_refused_and_takes_a_key(headrace: Launcher, databa
 
 @pytest.mark.parametrize(
     "module",
-    ["headrace.cli.main", "headrace.host.build", "headrace.export.worker", "headrace.receiver.http", "headrace.mlflow.schema"],
+    [
+        "headrace.cli.main",
+        "headrace.cli.up",
+        "headrace.host.build",
+        "headrace.export.worker",
+        "headrace.receiver.http",
+        "headrace.mlflow.schema",
+    ],
 )
 def test_mlflow_is_imported_lazily(module: str) -> None:
     code = f"import sys, {module}; sys.exit('mlflow' in sys.modules)"
@@ -147,4 +192,35 @@ def test_mlflow_is_imported_lazily(module: str) -> None:
 def test_a_worker_s_process_makes_no_metrics_before_they_are_shared() -> None:
     """What is imported to find the function that a worker runs: metrics made by then would be this process's alone."""
     code = "import sys, headrace.host.one_process, headrace.host.supervisor; sys.exit('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_spans_are_taken_while_the_mlflow_ui_is_slow_and_after_it_has_ended(headrace: Launcher) -> None:
+    """Its start takes seconds, so that a patience of a fifth of one is over: that is said, and ends nothing."""
+    running = headrace("up", ui_patience_seconds=0.2)
+    server = headrace.directory / "data" / "mlflow-server.pid"
+    first = wait_until(lambda: server.exists() and server.read_text())
+    body = otlp.request(otlp.span()).SerializeToString()
+    assert running.post(body, x_mlflow_experiment_id="0").status_code == 200
+    said = wait_until(lambda: [line for line in running.log.read_text().splitlines() if "does not answer yet" in line])
+    assert "mlflow-server.log" in said[0]
+    wait_until(running.shows_panel, 90)
+    os.kill(int(first), signal.SIGKILL)
+    wait_until(lambda: server.read_text() not in ("", first))
+    assert "MLflow's server has ended: starting it again" in running.log.read_text()
+    assert running.post(body, x_mlflow_experiment_id="0").status_code == 200
+    wait_until(lambda: "the MLflow UI answers again" in running.log.read_text(), 90)
+    assert httpx.get(f"{running.ui_url}/health").status_code == 200
+    assert running.stop() == 0
+
+
+def test_up_stops_at_once_while_it_waits_for_the_mlflow_ui(headrace: Launcher) -> None:
+    running = headrace("up")
+    os.kill(int((headrace.directory / "data" / "mlflow-server.pid").read_text()), signal.SIGSTOP)
+    running.process.terminate()
+    assert running.process.wait(40) == 0
+
+
+def test_help_imports_neither_rich_nor_the_settings() -> None:
+    code = "import sys, headrace.cli.main; sys.exit(bool({'rich', 'pydantic', 'google', 'fastapi'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -68,6 +68,29 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert set(re.findall(r"`(headrace_[a-z_]+)`", text)) == metrics
 
 
+def test_the_tour_of_a_lost_trace_names_what_there_is() -> None:
+    """Metrics, with or without their suffix; reasons of refusals, all of them; events; headings that its links lead to."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    known = set(re.findall(r"`(headrace_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
+    assert set(re.findall(r"`(headrace_[a-z_]+)[`{]", page)) <= known
+    refused = page.partition("\n## It is refused\n")[2].partition("\n## ")[0]
+    reasons = {
+        reason
+        for row in re.findall(r"^\| [0-9, ]+ \|([^|]*)\|", refused, re.MULTILINE)
+        for reason in re.findall(r"`(\w+)`", row)
+    }
+    assert reasons == set(telemetry.LABELS["headrace_requests_refused"]["reason"])
+    events = generator().events()
+    for event in ("wrong port", "TLS handshakes fail", "requests refused", "spans rejected", "records refused", "write waits"):
+        assert f"`{event}`" in page
+        assert f"| {event} |" in events
+    for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page):
+        text = (ROOT / "docs" / target).read_text() if target else page
+        assert anchor in {
+            re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        }
+
+
 def test_every_event_has_a_name_that_stands_in_the_code() -> None:
     for path in (ROOT / "app" / "headrace").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 def load_settings(**overrides: object) -> "Config":
     """Loads the settings, sets up logging, and warns of HEADRACE_ variables that are no setting."""
-    from headrace.config import MLFLOW_DEFAULTS, load, unknown_variables
+    from headrace.config import MLFLOW_DEFAULTS, load, meant, unknown_variables
     from headrace.telemetry.logging import configure_logging, log
 
     os.environ.update(MLFLOW_DEFAULTS | os.environ)
     config = load(**overrides)
     configure_logging(config.log_format, config.log_level)
     for name in unknown_variables(dict(os.environ)):
-        log.warning("unknown setting ignored", variable=name)
+        log.warning("unknown setting ignored", variable=name, meant=meant(name))
     return config
 
 

@@ -3,23 +3,37 @@
 import re
 import sys
 from datetime import datetime, timedelta, timezone
-from typing import NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn
 
-from rich.console import Console
-
-stdout = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
-"""No markup, because texts of clients may have brackets. If stdout is no terminal, it is wide enough for each row to be one
-line."""
-stderr = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def fail(message: object) -> NoReturn:
-    """Prints the message to stderr and ends the process with status 1."""
-    stderr.print("headrace:", style="bold red", end=" ")
-    stderr.print(str(message))
-    sys.exit(1)
+@cache
+def stdout() -> "Console":
+    """The console on stdout. No markup, because texts of clients may have brackets. If it is no terminal, it is wide enough for
+    each row to be one line. Rich is imported by the first call: help does without it."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
+
+
+@cache
+def stderr() -> "Console":
+    """The console on stderr, as `stdout`."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def fail(message: object, status: int = 1) -> NoReturn:
+    """Prints the message to stderr, in one line, and ends the process with this status."""
+    stderr().print("headrace:", style="bold red", end=" ")
+    stderr().print(" ".join(str(message).splitlines()))
+    sys.exit(status)
 
 
 def parse_time(text: str, direction: int) -> datetime:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace.store.dead_letters import Selection
 
 dead_letters = typer.Typer(
+    rich_markup_mode=None,
     help="Spans that could not be written. In the database of HEADRACE_DATABASE_URL, or of a running `headrace up`.",
     no_args_is_help=True,
 )
@@ -60,7 +61,7 @@ def list_(
             print(json.dumps(letter._asdict(), default=datetime.isoformat))
         return
     if found:
-        stdout.print(letters_table(found, stdout.width), soft_wrap=False)
+        stdout().print(letters_table(found, stdout().width), soft_wrap=False)
         print()
     _say(f"{len(found)} of {_letters(kinds)}:", kinds)
 
@@ -83,7 +84,7 @@ def show(
         if not found:
             raise StartError(f"There is no dead letter {id_}: see `headrace dead-letters list`.")
         if raw is None:
-            stdout.print(describe(found[0], envelope))
+            stdout().print(describe(found[0], envelope))
             return
         request = otlp_of(envelope)
         try:
@@ -91,7 +92,7 @@ def show(
         except OSError as error:
             raise StartError(f"{raw} cannot be written: {error.strerror}.") from None
     what = "the bytes of the letter, which cannot be read as OTLP" if request is None else "an ExportTraceServiceRequest"
-    stdout.print(f"{raw} has {what}.")
+    stdout().print(f"{raw} has {what}.")
 
 
 @dead_letters.command("replay")
@@ -147,7 +148,7 @@ def drop(  # noqa: PLR0913 - a command's options
         if not yes:
             _say(f"This drops {_letters(kinds)} for good:", kinds)
             typer.confirm("Go on (--yes does not ask)?", abort=True)
-        stdout.print(f"Dropped {_letters(store.drop(database, selection))}.")
+        stdout().print(f"Dropped {_letters(store.drop(database, selection))}.")
 
 
 @contextmanager
@@ -220,14 +221,14 @@ def _replay(config: "Config", database: "Database", selection: "Selection", to: 
     failed: list[int] = []
     columns = (TextColumn("Replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        with Progress(*columns, console=stderr(), transient=True, disable=not stderr().is_terminal) as bar:
             task = bar.add_task("", total=total)
             for step in replay(database, exporter, selection, to, config.batch_max_bytes):
                 written += step.written
                 failed += step.failed
                 bar.update(task, completed=written + len(failed))
     finally:  # also after an error or Ctrl-C
-        stdout.print(f"Replayed {written} of {_letters(total)}.")
+        stdout().print(f"Replayed {written} of {_letters(total)}.")
     if failed:
         kinds = count(database, Selection(ids=tuple(failed)), "reason")
         _say(f"{_letters(len(failed))} failed again:", kinds)
@@ -243,6 +244,6 @@ def _say(head: str, counts: "Counter[str]") -> None:
     """Prints a heading, and below it each value with its number."""
     from headrace.cli.letter_text import printable
 
-    stdout.print(head if counts else f"{head[:-1]}.")
+    stdout().print(head if counts else f"{head[:-1]}.")
     for value, number in counts.items():
-        stdout.print(f"{number:>8}  {printable(value)}")
+        stdout().print(f"{number:>8}  {printable(value)}")

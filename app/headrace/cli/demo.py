@@ -31,12 +31,12 @@ def demo(endpoint: str, experiment_id: str, api_key: str) -> None:
         raise StartError(f"{endpoint} answered {error.code}: {_message(error.read())}{hint}") from None
     except urllib.error.URLError as error:
         raise StartError(f"Nothing answers at {endpoint} ({error.reason}). Is `headrace up` running?") from None
-    stderr.print(f"Sent 6 spans of 3 services to {endpoint}.")
+    stderr().print(f"Sent 6 spans of 3 services to {endpoint}.")
     if wait_visible(ui_url, trace_id, 10):
-        stderr.print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
+        stderr().print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
         print(trace_url(ui_url, experiment_id, trace_id))
     else:
-        stderr.print(f"Accepted, but no MLflow at {ui_url} shows it yet. The trace is {trace_id}.")
+        stderr().print(f"Accepted, but no MLflow at {ui_url} shows it yet. The trace is {trace_id}.")
 
 
 def _message(body: bytes) -> str:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
-from rich.table import Table
 
 from headrace.cli.console import fail, parse_time, stderr, stdout
 
 if TYPE_CHECKING:
     from headrace.receiver.auth import Keys
 
-keys = typer.Typer(help="API keys: who may send. Kept in the file that HEADRACE_API_KEYS names.", no_args_is_help=True)
+keys = typer.Typer(
+    rich_markup_mode=None, help="API keys: who may send. Kept in the file that HEADRACE_API_KEYS names.", no_args_is_help=True
+)
 
 
 @keys.command()
@@ -38,7 +39,7 @@ def add(
     if key.experiments:
         header = "x-mlflow-experiment-id" if key.experiments[0].isdecimal() else "x-mlflow-experiment-name"
         headers += f",{header}={quote(key.experiments[0], safe='')}"
-    stderr.print(
+    stderr().print(
         f"It is shown only now. In the service:\n\n  export OTEL_EXPORTER_OTLP_TRACES_HEADERS={headers}\n\n"
         "One variable holds all headers: while it is set, SDKs do not read OTEL_EXPORTER_OTLP_HEADERS."
     )
@@ -47,6 +48,8 @@ def add(
 @keys.command("list")
 def list_() -> None:
     """Show all keys, without their secrets."""
+    from rich.table import Table
+
     table = Table("id", "name", "experiments", "expires", "spans/s", "bytes/s", "created", box=None, pad_edge=False)
     with _keys() as file:
         found = file.read()
@@ -54,7 +57,7 @@ def list_() -> None:
         expires = "never" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}" + (" (over)" if key.expired else "")
         limits = [f"{limit:g}" if limit else "–" for limit in (key.spans_per_second, key.bytes_per_second)]
         table.add_row(key.id, key.name, ", ".join(key.experiments) or "all", expires, *limits, f"{key.created:%Y-%m-%d}")
-    stdout.print(table, soft_wrap=False)
+    stdout().print(table, soft_wrap=False)
 
 
 @keys.command()
@@ -65,7 +68,7 @@ def revoke(name_or_id: Annotated[str, typer.Argument(help="A key's id, or the na
     if not revoked:
         fail(f"No key has the name or id {name_or_id!r}: see `headrace keys list`.")
     for key in revoked:
-        stdout.print(f"Revoked {key.name} ({key.id}).")
+        stdout().print(f"Revoked {key.name} ({key.id}).")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The commands `headrace up`, `serve` and `demo`. A command imports what it needs when it runs, so that help is instant."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,17 +14,23 @@ from headrace.cli.queue import queue
 app = typer.Typer(
     name="headrace",
     help="The OTLP intake for MLflow: OpenTelemetry spans in, MLflow traces in Postgres out.",
+    epilog="Every setting is an environment variable, HEADRACE_*: `headrace settings` lists them with their defaults, as "
+    "docs/configuration.md does. Those that are options, too, name theirs in the help of their command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # it would take `[default: 4318]` for markup, and costs a third of the time that help takes
 )
 
 app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
 
+_ALL = "All settings, with their defaults: `headrace settings`."
+
 DataDir = Annotated[
-    Path | None, typer.Option(help="HEADRACE_DATA_DIR: directory of the queue and, with `up`, of the database.")
+    Path | None,
+    typer.Option(help="HEADRACE_DATA_DIR: directory of the queue and, with `up`, of the database [default: ~/.headrace]."),
 ]
 ListenHost = Annotated[str | None, typer.Option(help="HEADRACE_HOST: address to listen on [default: 127.0.0.1].")]
 HttpPort = Annotated[int | None, typer.Option(help="HEADRACE_HTTP_PORT: OTLP/HTTP [default: 4318].")]
@@ -32,8 +39,28 @@ UiPort = Annotated[int | None, typer.Option(help="HEADRACE_UI_PORT: the MLflow U
 
 
 def main() -> None:
-    """The entry point of the console script."""
-    app()
+    """The entry point of the console script. What is wrong with the arguments is one line on stderr, and exit status 2."""
+    command = typer.main.get_command(app)
+    try:
+        sys.exit(command.main(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        say = getattr(error, "format_message", None)  # of click's errors, in whichever package typer has them
+        if say is None:
+            raise
+        _fail_on_arguments(error, say())
+
+
+def _fail_on_arguments(error: Exception, message: str) -> NoReturn:
+    from headrace.cli.console import fail
+
+    if type(error).__name__ == "NoArgsIsHelpError":  # whose message is the help; typer does not export the class
+        print(message)
+        sys.exit(2)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "headrace"
+    fail(f"{' '.join(message.split()).rstrip('.')}. See `{path} --help`.", 2)
 
 
 @app.callback(invoke_without_command=True)
@@ -43,7 +70,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-@app.command("up")
+@app.command("up", short_help="Run everything here: Postgres, MLflow's UI, the receiver.", epilog=_ALL)
 def up_(
     data_dir: DataDir = None,
     host: ListenHost = None,
@@ -58,7 +85,7 @@ def up_(
     run(lambda: up(load_settings(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port, ui_port=ui_port)))
 
 
-@app.command("serve")
+@app.command("serve", short_help="Run receiver and writer on an MLflow database.", epilog=_ALL)
 def serve_(data_dir: DataDir = None, host: ListenHost = None, http_port: HttpPort = None, grpc_port: GrpcPort = None) -> None:
     """Run the receiver and the writer on the MLflow database of HEADRACE_DATABASE_URL."""
     from headrace.cli.command import load_settings, run
@@ -67,7 +94,7 @@ def serve_(data_dir: DataDir = None, host: ListenHost = None, http_port: HttpPor
     run(lambda: serve(load_settings(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port)))
 
 
-@app.command("demo")
+@app.command("demo", short_help="Send one realistic trace, and print its link.", epilog=_ALL)
 def demo_(
     endpoint: Annotated[str, typer.Option(help="OTLP/HTTP URL to send to [default: this machine, HEADRACE_HTTP_PORT].")] = "",
     experiment_id: Annotated[str, typer.Option(help="Id of the MLflow experiment.")] = "0",
@@ -78,3 +105,11 @@ def demo_(
     from headrace.cli.demo import demo
 
     run(lambda: demo(endpoint, experiment_id, api_key))
+
+
+@app.command("settings", short_help="List every setting, its default and its meaning.")
+def settings_() -> None:
+    """List every setting: its environment variable, its default and its meaning."""
+    from headrace.cli.settings import settings
+
+    print(settings())

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from headrace.cli.console import fail, stderr, stdout
 
 if TYPE_CHECKING:
     from headrace.queue.disk.inspect import Status
 
-queue = typer.Typer(help="The disk queue: what waits for Postgres, and whether any of it is damaged.", no_args_is_help=True)
+queue = typer.Typer(rich_markup_mode=None, help="The disk queue: what waits, and whether it is damaged.", no_args_is_help=True)
 
 _MOST_LINES = 20
 
-DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: directory of the queues.")]
+DataDir = Annotated[Path | None, typer.Option(help="HEADRACE_DATA_DIR: directory of the queues [default: ~/.headrace].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for each queue, one a line.")]
 
 
@@ -35,14 +34,16 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         for one in found:
             print(json.dumps(_as_object(one)))
         return
+    from rich.table import Table
+
     table = Table("queue", "requests", "size", "oldest", "file", "disk free", "owner", box=None, pad_edge=False)
     for one in found:
         owner = f"process {one.owner}" if one.owner else "not running"
         sizes = _size(one.bytes), _age(one.oldest_unix_nano), _size(one.file_bytes), _size(one.disk_free_bytes)
         table.add_row(str(one.directory), f"{one.requests:,}", *sizes, owner)
-    stdout.print(table, soft_wrap=False)
+    stdout().print(table, soft_wrap=False)
     for path in [path for one in found for path in one.moved_aside]:
-        stdout.print(f"Damaged, moved aside: {path}")
+        stdout().print(f"Damaged, moved aside: {path}")
 
 
 @queue.command()
@@ -55,15 +56,15 @@ def verify(data_dir: DataDir = None) -> None:
         with _readable():
             if found := damage(directory):
                 sound = False
-                stderr.print(f"{directory}: {found}")
+                stderr().print(f"{directory}: {found}")
                 continue
             requests = spans = damaged = 0
             for checked in _with_progress(directory, check_requests(directory)):
                 requests, spans, damaged = requests + 1, spans + checked.spans, damaged + bool(checked.damage)
                 if checked.damage and damaged <= _MOST_LINES:
-                    stderr.print(f"{directory}: request {checked.id}: {checked.damage}")
+                    stderr().print(f"{directory}: request {checked.id}: {checked.damage}")
             sound = sound and not damaged
-            stdout.print(f"{directory}: {requests:,} requests, {spans:,} spans, {damaged:,} damaged")
+            stdout().print(f"{directory}: {requests:,} requests, {spans:,} spans, {damaged:,} damaged")
     if not sound:
         fail(
             "Headrace moves a damaged file aside at its next start, and a damaged request when its turn comes. "
@@ -77,7 +78,7 @@ def _with_progress(directory: Path, checked: "Iterator[Any]") -> "Iterator[Any]"
     from headrace.queue.disk.inspect import status as read
 
     total, hidden = read(directory).requests, not sys.stderr.isatty()
-    return iter(track(checked, str(directory), total, console=stderr, transient=True, disable=hidden))
+    return iter(track(checked, str(directory), total, console=stderr(), transient=True, disable=hidden))
 
 
 def _directories(data_dir: Path | None) -> list[Path]:

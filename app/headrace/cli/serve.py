@@ -19,8 +19,8 @@ def serve(config: "Config") -> None:
 
     if config.database_url is None:
         raise StartError(
-            "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`.\n"
-            "Or run `headrace up`, which brings a Postgres and an MLflow UI along."
+            "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`; "
+            "or run `headrace up`, which brings a Postgres and an MLflow UI along."
         )
     host = take_ports(config)
     open_database(host.open(config.database_url.get_secret_value()), config.create_experiments)

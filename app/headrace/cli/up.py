@@ -13,9 +13,13 @@ from headrace.cli.console import stderr
 from headrace.cli.serve import take_ports
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from headrace.config import Config
+    from headrace.host import Host
     from headrace.local.mlflow_server import MlflowServer
     from headrace.local.postgres import EmbeddedPostgres
+    from headrace.store.database import Database
 
 
 def up(config: "Config") -> None:
@@ -24,11 +28,14 @@ def up(config: "Config") -> None:
     Raises:
         StartError: a part cannot start, or has ended without being asked.
     """
-    from headrace.errors import StartError
-    from headrace.host.build import open_database
-    from headrace.local.mlflow_server import MlflowServer, upgrade_mlflow_schema
+    with stderr().status("Starting …") as status:  # before the imports: from a cold disk they take seconds
+        _up(config, status)
+    stderr().print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
+
+
+def _up(config: "Config", status: "Status") -> None:
+    from headrace.local.mlflow_server import MlflowServer
     from headrace.local.postgres import EmbeddedPostgres
-    from headrace.mlflow.schema import verify_mlflow_schema
     from headrace.queue.disk.adopt import check_unused
     from headrace.receiver.listen import bind
 
@@ -40,38 +47,64 @@ def up(config: "Config") -> None:
     first = not (config.data_dir / "postgres").exists()
     host = take_ports(config)
     bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
-    with stderr.status("Starting Postgres …") as status, EmbeddedPostgres(config.data_dir / "postgres") as postgres:
+    status.update("Starting Postgres …")
+    with EmbeddedPostgres(config.data_dir / "postgres") as postgres:
         database = host.open(postgres.url)
         status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
-        try:
-            with database.begin() as connection:
-                verify_mlflow_schema(connection)
-        except StartError:
-            upgrade_mlflow_schema(postgres.url)
-        try:
-            status.update("Starting the MLflow UI …")
-            mlflow.start(postgres.url)
-            open_database(database)
-            host.run(lambda: _ready(config, mlflow, status.stop), lambda: _check(mlflow, postgres))
-            status.update("Stopping …")
-        finally:
-            mlflow.stop()
-    stderr.print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")
+        _bring_up_to_date(database, postgres.url)
+        _run(config, host, database, mlflow, postgres, status)
+        status.update("Stopping …")
 
 
-def _check(mlflow: "MlflowServer", postgres: "EmbeddedPostgres") -> None:
+def _bring_up_to_date(database: "Database", url: str) -> None:
+    from headrace.errors import StartError
+    from headrace.local.mlflow_server import upgrade_mlflow_schema
+    from headrace.mlflow.schema import verify_mlflow_schema
+
+    try:
+        with database.begin() as connection:
+            verify_mlflow_schema(connection)
+    except StartError:
+        upgrade_mlflow_schema(url)
+
+
+def _run(
+    config: "Config",
+    host: "Host",
+    database: "Database",
+    mlflow: "MlflowServer",
+    postgres: "EmbeddedPostgres",
+    status: "Status",
+) -> None:
+    """Runs the receiver, and beside it the MLflow UI, until a signal."""
+    from headrace.host.build import open_database
+    from headrace.local.ui import UiKeeper
+
+    ui = UiKeeper(mlflow, config.ui_patience_seconds, lambda: _ready(config, mlflow, status.stop))
+
+    def take_requests() -> None:
+        status.update(f"Spans are taken. Waiting for the MLflow UI; its log is {mlflow.log} …")
+        ui.receiver_answers()
+
+    try:
+        status.update("Starting the MLflow UI …")
+        ui.start(postgres.url)
+        open_database(database)
+        host.run(take_requests, lambda: _check(postgres))
+    finally:
+        ui.stop()
+
+
+def _check(postgres: "EmbeddedPostgres") -> None:
     from headrace.errors import StartError
 
     if not postgres.running:
         raise StartError(
             "The embedded Postgres has ended without being asked. What was accepted is kept: start Headrace again."
         )
-    if not mlflow.running:
-        raise StartError(f"MLflow's server has ended. The end of {mlflow.log}:\n{mlflow.log_tail()}")
 
 
 def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[], None]) -> None:
-    mlflow.wait()
     stop_progress()
     _print_panel(config, mlflow.url)
 
@@ -93,9 +126,9 @@ def _print_panel(config: "Config", ui_url: str) -> None:
     ):
         table.add_row(name, value)
     panel = Panel(table, title="Headrace is ready", subtitle="Ctrl-C stops it", border_style="green", expand=False)
-    stderr.print(panel, soft_wrap=False)
-    stderr.print(f"Send a first trace:\n\n  {_command('demo')}\n")
-    stderr.print(
+    stderr().print(panel, soft_wrap=False)
+    stderr().print(f"Send a first trace:\n\n  {_command('demo')}\n")
+    stderr().print(
         "Point a service at it:\n\n"
         f"  export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={base}/v1/traces\n"
         "  export OTEL_EXPORTER_OTLP_TRACES_HEADERS=x-mlflow-experiment-id=0\n"

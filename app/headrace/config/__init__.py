@@ -15,6 +15,7 @@ A setting is read as `config.http_port`, whichever module it stands in. `make do
 description into docs/configuration.md; `tests/unit/test_docs.py` fails if one is missing.
 """
 
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from headrace.config.access import Access
 from headrace.config.limits import Limits
 from headrace.config.listen import Listen
 from headrace.config.mlflow import MLFLOW_DEFAULTS
+from headrace.config.problems import problems
 from headrace.config.queue import Queue
 from headrace.config.routing import RouteRule, Routing
 from headrace.config.store import Store, sqlalchemy_url
@@ -39,9 +41,16 @@ __all__ = [
     "RouteRule",
     "header_pairs",
     "load",
+    "meant",
+    "problems",
     "sqlalchemy_url",
     "unknown_variables",
+    "variable",
 ]
+
+
+_OPTIONS = ("data_dir", "host", "http_port", "grpc_port", "ui_port")
+"""The settings that are options of commands, too."""
 
 
 # Pydantic takes the fields of the last base first: read upwards, this is the order of the table in the documentation.
@@ -62,11 +71,22 @@ def load(**overrides: Any) -> Config:
     try:
         return Config(**given)
     except ValidationError as error:
-        problems = [f"`HEADRACE_{str(e['loc'][0]).upper()}`: {e['msg']}" if e["loc"] else e["msg"] for e in error.errors()]
-        raise StartError("Wrong settings:\n  " + "\n  ".join(problems)) from None
+        names = {name: variable(name) for name in Config.model_fields}
+        names |= {name: f"--{name.replace('_', '-')}" for name in _OPTIONS if name in given}
+        raise StartError(f"Wrong settings: {'; '.join(problems(error, Config, names, 'rule'))}") from None
+
+
+def variable(field: str) -> str:
+    """`http_port` → `HEADRACE_HTTP_PORT`."""
+    return f"HEADRACE_{field.upper()}"
+
+
+def meant(name: str) -> str:
+    """The variable that a wrong name looks like. Empty: none."""
+    return next(iter(get_close_matches(name, map(variable, Config.model_fields), 1, 0.8)), "")
 
 
 def unknown_variables(environ: dict[str, str]) -> list[str]:
     """The names in `environ` that begin with `HEADRACE_` and are no setting: most likely typing errors."""
-    known = {f"HEADRACE_{name.upper()}" for name in Config.model_fields}
+    known = set(map(variable, Config.model_fields))
     return sorted(name for name in environ if name.startswith("HEADRACE_") and name not in known)

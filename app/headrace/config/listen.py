@@ -1,5 +1,6 @@
 """Where Headrace listens, with how many processes, and to which web pages it answers."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
@@ -17,10 +18,16 @@ class Listen(BaseModel):
     http_port: Port = Field(4318, description="Port of OTLP/HTTP, `/healthz`, `/readyz` and `/metrics`.")
     grpc_port: Port = Field(4317, description="Port of OTLP/gRPC and of gRPC's health service.")
     ui_port: Port = Field(5000, description="Port of the MLflow UI that `up` starts.")
+    ui_patience_seconds: float = Field(
+        60,
+        gt=0,
+        description="Seconds after which `up` warns that the MLflow UI does not answer yet. It goes on waiting, and spans "
+        "are taken meanwhile.",
+    )
     path_prefix: str = Field(
         "",
-        pattern=r"^(/[\w.~-]+)*$",
-        description="Prefix of the OTLP/HTTP paths: `/otel` → `/otel/v1/traces`. The paths without it work, too.",
+        description="Prefix of the OTLP/HTTP paths: `/otel` → `/otel/v1/traces`. The paths without it work, too, and so does "
+        "any path that ends in `/v1/traces`.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -39,6 +46,13 @@ class Listen(BaseModel):
         ge=0,
         description="Seconds for which a stop waits for the queue to drain. The rest stays on disk for the next start.",
     )
+
+    @field_validator("path_prefix", mode="after")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        if not re.fullmatch(r"(/[\w.~-]+)*", value):
+            raise ValueError("must look like `/otel`: a slash before each part, and none at the end")
+        return value
 
     @field_validator("cors_origins", mode="before")
     @classmethod

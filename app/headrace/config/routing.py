@@ -65,7 +65,7 @@ class Routing(BaseModel):
         try:
             return json.loads(value) if value.strip() else ()
         except json.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from None
+            raise ValueError(f"is no JSON: {error}") from None
 
     @field_validator("default_experiment", mode="after")
     @classmethod

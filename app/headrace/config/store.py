@@ -1,6 +1,7 @@
 """Where Headrace keeps what it was given: Postgres, and a directory of its own."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
@@ -26,6 +27,13 @@ class Store(BaseModel):
         schemes = ("postgresql://", "postgresql+psycopg://", "postgres://")
         if value is not None and not value.get_secret_value().startswith(schemes):
             raise ValueError("must start with `postgresql://`: Headrace writes to Postgres only")
+        try:
+            if value is not None:
+                _ = urlsplit(value.get_secret_value()).port
+        except ValueError:  # its text would repeat the value
+            raise ValueError(
+                "must look like `postgresql://user:password@host:5432/db`; percent-encode `/`, `@`, `:` and `#` in the password"
+            ) from None
         return value
 
 

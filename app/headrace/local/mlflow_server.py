@@ -7,22 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import psutil
 
 from headrace.config import Config, sqlalchemy_url
 from headrace.errors import StartError
 
-_START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 
 
 class MlflowServer:
-    """`mlflow server` on a database. `start()` returns at once, `wait()` when it answers; `stop()` ends it with all its
-    children."""
+    """`mlflow server` on a database. `start()` returns at once; `stop()` ends it with all its children."""
 
     def __init__(self, config: Config) -> None:
         self.url = f"http://{_browsable(config.host)}:{config.ui_port}"
@@ -45,8 +43,11 @@ class MlflowServer:
             pass
 
     def start(self, database_url: str) -> None:
-        """Starts the server on this database."""
-        with self.log.open("wb") as log:
+        """Starts the server on this database. If it was started before, ends what is left of that, and appends to its log."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # the first process has ended; others may still have the port
+        with self.log.open("wb" if self._process is None else "ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
                 env=os.environ | {"MLFLOW_BACKEND_STORE_URI": sqlalchemy_url(database_url)},
@@ -57,26 +58,15 @@ class MlflowServer:
             )
         self._pid_file.write_text(str(self._process.pid))
 
-    def wait(self) -> None:
-        """Returns when the server answers.
-
-        Raises:
-            StartError: the server ended, or did not answer within a minute. The message shows the end of its log.
-        """
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if not self.running or time.monotonic() > deadline:
-                raise StartError(f"MLflow's server did not start. The end of {self.log}:\n{self.log_tail()}")
-            time.sleep(0.1)
-
     @property
     def running(self) -> bool:
         """False once its process has ended."""
         return self._process is not None and self._process.poll() is None
 
-    def log_tail(self) -> str:
-        """The last 15 lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+    def last_line(self) -> str:
+        """The last line of its log that is not empty."""
+        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1][:300] if lines else "it has said nothing"
 
     def stop(self) -> None:
         """Ends the server and all of its children: with SIGTERM, and after ten seconds with SIGKILL."""
@@ -85,7 +75,8 @@ class MlflowServer:
             self._process.wait()
             self._pid_file.unlink(missing_ok=True)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it answers now."""
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:  # noqa: S310 - our own http URL
                 return bool(answer.status == 200)
@@ -97,13 +88,13 @@ def upgrade_mlflow_schema(database_url: str) -> None:
     """Runs `mlflow db upgrade`: creates MLflow's tables, or brings them up to date.
 
     Raises:
-        StartError: it failed. The message shows the end of its output.
+        StartError: it failed. The message has the last line of its output.
     """
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", sqlalchemy_url(database_url)]
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own
     if done.returncode:
-        tail = "\n".join(done.stderr.decode(errors="replace").splitlines()[-10:])
-        raise StartError(f"`mlflow db upgrade` failed:\n{tail}")
+        lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+        raise StartError(f"`mlflow db upgrade` failed: {lines[-1][:500] if lines else 'it has said nothing'}")
 
 
 def _end_tree(pid: int) -> None:

@@ -74,8 +74,7 @@ def verify_mlflow_schema(connection: Connection) -> str:
     found = mlflow_revision(connection)
     if found is None:
         raise StartError(
-            "The database has no MLflow schema. Point HEADRACE_DATABASE_URL at MLflow's database, "
-            f"or make one with:\n  {_UPGRADE}"
+            f"The database has no MLflow schema. Point HEADRACE_DATABASE_URL at MLflow's database, or make one with: {_UPGRADE}"
         )
     if found in REVISIONS:
         return found
@@ -85,8 +84,8 @@ def verify_mlflow_schema(connection: Connection) -> str:
     needed: str = _get_latest_schema_revision()  # type: ignore[no-untyped-call]
     if found != needed:
         raise StartError(
-            f"MLflow's schema is at revision {found}; this Headrace writes revision {needed} (MLflow {VERSION}).\n"
-            f"If the database is the older one, take a backup and run:\n  {_UPGRADE}\n"
+            f"MLflow's schema is at revision {found}; this Headrace writes revision {needed} (MLflow {VERSION}). "
+            f"If the database is the older one, take a backup and run: {_UPGRADE}. "
             "If it is the newer one, install the Headrace that was made for it."
         )
     return found

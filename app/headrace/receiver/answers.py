@@ -34,9 +34,14 @@ def status_of(error: Exception, who: Who | None = None) -> Status:
     if error.retry_after is not None:
         return status(error.rpc_code, str(error), retry_info(error.retry_after))
     if error.http_status == 400:
-        violation = error_details_pb2.BadRequest.FieldViolation(description=str(error)[:_MAX_MESSAGE])
-        return status(error.rpc_code, str(error), error_details_pb2.BadRequest(field_violations=[violation]))
+        return bad_request(str(error), error.rpc_code)
     return status(error.rpc_code, str(error))
+
+
+def bad_request(message: str, code: int = code_pb2.INVALID_ARGUMENT) -> Status:
+    """A `Status` that says that the request is wrong: every 400 has the detail `BadRequest`."""
+    violation = error_details_pb2.BadRequest.FieldViolation(description=message[:_MAX_MESSAGE])
+    return status(code, message, error_details_pb2.BadRequest(field_violations=[violation]))
 
 
 def status(code: int, message: str, detail: Message | None = None) -> Status:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 
 import anyio
-from google.rpc import code_pb2
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -29,7 +28,7 @@ from headrace.errors import (
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import SUPPORTED
 from headrace.otlp.signals import Signal
-from headrace.receiver.answers import status, status_of
+from headrace.receiver.answers import bad_request, status_of
 from headrace.receiver.intake import Intake
 from headrace.receiver.who import Who
 from headrace.telemetry.metrics import ACK_SECONDS
@@ -143,7 +142,7 @@ def _as_bytes(answer: Response) -> bytes:
 
 def wrong_port(said: str) -> bytes:
     """All bytes of the answer to a client that spoke gRPC or TLS to this port. It is no request: nothing is counted."""
-    answer = Response(encode(status(code_pb2.INVALID_ARGUMENT, said), Encoding.PROTOBUF), 400, {"connection": "close"})
+    answer = Response(encode(bad_request(said), Encoding.PROTOBUF), 400, {"connection": "close"})
     answer.headers["content-type"] = Encoding.PROTOBUF.value
     return _as_bytes(answer)
 

@@ -32,7 +32,7 @@ def refuse_loop(endpoint: str, host: str, ports: Collection[int]) -> None:
     theirs = {_LOOPBACK[a.version] if a.is_unspecified else a for a in _addresses(url.hostname or "")}
     if any(address in ours or (everywhere and address.is_loopback) for address in theirs):
         raise StartError(
-            f"HEADRACE_TRACES_ENDPOINT, {url.hostname}:{port}, is this Headrace itself: it would trace the receipt of its own\n"
+            f"HEADRACE_TRACES_ENDPOINT, {url.hostname}:{port}, is this Headrace itself: it would trace the receipt of its own "
             "traces. Send them to another Headrace, to MLflow's own /v1/traces, or to a Collector; or unset it."
         )
 

@@ -251,7 +251,7 @@ def test_mlflow_starts_after_requests_for_experiments_that_it_has_not_made(
     assert ready["queue"]["requests"] == 8
     wait_until(lambda: "has not started on this database" in running.log.read_text(), what="a word in the log")
     assert not rows(fresh_url, "SELECT 1 FROM experiments")
-    start_mlflow().wait()
+    wait_until(start_mlflow().answers, 60)
     wait_until(running.drained)
     assert_serves(running, fresh_url)
     assert "waits_for" not in running.ready()
@@ -262,7 +262,7 @@ def test_mlflow_starts_after_requests_for_experiments_that_it_has_not_made(
     counts = rows(fresh_url, "SELECT experiment_id AS id, count(*) AS n FROM spans WHERE name = 'work' GROUP BY 1 ORDER BY 1")
     assert [(row["id"], row["n"]) for row in counts] == [(0, 6), (shop["experiment_id"], 2)]
     assert not rows(fresh_url, "SELECT 1 FROM headrace.dead_letter")
-    start_mlflow().wait()  # and so it does the next time
+    wait_until(start_mlflow().answers, 60)  # and so it does the next time
 
 
 def test_two_receivers_and_mlflow_s_first_start_may_race(headrace: Launcher, fresh_url: str, start_mlflow: StartMlflow) -> None:
@@ -277,7 +277,7 @@ def test_two_receivers_and_mlflow_s_first_start_may_race(headrace: Launcher, fre
         for running in both:
             assert send(running, "http", many(2, service="s{}"), x_mlflow_experiment_name="Default").code == 200
             sent += 2
-    mlflow.wait()
+    wait_until(mlflow.answers, 60)
     for running in both:
         wait_until(running.drained)
     assert [(row["name"], row["experiment_id"]) for row in rows(fresh_url, "SELECT * FROM experiments")] == [("Default", 0)]

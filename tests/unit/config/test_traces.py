@@ -21,7 +21,7 @@ from headrace.errors import StartError
     ],
 )
 def test_a_wrong_setting_is_named_and_not_repeated(setting: str, value: str) -> None:
-    with pytest.raises(StartError, match=f"HEADRACE_{setting.upper()}`") as refusal:
+    with pytest.raises(StartError, match=f"HEADRACE_{setting.upper()}") as refusal:
         load(**{setting: value})
     assert "secret" not in str(refusal.value)
 

@@ -348,7 +348,7 @@ def test_what_the_client_sends_leaves_what_mlflow_s_own_endpoint_leaves(
         recordings = [pool.submit(record, tmp_path, dual) for dual in (False, True)]
         running = headrace("serve", database_url=database_url, enrich="false")
         (alone_id, alone), (dual_id, dual) = (recording.result() for recording in recordings)
-    mlflow_server.wait()
+    wait_until(mlflow_server.answers, 60)
     tracking, otlp = ([request for request in dual if request.tracking is wanted] for wanted in (True, False))
     assert min(len(alone), len(tracking), len(otlp)) > 1  # so that their order matters
     arrivals = {"OTLP alone": (alone_id, alone)} | {name: (dual_id, order(tracking, otlp)) for name, order in ORDERS.items()}

@@ -20,6 +20,7 @@ from pathlib import Path
 from cachetools import LRUCache
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from headrace.config import problems
 from headrace.errors import RateLimited, StartError, Unauthenticated
 from headrace.receiver.limits import Bucket
 from headrace.telemetry.logging import log, log_rarely
@@ -95,8 +96,11 @@ class Keys:
             self._version = (stat.st_mtime_ns, stat.st_ino)
         except FileNotFoundError:
             self._keys = {}
-        except (OSError, ValidationError) as error:
-            raise StartError(f"The file of API keys, {self._path}, cannot be read: {type(error).__name__}.") from None
+        except OSError as error:
+            raise StartError(f"The file of API keys, {self._path}, cannot be read: {error.strerror}.") from None
+        except ValidationError as error:
+            wrong = "; ".join(problems(error, _File, {"keys": '"keys"'}, "key"))
+            raise StartError(f"The file of API keys, {self._path}, is not valid: {wrong}.") from None
         return list(self._keys.values())
 
     def add(self, key: Key) -> None:
