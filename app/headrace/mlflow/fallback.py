@@ -16,7 +16,8 @@ from sqlalchemy import text
 import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.envelope import Delivery
 from headrace.errors import DatabaseUnavailable
-from headrace.mlflow.keys import SPANS_LOCATION, TAG_PREFIX
+from headrace.mlflow.keys import TAG_PREFIX
+from headrace.mlflow.reserved import FINISHED, RESERVED_TAGS
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import MAX_TAGS, known_service
 from headrace.mlflow.write import Translated
@@ -25,7 +26,7 @@ from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
 
 _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
-_LOCATION = f"{TAG_PREFIX}{SPANS_LOCATION}"
+_RESERVED = tuple(f"{TAG_PREFIX}{key}" for key in RESERVED_TAGS)
 
 
 class MlflowStoreWriter:
@@ -89,7 +90,7 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaire
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
         if destination.experiment_id == experiment_id:
             service = known_service(resource_spans)
-            resource = _with_few(resource_spans.resource, max_tags)
+            resource = _taggable(resource_spans.resource, max_tags, repaired)
             for scope in resource_spans.scope_spans:
                 for proto in scope.spans:
                     span: Any = Span.from_otel_proto(proto, resource=resource)
@@ -99,17 +100,23 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaire
     return list(spans.values())
 
 
-def _with_few(resource: Resource, most: int) -> Resource:
-    """MLflow makes a tag of each attribute: only so many of them."""
-    return resource if len(resource.attributes) <= most else Resource(attributes=resource.attributes[:most])
+def _taggable(resource: Resource, most: int, repaired: Repairs) -> Resource:
+    """MLflow makes a tag of each attribute: only so many of them, and none that is reserved. (MLflow passes over its own.)"""
+    reserved = sum(pair.key == FINISHED for pair in resource.attributes)
+    if not reserved and len(resource.attributes) <= most:
+        return resource
+    if reserved:
+        repaired["reserved_tag_dropped"] += 1
+    return Resource(attributes=[pair for pair in resource.attributes if pair.key != FINISHED][:most])
 
 
 def _finish_root(attributes: dict[str, Any], service: str | None, repaired: Repairs) -> None:
-    """Gives a root the name of a known service, as MLflow's endpoint, and takes off it what would hide the trace's spans.
+    """Gives a root the name of a known service, as MLflow's endpoint, and takes the reserved tags off it.
 
-    (The bulk writer keeps that attribute and drops the tag alone; MLflow's store makes the tag of the attribute.)
+    (The bulk writer keeps those attributes and drops the tags alone; MLflow's store makes the tags of the attributes.)
     """
     if service:
         attributes["service.name"] = dump_span_attribute_value(service)
-    if attributes.pop(_LOCATION, None) is not None:
-        repaired["reserved_tag_dropped"] += 1
+    for key in _RESERVED:
+        if attributes.pop(key, None) is not None:
+            repaired["reserved_tag_dropped"] += 1

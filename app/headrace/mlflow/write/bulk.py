@@ -162,7 +162,7 @@ class BulkWriter:
         for trace in traces:
             root, mark, query = self._artifact_roots[trace.experiment_id].partition("?")
             location = f"{root.rstrip('/')}/traces/{trace.trace_id}/artifacts{mark}{query}"
-            trace.tags.setdefault(ARTIFACT_LOCATION, location)
+            trace.tags[ARTIFACT_LOCATION] = location
 
 
 def _within(most: int, items: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
