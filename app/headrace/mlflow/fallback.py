@@ -4,7 +4,9 @@ Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `l
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from mlflow.entities.span import Span
@@ -12,15 +14,18 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.envelope import Delivery
-from headrace.errors import DatabaseUnavailable
-from headrace.mlflow.keys import TAG_PREFIX
+from headrace.envelope.limit import Limit
+from headrace.errors import DatabaseUnavailable, PermanentExportError, RejectedSpans
+from headrace.mlflow.keys import TAG_PREFIX, to_otlp_trace_id
 from headrace.mlflow.reserved import FINISHED, RESERVED_TAGS
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import MAX_TAGS, known_service
 from headrace.mlflow.write import Translated
+from headrace.mlflow.write.authority import refusals
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
@@ -29,13 +34,31 @@ _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint link
 _RESERVED = tuple(f"{TAG_PREFIX}{key}" for key in RESERVED_TAGS)
 
 
+class _CheckedStore(SqlAlchemyStore):
+    """MLflow's store, whose transactions are asked at their end, before they are committed, whether they may be."""
+
+    def __init__(self, url: str) -> None:
+        self.check: Callable[[Session], None] | None = None
+        """Raises for what may not be committed."""
+        super().__init__(url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+        self._sessions = self.ManagedSessionMaker
+        self.ManagedSessionMaker = self._checked_session
+
+    @contextmanager
+    def _checked_session(self, *arguments: Any, **named: Any) -> Iterator[Session]:
+        with self._sessions(*arguments, **named) as session:
+            yield session
+            if self.check is not None:
+                self.check(session)
+
+
 class MlflowStoreWriter:
     """A `Writer` for any schema revision that the installed MLflow accepts."""
 
     def __init__(self, database: Database, max_tags: int = MAX_TAGS) -> None:
         self._max_tags = max_tags
         self._database = database
-        self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+        self._store = _CheckedStore(database.url)
 
     def translate(self, deliveries: Sequence[Delivery]) -> Translated[None]:
         """See `Writer.translate`: MLflow's store translates as it writes."""
@@ -44,16 +67,13 @@ class MlflowStoreWriter:
     def write(self, translated: Translated[None]) -> Repairs:
         """See `Writer.write`. Each request is its own transaction; a second write of it changes nothing."""
         repaired = Counter(translated.repairs)
-        for delivery in translated.deliveries:
+        for number, delivery in enumerate(translated.deliveries):
             for experiment_id in sorted({destination.experiment_id for destination in delivery.destinations}):
                 most = min(self._max_tags, delivery.max_tags or self._max_tags)
                 spans = _mlflow_spans(delivery, experiment_id, most, repaired)
                 if not spans:
                     continue
-                try:
-                    self._store.log_spans(experiment_id, spans)
-                except Exception as error:
-                    raise self._database.judge(error) from error
+                self._log(delivery, number, experiment_id, spans)
                 if delivery.run_id:
                     self._link([span.trace_id for span in spans if span.parent_id is None], delivery.run_id)
         self._database.note(None)
@@ -64,6 +84,18 @@ class MlflowStoreWriter:
         query = text("SELECT length(:request), pg_sleep(:seconds)")
         with self._database.begin() as connection:
             connection.execute(query, {"request": delivery.request.SerializeToString(), "seconds": seconds})
+
+    def _log(self, delivery: Delivery, number: int, experiment_id: str, spans: list[Any]) -> None:
+        """Writes the spans, unless a trace or the run turns out not to be their sender's: then all is taken back."""
+        if delivery.limit is not None:
+            traces = {span.trace_id for span in spans}
+            self._store.check = partial(_check, traces, delivery.run_id, experiment_id, delivery.limit, number)
+        try:
+            self._store.log_spans(experiment_id, spans)
+        except Exception as error:
+            raise _refusal_in(error) or self._database.judge(error) from error
+        finally:
+            self._store.check = None
 
     def _link(self, trace_ids: list[str], run_id: str) -> None:
         """Links finished traces to the run. One that cannot be linked is logged and counted, as in MLflow not an error."""
@@ -78,6 +110,22 @@ class MlflowStoreWriter:
                     raise judged from error
                 RUN_LINKS_FAILED.inc(len(batch))
                 log.warning("traces not linked to run", run_id=run_id, traces=len(batch), error=str(judged))
+
+
+def _check(trace_ids: Collection[str], run_id: str, experiment_id: str, limit: Limit, number: int, session: Session) -> None:
+    """Raises PermanentExportError for the traces that a delivery of this limit, the `number`th of its batch, may not change."""
+    refused = refusals(session, trace_ids, run_id, int(experiment_id), limit)
+    if refused:
+        rejected = [RejectedSpans(to_otlp_trace_id(id_), experiment_id, why, number) for id_, why in sorted(refused.items())]
+        raise PermanentExportError(rejected[0].reason, rejected)
+
+
+def _refusal_in(error: BaseException) -> PermanentExportError | None:
+    """What `_check` has raised, which MLflow wraps in an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, PermanentExportError):
+        cause = cause.__cause__
+    return cause
 
 
 def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaired: Repairs) -> list[Any]:

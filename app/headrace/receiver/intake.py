@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from headrace import tracing
 from headrace.config import Config
 from headrace.envelope.incoming import Request, Sender
+from headrace.envelope.limit import Limit
 from headrace.errors import BodyTooLarge
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
@@ -154,6 +155,4 @@ class Reading(Share):
 
 
 def _sender(headers: Mapping[str, str], key: Key | None) -> Sender:
-    if key is None:
-        return Sender(headers)
-    return Sender(headers, key.name, frozenset(key.experiments) if key.experiments else None)
+    return Sender(headers) if key is None else Sender(headers, key.name, Limit.of(key.experiments))

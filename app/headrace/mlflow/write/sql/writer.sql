@@ -63,6 +63,13 @@ WHERE trace_id = ANY (%(ids)s) AND (span_id = ANY (%(span_ids)s) OR trace_id = A
 -- name: read_artifact_roots
 SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id = ANY (%(ids)s)
 
+-- name: read_names
+-- A key names its experiments as they are called in the workspace `default`, never across.
+SELECT experiment_id, name FROM experiments WHERE experiment_id = ANY (%(ids)s) AND workspace = 'default'
+
+-- name: read_runs
+SELECT run_uuid, experiment_id FROM runs WHERE run_uuid = ANY (%(ids)s)
+
 -- name: create_traces
 -- A trace that another writer created since lock_traces is not returned: the batch is begun anew then.
 INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview,
