@@ -30,9 +30,11 @@ from headrace.receiver.auth import Keys
 from headrace.receiver.descriptors import raise_limit
 from headrace.receiver.grpc import GrpcReceiver
 from headrace.receiver.health import health_router
-from headrace.receiver.http import not_found_or_not_allowed, origin_pattern, routes, unexpected
+from headrace.receiver.hosts import with_checked_hosts
+from headrace.receiver.http import not_found_or_not_allowed, routes, unexpected
 from headrace.receiver.intake import Intake
 from headrace.receiver.openapi import describe_otlp
+from headrace.receiver.origins import origin_pattern
 from headrace.receiver.serving import GRACE_SECONDS
 from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
@@ -118,10 +120,10 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     describe_otlp(app, config)
     app.add_exception_handler(HTTPException, not_found_or_not_allowed)
     app.add_exception_handler(Exception, unexpected)
-    return Headrace(config, queue, database, worker, _with_cors(app, config), intake, certificates)
+    return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
-def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
+def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
     """Adds CORS outermost, so that a browser may read errors, too."""
     if not config.cors_origins:
         return app

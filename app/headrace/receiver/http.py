@@ -6,7 +6,6 @@ Every answer has the encoding of its request. Every failure is a `google.rpc.Sta
 """
 
 import io
-import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http import HTTPStatus
@@ -21,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from headrace import tracing
 from headrace.config import Config
-from headrace.errors import BodyTimeout, HeadraceError, LengthRequired, PermissionDenied, Unauthenticated, UnsupportedMediaType
+from headrace.errors import BodyTimeout, HeadraceError, LengthRequired, Unauthenticated, UnsupportedMediaType
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import SUPPORTED
 from headrace.otlp.signals import SIGNALS, Signal
@@ -63,7 +62,6 @@ class SignalEndpoint:
     def __init__(self, signal: Signal, config: Config, intake: Intake) -> None:
         self._signal = signal
         self._body_seconds = config.body_seconds
-        self._origins = re.compile(origin_pattern(config))
         self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +88,6 @@ class SignalEndpoint:
     async def _answer(self, headers: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
         key = self._intake.admit(headers, (scope.get("client") or ("",))[0])
         encoding = encoding_of(headers.get("content-type", ""))
-        _check_origin(headers, self._origins)
         self._intake.check_size(_length(headers))
         with self._intake.reading() as reading:
             body = io.BytesIO()  # getvalue() does not copy
@@ -170,25 +167,6 @@ def bare_answer(error: HeadraceError, encoding: Encoding) -> bytes:
     lines = [b"HTTP/1.1 %d %s" % (answer.status_code, HTTPStatus(answer.status_code).phrase.encode())]
     lines += [name + b": " + value for name, value in answer.raw_headers]
     return b"\r\n".join([*lines, b"", bytes(answer.body)])
-
-
-def origin_pattern(config: Config) -> str:
-    """HEADRACE_CORS_ORIGINS → a regular expression that an `Origin` header must match in full. `(?!)`, which matches nothing,
-    if unset."""
-    return (
-        "|".join(re.escape(origin).replace(r"\*", "[^/]*" if origin != "*" else ".*") for origin in config.cors_origins)
-        or "(?!)"
-    )
-
-
-def _check_origin(headers: Mapping[str, str], allowed: "re.Pattern[str]") -> None:
-    """Refuses text from pages of origins that are not allowed. A browser asks first before a page sends JSON or protobuf to
-    another origin, but not before it sends text."""
-    origin = headers.get("origin")
-    if origin is None or allowed.fullmatch(origin):
-        return
-    if headers.get("content-type", "").strip().lower().startswith("text/plain"):
-        raise PermissionDenied(f"Pages of {origin[:200]} may not send spans: see HEADRACE_CORS_ORIGINS.")
 
 
 def _protocol(encoding: Encoding) -> str:

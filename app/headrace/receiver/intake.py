@@ -22,6 +22,7 @@ from headrace.pipeline import Pipeline
 from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
+from headrace.receiver.origins import Origins
 from headrace.telemetry.metrics import RECORDS_REFUSED, REQUEST_BYTES
 
 _IN_THREAD_BYTES = 64 * 1024
@@ -43,14 +44,16 @@ class Intake:
         self._threads = ThreadPoolExecutor(_THREADS, "headrace-parse")
         self._pipeline = pipeline
         self._keys = keys
+        self._origins = Origins(config)
         self._limits = Limits(config)
 
     def admit(self, headers: Mapping[str, str], address: str) -> Key | None:
         """Whose request it is; None where no keys are asked for. Before anything of the body is read.
 
         Raises:
-            Unauthenticated, RateLimited.
+            PermissionDenied: a web page sends it that may not. Unauthenticated, RateLimited.
         """
+        self._origins.check(headers)
         return None if self._keys is None else self._keys.authenticate(headers, address)
 
     @contextmanager
