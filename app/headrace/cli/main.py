@@ -90,10 +90,13 @@ def _up(config: "Config") -> None:
     from headrace.host.build import open_database
     from headrace.local.mlflow_server import MlflowServer, upgrade_mlflow_schema
     from headrace.local.postgres import EmbeddedPostgres
+    from headrace.local.private import PRIVATE
     from headrace.mlflow.schema import verify_mlflow_schema
     from headrace.queue.disk.adopt import check_unused
     from headrace.receiver.listen import bind
 
+    os.umask(PRIVATE)
+    _warn_if_ui_is_open(config)
     if config.default_experiment is None:
         config = config.model_copy(update={"default_experiment": "Default"})
     check_unused(config.data_dir)
@@ -101,7 +104,7 @@ def _up(config: "Config") -> None:
     mlflow.end_leftover()  # no Headrace runs on this directory, so nobody needs that server
     first = not (config.data_dir / "postgres").exists()
     host = _open_host(config)
-    bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
+    bind(config.ui_host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
     with stderr.status("Starting Postgres …") as status, EmbeddedPostgres(config.data_dir / "postgres") as postgres:
         database = host.open(postgres.url)
         status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
@@ -141,8 +144,10 @@ def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[],
 def _serve(config: "Config") -> None:
     from headrace.errors import StartError
     from headrace.host.build import open_database
+    from headrace.local.private import PRIVATE
     from headrace.telemetry.logging import log
 
+    os.umask(PRIVATE)
     if config.database_url is None:
         raise StartError(
             "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`.\n"
@@ -262,11 +267,24 @@ def _warn_if_open(config: "Config") -> None:
     asked for."""
     from headrace.telemetry.logging import log
 
-    if config.host not in ("127.0.0.1", "::1", "localhost") and config.api_keys is None and config.tls_client_ca is None:
+    if not config.on_loopback and config.api_keys is None and config.tls_client_ca is None:
         log.warning(
             "ANYBODY WHO REACHES THIS ADDRESS MAY WRITE",
             host=config.host,
             mend="set HEADRACE_API_KEYS (`headrace keys add NAME`) or HEADRACE_TLS_CLIENT_CA",
+        )
+
+
+def _warn_if_ui_is_open(config: "Config") -> None:
+    """Warns if others than the users of this machine reach the MLflow UI, which asks for no key."""
+    from headrace.config.listen import is_loopback
+    from headrace.telemetry.logging import log
+
+    if not is_loopback(config.ui_host):
+        log.warning(
+            "ANYBODY WHO REACHES THE MLFLOW UI READS, CHANGES AND DELETES ALL OF IT",
+            host=config.ui_host,
+            mend="leave HEADRACE_UI_HOST at 127.0.0.1, and put a proxy with a login in front of it (docs/security.md)",
         )
 
 
