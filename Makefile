@@ -57,10 +57,14 @@ docs: install ## Write the tables of settings, metrics and events into the docum
 	$(BIN)/python docs/generate.py
 	PYTHONPATH=tests $(BIN)/python -m conformance.page
 
+audit: ## Ask for known vulnerabilities of all dependencies in the lock files
+	@$(PYTHON) .ci/audit.py
+
 lock: install ## Choose the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	echo 'pip-audit>=2.10' | $(BIN)/uv pip compile --quiet $(LOCK_FLAGS) - -o .ci/audit.lock
 
 LOCK_FLAGS := --upgrade --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
@@ -85,4 +89,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo quick test unit check fmt fuzz fuzz-wire chaos outage bench proto docs lock clean
+.PHONY: help install up demo quick test unit check fmt fuzz fuzz-wire chaos outage bench proto docs audit lock clean

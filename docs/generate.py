@@ -1,7 +1,8 @@
 """Writes what the code says into the documentation: `make docs`.
 
 It writes the tables of settings (from `headrace.config`; the README has ten of them), of metrics (from
-`headrace.telemetry.metrics`) and of logged events (from every call of `log`).
+`headrace.telemetry.metrics`), of logged events (from every call of `log`) and of reserved tags (from
+`headrace.mlflow.reserved`).
 `tests/unit/test_docs.py` fails if a page differs from what this writes.
 """
 
@@ -14,6 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
 from headrace.config import Config
+from headrace.mlflow.reserved import RESERVED_TAGS
 from headrace.telemetry import metrics as telemetry
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +61,12 @@ def metrics() -> str:
     return "\n".join(lines)
 
 
+def reserved_tags() -> str:
+    """A Markdown table: tag, what it would do."""
+    lines = ["| Tag | What it would do |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{key}` | {reason[0].upper()}{reason[1:]}. |" for key, reason in RESERVED_TAGS.items())])
+
+
 def _label(name: str, values: Sequence[str]) -> str:
     return f"`{name}`" + (": " + ", ".join(f"`{value}`" for value in values) if values else "")
 
@@ -91,8 +99,14 @@ BLOCKS = {
     "settings": ("app/headrace/config", settings),
     "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
+    "reserved tags": ("app/headrace/mlflow/reserved.py", reserved_tags),
 }
-PAGES = {"README.md": ["main settings"], "docs/configuration.md": ["settings"], "docs/operations.md": ["metrics", "events"]}
+PAGES = {
+    "README.md": ["main settings"],
+    "docs/configuration.md": ["settings"],
+    "docs/operations.md": ["metrics", "events"],
+    "docs/security.md": ["reserved tags"],
+}
 
 
 def rendered(page: str) -> str:

@@ -116,9 +116,10 @@ def free_port() -> int:
 @contextmanager
 def database_directory() -> Iterator[Path]:
     """A directory for a Postgres. Not one of pytest's: their parent is closed to other users whenever pytest starts, and
-    the Postgres of root runs as another user."""
+    the Postgres of root runs as another user, who is let in here."""
     run = f"{os.environ['TEST_RUN']}-" if "TEST_RUN" in os.environ else ""
     with tempfile.TemporaryDirectory(prefix=f"headrace-test-{run}") as directory:
+        Path(directory).chmod(0o711)
         yield Path(directory)
 
 

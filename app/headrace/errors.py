@@ -207,6 +207,8 @@ class RejectedSpans:
     trace_id: bytes
     experiment_id: str
     reason: str
+    delivery: int | None = None
+    """Only those of the delivery with this index in the batch: another's sender may do it. None: those of all."""
 
 
 class PermanentExportError(ExportError):

@@ -31,7 +31,7 @@ shows = Procedures()
 
 def head(transport: Transport, length: int | None, *more: str, path: str = "/v1/traces", media: str = "") -> bytes:
     """A request's head. `length` None: without Content-Length."""
-    lines = [f"POST {path} HTTP/1.1", "host: headrace", f"content-type: {media or MEDIA_TYPE[transport]}"]
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", f"content-type: {media or MEDIA_TYPE[transport]}"]
     lines += [f"content-length: {length}"] if length is not None else []
     return "\r\n".join((*lines, *more, "", "")).encode("latin-1")
 

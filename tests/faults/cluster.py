@@ -47,7 +47,7 @@ class Cluster:
                 with psycopg.connect(made.url) as connection:
                     connection.execute("CREATE ROLE headrace LOGIN")
                     connection.execute("GRANT postgres TO headrace")  # the tables' owner's rights, not its superuser's
-        self._server = made._server
+        self._postgres = made
         self.directory = directory
         self.port = free_port()
         self.url = f"postgresql://headrace@127.0.0.1:{self.port}/mlflow"
@@ -57,11 +57,11 @@ class Cluster:
 
     def start(self) -> None:
         """Returns when it takes connections. A start right after a SIGKILL waits for the last backend to end."""
-        command = [str(self._server.bin_path / "postgres"), "-D", str(self.directory), "-h127.0.0.1", f"-p{self.port}", "-k"]
+        command = [str(self._postgres.programs / "postgres"), "-D", str(self.directory), "-h127.0.0.1", f"-p{self.port}", "-k"]
         with (self.directory / "log").open("ab") as log:
             for _ in range(100):
                 self._process = subprocess.Popen(
-                    [*command, "", *self._settings], user=self._server.system_user, stdout=log, stderr=log
+                    [*command, "", *self._settings], stdout=log, stderr=log, **self._postgres.identity.ids
                 )
                 wait_until(lambda: self._process.poll() is not None or self.answers(), 60, "Postgres")  # type: ignore[union-attr]
                 if self._process.poll() is None:

@@ -50,9 +50,9 @@ KNOWN_DIFFERENCES: dict[tuple[str, str, str], str] = {
         trace_info=("status", "request_preview", *_TOKENS),
     ),
     **_known(
-        "a tag that says the spans are elsewhere",
-        "Headrace drops it; MLflow keeps it, and then neither shows the trace's spans nor takes more of them",
-        trace_tags=("value",),
+        "reserved tags",
+        "Headrace drops them; MLflow keeps them, and then reads files where they say, and takes no more spans",
+        trace_tags=("value", "*"),
     ),
     **_known(
         "the same span twice in a request, both counted",

@@ -321,8 +321,6 @@ def _tags() -> Scenario:
         "../up": "never",
         "": "no key",
         "mlflow.traceName": "the trace's name 🌍",
-        "mlflow.artifactLocation": "elsewhere",
-        "mlflow.user": "me",
     }
     attrs = {f"mlflow.traceTag.{key}": value for key, value in tags.items()}
     draft.send(draft.span("root", attrs=attrs), draft.span("child", "root", {"mlflow.traceTag.child": "ignored"}))
@@ -337,8 +335,9 @@ def _tags() -> Scenario:
 
 
 def _location_tag() -> Scenario:
-    draft = Draft("a tag that says the spans are elsewhere")
-    draft.send(draft.span("root", attrs={"mlflow.traceTag.mlflow.trace.spansLocation": "ELSEWHERE"}))
+    draft = Draft("reserved tags")
+    reserved = ("trace.spansLocation", "artifactLocation", "trace.archiveLocation", "trace.archivalFailure", "user")
+    draft.send(draft.span("root", attrs={f"mlflow.traceTag.mlflow.{key}": "ELSEWHERE" for key in reserved}))
     return draft.done()
 
 

@@ -191,7 +191,8 @@ def test_a_full_queue_and_bytes_in_flight(headrace: Launcher, database_url: str)
         database_url=database_url, default_experiment="Default", queue_max_bytes=limit, max_in_flight_bytes=limit
     )
     half = b"x" * 600_000
-    head = f"POST /v1/traces HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: {2 * len(half)}\r\n\r\n"
+    head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    head += f"content-length: {2 * len(half)}\r\n\r\n"
     host, _, port = running.url.rpartition("/")[2].partition(":")
     with socket.create_connection((host, int(port))) as slow:
         slow.sendall(head.encode() + half)

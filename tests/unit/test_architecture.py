@@ -27,6 +27,7 @@ ROOMS = (
 """From the ground up. A room may use those below it."""
 IN_MLFLOW = (
     ("keys", "runtime", "text"),
+    ("reserved",),
     ("model",),
     ("experiments", "translate"),
     ("fold",),

@@ -26,7 +26,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md", "docs/operations.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md", "docs/operations.md", "docs/security.md"])
 def test_the_tables_are_the_code_s(page: str) -> None:
     assert (ROOT / page).read_text() == generator().rendered(page), "run `make docs`"
 
@@ -167,6 +167,18 @@ def test_every_path_that_is_named_exists() -> None:
         if not is_there(path)
     }
     assert not missing
+
+
+def test_each_threat_has_tests_that_exist() -> None:
+    _, _, after = (ROOT / "docs" / "security.md").read_text().partition("<!-- threats:")
+    lines = after.partition("<!-- end of threats -->")[0].splitlines()[3:]
+    assert len(lines) > 10
+    for line in lines:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", line.split("|")[-2])
+        assert named, line
+        for path, test in named:
+            assert (ROOT / path).exists(), path
+            assert not test or f"def {test}(" in (ROOT / path).read_text(), f"{path} has no {test}"
 
 
 def test_make_targets_of_the_readme_exist() -> None:

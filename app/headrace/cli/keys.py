@@ -29,6 +29,7 @@ def add(
     bytes_per_second: Annotated[float | None, typer.Option(min=1, help="Most bytes a second [default: no limit].")] = None,
 ) -> None:
     """Make a key and print it. It is shown only now: the file keeps its hash."""
+    from headrace.envelope.limit import is_id
     from headrace.receiver.auth import new_key
 
     key, secret = new_key(name, tuple(experiment or ()), _expiry(expires), spans_per_second, bytes_per_second)
@@ -37,7 +38,7 @@ def add(
     print(secret)
     headers = f"authorization=Bearer%20{secret}"
     if key.experiments:
-        header = "x-mlflow-experiment-id" if key.experiments[0].isdecimal() else "x-mlflow-experiment-name"
+        header = "x-mlflow-experiment-id" if is_id(key.experiments[0]) else "x-mlflow-experiment-name"
         headers += f",{header}={quote(key.experiments[0], safe='')}"
     stderr().print(
         f"It is shown only now. In the service:\n\n  export OTEL_EXPORTER_OTLP_TRACES_HEADERS={headers}\n\n"

@@ -67,6 +67,7 @@ def describe(letter: Letter, envelope: bytes) -> str:
         lines |= {
             "experiment": "; ".join(map(_destination, delivery.destinations)),
             "run": delivery.run_id,
+            "key for": "" if delivery.limit is None else str(delivery.limit),
             "trace": letter.trace_id or "",
             "span": letter.span_id or "",
         }

@@ -1,5 +1,6 @@
 """`headrace serve`: the receiver and the writer on an MLflow database that exists already."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,10 @@ def serve(config: "Config") -> None:
     """
     from headrace.errors import StartError
     from headrace.host.build import open_database
+    from headrace.local.private import PRIVATE
     from headrace.telemetry.logging import log
 
+    os.umask(PRIVATE)
     if config.database_url is None:
         raise StartError(
             "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`; "
@@ -43,7 +46,7 @@ def _warn_if_open(config: "Config") -> None:
     asked for."""
     from headrace.telemetry.logging import log
 
-    if config.host not in ("127.0.0.1", "::1", "localhost") and config.api_keys is None and config.tls_client_ca is None:
+    if not config.on_loopback and config.api_keys is None and config.tls_client_ca is None:
         log.warning(
             "ANYBODY WHO REACHES THIS ADDRESS MAY WRITE",
             host=config.host,

@@ -36,9 +36,12 @@ def up(config: "Config") -> None:
 def _up(config: "Config", status: "Status") -> None:
     from headrace.local.mlflow_server import MlflowServer
     from headrace.local.postgres import EmbeddedPostgres
+    from headrace.local.private import PRIVATE
     from headrace.queue.disk.adopt import check_unused
     from headrace.receiver.listen import bind
 
+    os.umask(PRIVATE)
+    _warn_if_ui_is_open(config)
     if config.default_experiment is None:
         config = config.model_copy(update={"default_experiment": "Default"})
     check_unused(config.data_dir)
@@ -46,7 +49,7 @@ def _up(config: "Config", status: "Status") -> None:
     mlflow.end_leftover()  # no Headrace runs on this directory, so nobody needs that server
     first = not (config.data_dir / "postgres").exists()
     host = take_ports(config)
-    bind(config.host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
+    bind(config.ui_host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
     status.update("Starting Postgres …")
     with EmbeddedPostgres(config.data_dir / "postgres") as postgres:
         database = host.open(postgres.url)
@@ -93,6 +96,19 @@ def _run(
         host.run(take_requests, lambda: _check(postgres))
     finally:
         ui.stop()
+
+
+def _warn_if_ui_is_open(config: "Config") -> None:
+    """Warns if others than the users of this machine reach the MLflow UI, which asks for no key."""
+    from headrace.config.listen import is_loopback
+    from headrace.telemetry.logging import log
+
+    if not is_loopback(config.ui_host):
+        log.warning(
+            "ANYBODY WHO REACHES THE MLFLOW UI READS, CHANGES AND DELETES ALL OF IT",
+            host=config.ui_host,
+            mend="leave HEADRACE_UI_HOST at 127.0.0.1, and put a proxy with a login in front of it (docs/security.md)",
+        )
 
 
 def _check(postgres: "EmbeddedPostgres") -> None:

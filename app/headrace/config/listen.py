@@ -1,6 +1,7 @@
 """Where Headrace listens, with how many processes, and to which web pages it answers."""
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
@@ -9,14 +10,34 @@ from pydantic_settings import NoDecode
 from headrace.config.values import Port
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Listen(BaseModel):
     """Addresses, ports, paths, and processes behind them."""
 
     host: str = Field(
-        "127.0.0.1", description="Address that the receiver listens on. With `up`, the MLflow UI listens on it, too."
+        "127.0.0.1",
+        description="Address that the receiver listens on. The MLflow UI of `up` stays on 127.0.0.1: see `HEADRACE_UI_HOST`.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names, beside localhost, by which HTTP requests may call Headrace (their header `Host`), separated by "
+        "commas: `otel.example`. Needed where it listens on 127.0.0.1 behind a proxy. `*`: any. Unset: any, unless it listens "
+        "on a loopback address.",
     )
     http_port: Port = Field(4318, description="Port of OTLP/HTTP, `/healthz`, `/readyz` and `/metrics`.")
     grpc_port: Port = Field(4317, description="Port of OTLP/gRPC and of gRPC's health service.")
+    ui_host: str = Field(
+        "127.0.0.1",
+        description="Address that the MLflow UI of `up` listens on. It asks for no key and no password: whoever reaches "
+        "it reads, changes and deletes everything.",
+    )
     ui_port: Port = Field(5000, description="Port of the MLflow UI that `up` starts.")
     ui_patience_seconds: float = Field(
         60,
@@ -53,6 +74,21 @@ class Listen(BaseModel):
         if not re.fullmatch(r"(/[\w.~-]+)*", value):
             raise ValueError("must look like `/otel`: a slash before each part, and none at the end")
         return value
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the receiver listens on this machine only."""
+        return is_loopback(self.host)
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = tuple(name.strip().lower().removesuffix(".") for name in value.split(",") if name.strip())
+        if any("/" in name or ":" in name for name in names):
+            raise ValueError("must be names, without a scheme and without a port: `otel.example`")
+        return names
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.limit import Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Delivery:
     key_name: str = ""
     max_tags: int = 0
     """Most tags that a trace of it may be given. 0: as the writer is set up."""
+    limit: Limit | None = None
+    """The experiments whose traces and runs it may change. Its destinations are allowed already. None: all."""
 
     @classmethod
     def from_envelope(cls, data: bytes) -> "Delivery":
@@ -35,6 +38,7 @@ class Delivery:
             envelope.user_agent,
             envelope.key_name,
             envelope.max_tags,
+            Limit.from_message(envelope),
         )
 
     def to_envelope(self) -> bytes:
@@ -46,5 +50,6 @@ class Delivery:
             user_agent=self.user_agent,
             key_name=self.key_name,
             max_tags=self.max_tags,
+            limit=None if self.limit is None else self.limit.to_message(),
             request=self.request.SerializeToString(),
         ).SerializeToString()

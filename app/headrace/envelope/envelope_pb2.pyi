@@ -30,14 +30,23 @@ class Destination(_message.Message):
     routed_by: RoutedBy
     def __init__(self, experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., routed_by: _Optional[_Union[RoutedBy, str]] = ...) -> None: ...
 
+class Limit(_message.Message):
+    __slots__ = ("experiment_ids", "experiment_names")
+    EXPERIMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_NAMES_FIELD_NUMBER: _ClassVar[int]
+    experiment_ids: _containers.RepeatedScalarFieldContainer[int]
+    experiment_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, experiment_ids: _Optional[_Iterable[int]] = ..., experiment_names: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Envelope(_message.Message):
-    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "max_tags", "request")
+    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "max_tags", "limit", "request")
     RECEIVED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     USER_AGENT_FIELD_NUMBER: _ClassVar[int]
     KEY_NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_TAGS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     received_unix_nano: int
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -45,5 +54,6 @@ class Envelope(_message.Message):
     user_agent: str
     key_name: str
     max_tags: int
+    limit: Limit
     request: bytes
-    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., max_tags: _Optional[int] = ..., request: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., max_tags: _Optional[int] = ..., limit: _Optional[_Union[Limit, _Mapping]] = ..., request: _Optional[bytes] = ...) -> None: ...

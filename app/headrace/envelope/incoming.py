@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.limit import Limit
 from headrace.otlp.notes import Notes
 from headrace.otlp.readable import ReadableRequest
 
@@ -32,12 +33,12 @@ def said_once(value: str) -> str:
 class Sender:
     """Who sent a request. `headers` (or gRPC metadata) have lower-case keys; `key_name` is empty where no keys are asked for.
 
-    `allowed`: the experiments, by id or name, to which it may write; None: all.
+    `limit`: the experiments that it may change; None: all.
     """
 
     headers: Mapping[str, str]
     key_name: str = ""
-    allowed: frozenset[str] | None = None
+    limit: Limit | None = None
 
 
 class Request:
@@ -97,5 +98,6 @@ class Request:
             user_agent=headers.get("user-agent", "")[:_MAX_TEXT],
             key_name=self.sender.key_name[:_MAX_TEXT],
             max_tags=self.max_tags,
+            limit=None if self.sender.limit is None else self.sender.limit.to_message(),
             request=self._message.SerializeToString() if self._original is None else self._original,
         ).SerializeToString()

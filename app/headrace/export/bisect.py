@@ -117,9 +117,10 @@ class Export:
         """The spans of which the writer knows why they cannot be written, and the deliveries without them."""
         letters: list[DeadLetter] = []
         rest: list[tuple[int, Delivery]] = []
-        for index, delivery in deliveries if rejected else ():
+        for number, (index, delivery) in enumerate(deliveries if rejected else ()):
+            here = [spans for spans in rejected if spans.delivery in (None, number)]
             experiment_ids = [known.experiment_id for known in self._exporter.destinations.fill(delivery).destinations]
-            alone, others = set_apart(delivery, experiment_ids, rejected)
+            alone, others = set_apart(delivery, experiment_ids, here)
             letters += [DeadLetter(index, single.to_envelope(), single, reason) for single, reason in alone]
             if others.request.resource_spans:
                 rest.append((index, others if alone else delivery))

@@ -31,9 +31,10 @@ from headrace.receiver.auth import Keys
 from headrace.receiver.descriptors import raise_limit
 from headrace.receiver.grpc import GrpcReceiver
 from headrace.receiver.health import health_router
-from headrace.receiver.http import origin_pattern
+from headrace.receiver.hosts import with_checked_hosts
 from headrace.receiver.intake import Intake
 from headrace.receiver.openapi import describe_otlp
+from headrace.receiver.origins import origin_pattern
 from headrace.receiver.paths import not_found_or_not_allowed, routes, unexpected
 from headrace.receiver.serving import GRACE_SECONDS
 from headrace.receiver.tls import Certificates
@@ -78,7 +79,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
     app = _app(config, parts, intake, health_router(queue, database, experiments))
-    return Headrace(config, queue, database, worker, _with_cors(app, config), intake, certificates)
+    return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
 def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner]:
@@ -146,7 +147,7 @@ def _app(config: Config, parts: _Parts, intake: Intake, health: APIRouter) -> Fa
     return app
 
 
-def _with_cors(app: FastAPI, config: Config) -> ASGIApp:
+def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
     """Adds CORS outermost, so that a browser may read errors, too."""
     if not config.cors_origins:
         return app

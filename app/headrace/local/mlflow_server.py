@@ -15,6 +15,7 @@ import psutil
 
 from headrace.config import Config, sqlalchemy_url
 from headrace.errors import StartError
+from headrace.local.private import append_to
 
 _STOP_SECONDS = 10.0
 
@@ -23,13 +24,13 @@ class MlflowServer:
     """`mlflow server` on a database. `start()` returns at once; `stop()` ends it with all its children."""
 
     def __init__(self, config: Config) -> None:
-        self.url = f"http://{_browsable(config.host)}:{config.ui_port}"
+        self.url = f"http://{_browsable(config.ui_host)}:{config.ui_port}"
         self.log = config.data_dir / "mlflow-server.log"
         self._pid_file = config.data_dir / "mlflow-server.pid"
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [
             *(sys.executable, "-m", "mlflow", "server"),
-            *("--host", config.host, "--port", str(config.ui_port), "--workers", "1"),
+            *("--host", config.ui_host, "--port", str(config.ui_port), "--workers", "1"),
             *("--artifacts-destination", str(config.data_dir / "artifacts")),
         ]
 
@@ -47,7 +48,9 @@ class MlflowServer:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # the first process has ended; others may still have the port
-        with self.log.open("wb" if self._process is None else "ab") as log:
+        else:
+            self.log.unlink(missing_ok=True)
+        with append_to(self.log) as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
                 env=os.environ | {"MLFLOW_BACKEND_STORE_URI": sqlalchemy_url(database_url)},

@@ -4,7 +4,9 @@ Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `l
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from mlflow.entities.span import Span
@@ -12,21 +14,43 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.envelope import Delivery
-from headrace.errors import DatabaseUnavailable
-from headrace.mlflow.keys import SPANS_LOCATION, TAG_PREFIX
+from headrace.envelope.limit import Limit
+from headrace.errors import DatabaseUnavailable, PermanentExportError, RejectedSpans
+from headrace.mlflow.keys import TAG_PREFIX, to_otlp_trace_id
+from headrace.mlflow.reserved import FINISHED, RESERVED_TAGS
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import MAX_TAGS, known_service
 from headrace.mlflow.translate.times import storable_end
 from headrace.mlflow.write import Translated
+from headrace.mlflow.write.authority import refusals
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
 
 _LINKS_PER_CALL = 100  # MLflow's MAX_TRACE_LINKS_PER_REQUEST; its endpoint links none where there are more
-_LOCATION = f"{TAG_PREFIX}{SPANS_LOCATION}"
+_RESERVED = tuple(f"{TAG_PREFIX}{key}" for key in RESERVED_TAGS)
+
+
+class _CheckedStore(SqlAlchemyStore):
+    """MLflow's store, whose transactions are asked at their end, before they are committed, whether they may be."""
+
+    def __init__(self, url: str) -> None:
+        self.check: Callable[[Session], None] | None = None
+        """Raises for what may not be committed."""
+        super().__init__(url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+        self._sessions = self.ManagedSessionMaker
+        self.ManagedSessionMaker = self._checked_session
+
+    @contextmanager
+    def _checked_session(self, *arguments: Any, **named: Any) -> Iterator[Session]:
+        with self._sessions(*arguments, **named) as session:
+            yield session
+            if self.check is not None:
+                self.check(session)
 
 
 class MlflowStoreWriter:
@@ -35,7 +59,7 @@ class MlflowStoreWriter:
     def __init__(self, database: Database, max_tags: int = MAX_TAGS) -> None:
         self._max_tags = max_tags
         self._database = database
-        self._store = SqlAlchemyStore(database.url, "mlflow-artifacts:/")  # type: ignore[no-untyped-call]
+        self._store = _CheckedStore(database.url)
 
     def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[None]:  # noqa: ARG002
         """See `Writer.translate`: MLflow's store translates as it writes, one request at a time."""
@@ -44,16 +68,13 @@ class MlflowStoreWriter:
     def write(self, translated: Translated[None]) -> Repairs:
         """See `Writer.write`. Each request is its own transaction; a second write of it changes nothing."""
         repaired = Counter(translated.repairs)
-        for delivery in translated.deliveries:
+        for number, delivery in enumerate(translated.deliveries):
             for experiment_id in sorted({destination.experiment_id for destination in delivery.destinations}):
                 most = min(self._max_tags, delivery.max_tags or self._max_tags)
                 spans = _mlflow_spans(delivery, experiment_id, most, repaired)
                 if not spans:
                     continue
-                try:
-                    self._store.log_spans(experiment_id, spans)
-                except Exception as error:
-                    raise self._database.judge(error) from error
+                self._log(delivery, number, experiment_id, spans)
                 if delivery.run_id:
                     self._link([span.trace_id for span in spans if span.parent_id is None], delivery.run_id)
         self._database.note(None)
@@ -64,6 +85,18 @@ class MlflowStoreWriter:
         query = text("SELECT length(:request), pg_sleep(:seconds)")
         with self._database.begin() as connection:
             connection.execute(query, {"request": delivery.request.SerializeToString(), "seconds": seconds})
+
+    def _log(self, delivery: Delivery, number: int, experiment_id: str, spans: list[Any]) -> None:
+        """Writes the spans, unless a trace or the run turns out not to be their sender's: then all is taken back."""
+        if delivery.limit is not None:
+            traces = {span.trace_id for span in spans}
+            self._store.check = partial(_check, traces, delivery.run_id, experiment_id, delivery.limit, number)
+        try:
+            self._store.log_spans(experiment_id, spans)
+        except Exception as error:
+            raise _refusal_in(error) or self._database.judge(error) from error
+        finally:
+            self._store.check = None
 
     def _link(self, trace_ids: list[str], run_id: str) -> None:
         """Links finished traces to the run. One that cannot be linked is logged and counted, as in MLflow not an error."""
@@ -80,6 +113,22 @@ class MlflowStoreWriter:
                 log.warning("traces not linked to run", run_id=run_id, traces=len(batch), error=str(judged))
 
 
+def _check(trace_ids: Collection[str], run_id: str, experiment_id: str, limit: Limit, number: int, session: Session) -> None:
+    """Raises PermanentExportError for the traces that a delivery of this limit, the `number`th of its batch, may not change."""
+    refused = refusals(session, trace_ids, run_id, int(experiment_id), limit)
+    if refused:
+        rejected = [RejectedSpans(to_otlp_trace_id(id_), experiment_id, why, number) for id_, why in sorted(refused.items())]
+        raise PermanentExportError(rejected[0].reason, rejected)
+
+
+def _refusal_in(error: BaseException) -> PermanentExportError | None:
+    """What `_check` has raised, which MLflow wraps in an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, PermanentExportError):
+        cause = cause.__cause__
+    return cause
+
+
 def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaired: Repairs) -> list[Any]:
     """The request's spans for one experiment, in order; of a span that came twice the last stands, in the first's place.
 
@@ -90,7 +139,7 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaire
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
         if destination.experiment_id == experiment_id:
             service = known_service(resource_spans)
-            resource = _with_few(resource_spans.resource, max_tags)
+            resource = _taggable(resource_spans.resource, max_tags, repaired)
             for scope in resource_spans.scope_spans:
                 for proto in scope.spans:
                     span: Any = Span.from_otel_proto(storable_end(proto, repaired), resource=resource)
@@ -100,17 +149,23 @@ def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaire
     return list(spans.values())
 
 
-def _with_few(resource: Resource, most: int) -> Resource:
-    """MLflow makes a tag of each attribute: only so many of them."""
-    return resource if len(resource.attributes) <= most else Resource(attributes=resource.attributes[:most])
+def _taggable(resource: Resource, most: int, repaired: Repairs) -> Resource:
+    """MLflow makes a tag of each attribute: only so many of them, and none that is reserved. (MLflow passes over its own.)"""
+    reserved = sum(pair.key == FINISHED for pair in resource.attributes)
+    if not reserved and len(resource.attributes) <= most:
+        return resource
+    if reserved:
+        repaired["reserved_tag_dropped"] += 1
+    return Resource(attributes=[pair for pair in resource.attributes if pair.key != FINISHED][:most])
 
 
 def _finish_root(attributes: dict[str, Any], service: str | None, repaired: Repairs) -> None:
-    """Gives a root the name of a known service, as MLflow's endpoint, and takes off it what would hide the trace's spans.
+    """Gives a root the name of a known service, as MLflow's endpoint, and takes the reserved tags off it.
 
-    (The bulk writer keeps that attribute and drops the tag alone; MLflow's store makes the tag of the attribute.)
+    (The bulk writer keeps those attributes and drops the tags alone; MLflow's store makes the tags of the attributes.)
     """
     if service:
         attributes["service.name"] = dump_span_attribute_value(service)
-    if attributes.pop(_LOCATION, None) is not None:
-        repaired["reserved_tag_dropped"] += 1
+    for key in _RESERVED:
+        if attributes.pop(key, None) is not None:
+            repaired["reserved_tag_dropped"] += 1

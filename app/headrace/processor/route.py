@@ -18,6 +18,9 @@ from headrace.otlp.attributes import to_text
 
 ID_HEADER = "x-mlflow-experiment-id"
 NAME_HEADER = "x-mlflow-experiment-name"
+WORKSPACE_HEADER = "x-mlflow-workspace"
+_WORKSPACE = "default"
+"""The one of MLflow's workspaces in which experiments are looked up and created."""
 
 WAYS_TO_ROUTE = (
     f"Set the header {ID_HEADER} (or {NAME_HEADER}), e.g. "
@@ -45,8 +48,13 @@ def route_headers(headers: Mapping[str, str]) -> Route | None:
     """The route that the request's headers (lower-case keys) fix for all of its spans, if they do.
 
     Raises:
-        Unroutable: the header is there, but names no possible experiment.
+        Unroutable: the header is there, but names no possible experiment; or another header names a workspace that is not ours.
     """
+    if (workspace := said_once(headers.get(WORKSPACE_HEADER, ""))) not in ("", _WORKSPACE):
+        raise Unroutable(
+            f"{WORKSPACE_HEADER.capitalize()}: {workspace[:80]!r} cannot be written to. Headrace writes to MLflow's workspace "
+            f"{_WORKSPACE!r} only: leave the header out (MLFLOW_WORKSPACE unset)."
+        )
     if value := said_once(headers.get(ID_HEADER, "")):
         return Route(_experiment_id(value, f"header {ID_HEADER}"), "", pb.ROUTED_BY_HEADER)
     if value := said_once(headers.get(NAME_HEADER, "")):

@@ -6,7 +6,6 @@ Every answer has the encoding of its request. Every failure is a `google.rpc.Sta
 """
 
 import io
-import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
@@ -17,14 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from headrace import tracing
 from headrace.config import Config
-from headrace.errors import (
-    BodyTimeout,
-    HeadraceError,
-    LengthRequired,
-    PermissionDenied,
-    Unauthenticated,
-    UnsupportedMediaType,
-)
+from headrace.errors import BodyTimeout, HeadraceError, LengthRequired, Unauthenticated, UnsupportedMediaType
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import SUPPORTED
 from headrace.otlp.signals import Signal
@@ -48,7 +40,6 @@ class SignalEndpoint:
     def __init__(self, signal: Signal, config: Config, intake: Intake) -> None:
         self._signal = signal
         self._body_seconds = config.body_seconds
-        self._origins = re.compile(origin_pattern(config))
         self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +68,6 @@ class SignalEndpoint:
         key = self._intake.admit(headers, who.address)
         who.key = key.name if key is not None else ""
         encoding = encoding_of(headers.get("content-type", ""))
-        _check_origin(headers, self._origins)
         self._intake.check_size(_length(headers))
         with self._intake.reading(who) as reading:
             body = io.BytesIO()  # getvalue() does not copy
@@ -145,25 +135,6 @@ def wrong_port(said: str) -> bytes:
     answer = Response(encode(bad_request(said), Encoding.PROTOBUF), 400, {"connection": "close"})
     answer.headers["content-type"] = Encoding.PROTOBUF.value
     return _as_bytes(answer)
-
-
-def origin_pattern(config: Config) -> str:
-    """HEADRACE_CORS_ORIGINS → a regular expression that an `Origin` header must match in full. `(?!)`, which matches nothing,
-    if unset."""
-    return (
-        "|".join(re.escape(origin).replace(r"\*", "[^/]*" if origin != "*" else ".*") for origin in config.cors_origins)
-        or "(?!)"
-    )
-
-
-def _check_origin(headers: Mapping[str, str], allowed: "re.Pattern[str]") -> None:
-    """Refuses text from pages of origins that are not allowed. A browser asks first before a page sends JSON or protobuf to
-    another origin, but not before it sends text."""
-    origin = headers.get("origin")
-    if origin is None or allowed.fullmatch(origin):
-        return
-    if headers.get("content-type", "").strip().lower().startswith("text/plain"):
-        raise PermissionDenied(f"Pages of {origin[:200]} may not send spans: see HEADRACE_CORS_ORIGINS.")
 
 
 def _protocol(encoding: Encoding) -> str:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from headrace import tracing
 from headrace.config import Config
 from headrace.envelope.incoming import Request, Sender
+from headrace.envelope.limit import Limit
 from headrace.errors import BodyTooLarge, HeadraceError
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
@@ -21,6 +22,7 @@ from headrace.pipeline import Pipeline
 from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
+from headrace.receiver.origins import Origins
 from headrace.receiver.who import Who, services_of
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import RECORDS_REFUSED, REQUEST_BYTES
@@ -44,14 +46,16 @@ class Intake:
         self._threads = ThreadPoolExecutor(_THREADS, "headrace-parse")
         self._pipeline = pipeline
         self._keys = keys
+        self._origins = Origins(config)
         self._limits = Limits(config)
 
     def admit(self, headers: Mapping[str, str], address: str) -> Key | None:
         """Whose request it is; None where no keys are asked for. Before anything of the body is read.
 
         Raises:
-            Unauthenticated, RateLimited.
+            PermissionDenied: a web page sends it that may not. Unauthenticated, RateLimited.
         """
+        self._origins.check(headers)
         return None if self._keys is None else self._keys.authenticate(headers, address)
 
     @contextmanager
@@ -170,6 +174,4 @@ def _services(request: Request) -> str:
 
 
 def _sender(headers: Mapping[str, str], key: Key | None) -> Sender:
-    if key is None:
-        return Sender(headers)
-    return Sender(headers, key.name, frozenset(key.experiments) if key.experiments else None)
+    return Sender(headers) if key is None else Sender(headers, key.name, Limit.of(key.experiments))

@@ -18,7 +18,7 @@ from headrace.envelope.incoming import RUN_HEADER
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import SUPPORTED
 from headrace.otlp.signals import SIGNALS, Signal
-from headrace.processor.route import ID_HEADER, NAME_HEADER
+from headrace.processor.route import ID_HEADER, NAME_HEADER, WORKSPACE_HEADER
 
 _CODINGS = "(gzip|x-gzip|deflate|zstd|identity)"
 _HEADERS = {
@@ -27,6 +27,7 @@ _HEADERS = {
         "The experiment's name, instead of its id. It is created if it does not exist and HEADRACE_CREATE_EXPERIMENTS is true.",
         "^.{0,256}$",
     ),
+    WORKSPACE_HEADER: ("Headrace writes to MLflow's workspace `default` only.", r"^\s*(default)?\s*$"),
     RUN_HEADER: ("The id of an MLflow run that the traces are linked to.", None),
     "content-encoding": (
         f"How the body is compressed: {SUPPORTED}, or up to three of them.",
@@ -38,7 +39,7 @@ _ANSWERS = {
     400: "The body is malformed, none of its spans can be stored, or nothing says which experiment is meant. Do not send it "
     "again.",
     401: "Headrace asks for API keys, and the request has no valid one.",
-    403: "The API key may not write to this experiment.",
+    403: "The API key may not write to this experiment, or a web page sends it that may not, or the Host is not one of ours.",
     404: "There is nothing at this path.",
     405: "The method is not POST.",
     408: "The body was not complete in time.",

@@ -5,34 +5,67 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from unit.processor.resolver_contract import each_expectation
 
 import otlp
 from headrace.config import load
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import Sender
-from headrace.errors import PermissionDenied, TooManyExperiments
+from headrace.envelope.limit import Limit
+from headrace.errors import PermissionDenied, TooManyExperiments, Unroutable
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.processor.authorize import Resolver
-from headrace.processor.route import Route
+from headrace.processor.route import Route, route_headers
 from headrace.store.database import Database
 
 
-def fates(database: Database, allowed: frozenset[str] | None, *names: str) -> list[type]:
+def fates(database: Database, limit: Limit | None, *names: str) -> list[type]:
     """What becomes of resources that name these experiments."""
     experiments = Experiments(database, create=True, cache_seconds=60)
     resolver = ExperimentResolver(load(max_experiments_per_request=3), experiments, database)
     request = otlp.request()
     del request.resource_spans[:]
     request.resource_spans.extend(otlp.resource_spans(otlp.span(), mlflow_experiment_name=name) for name in names)
-    return [type(fate) for fate in asyncio.run(resolver.resolve(request, Sender({}, allowed=allowed)))]
+    return [type(fate) for fate in asyncio.run(resolver.resolve(request, Sender({}, limit=limit)))]
 
 
 def test_a_key_is_for_its_own_experiments(database: Database) -> None:
     """By id or name; an experiment that does not exist is nobody's, whatever the key's is called."""
-    assert fates(database, frozenset({"None"}), "None", "other", "Default") == [pb.Destination, *[PermissionDenied] * 2]
-    assert fates(database, frozenset({"0"}), "Default", "None") == [pb.Destination, PermissionDenied]
+    assert fates(database, Limit.of(["None"]), "None", "other", "Default") == [pb.Destination, *[PermissionDenied] * 2]
+    assert fates(database, Limit.of(["0"]), "Default", "None") == [pb.Destination, PermissionDenied]
+
+
+def test_an_id_is_no_name_and_a_name_is_no_id(database: Database) -> None:
+    """A key for the experiment with id 2 neither makes nor finds one that is called "2"."""
+    assert fates(database, Limit.of(["2"]), "2") == [PermissionDenied]
+    assert fates(database, None, "2") == [pb.Destination]
+    assert fates(database, Limit.of(["2"]), "2") == [PermissionDenied]
+    with database.begin() as connection:
+        found = connection.execute(text("SELECT experiment_id FROM experiments WHERE name = '2'")).scalar_one()
+    assert found != 2
+    assert fates(database, Limit.of([str(found)]), "2") == [pb.Destination]
+
+
+def test_experiments_of_other_workspaces_are_not_found(database: Database) -> None:
+    with database.begin() as connection:
+        created = "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, workspace) VALUES "
+        connection.execute(text(f"{created} (77, 'theirs', 'x', 'active', 'w')"))
+    experiments = Experiments(database, create=False, cache_seconds=60)
+    by_id, by_name = Route(77, "", pb.ROUTED_BY_HEADER), named("theirs")
+    answers = experiments.look_up_all([by_id, by_name])
+    assert isinstance(answers[by_id], Unroutable)
+    assert isinstance(answers[by_name], Unroutable)
+    assert experiments.find(["theirs"]) == {}
+
+
+@pytest.mark.parametrize("workspace", ["w", "Default", "default, w", "*"])
+def test_another_workspace_is_refused_in_words(workspace: str) -> None:
+    headers = {"x-mlflow-experiment-id": "0", "x-mlflow-workspace": workspace}
+    with pytest.raises(Unroutable, match="workspace 'default' only"):
+        route_headers(headers)
+    assert route_headers(headers | {"x-mlflow-workspace": " default "}) == Route(0, "", pb.ROUTED_BY_HEADER)
 
 
 def test_a_request_names_so_many_experiments_and_no_more(database: Database) -> None:

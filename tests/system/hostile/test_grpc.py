@@ -211,7 +211,7 @@ def test_requests_that_are_reset_at_once_are_bounded(running: Running, database_
 @pytest.mark.parametrize(
     "first",
     [
-        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00",
         PREFACE[:-1] + b"X" + bytes(100),
         PREFACE + frame(HEADERS, END_HEADERS, 0, headers()),
@@ -277,7 +277,7 @@ def test_answers_that_nobody_reads_are_bounded(running: Running, database_url: s
 
 def test_http1_is_told_of_the_other_port(running: Running) -> None:
     with closing(connect(running)) as connection:
-        connection.sendall(b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+        connection.sendall(b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
         assert b"HEADRACE_HTTP_PORT" in wait_closed(connection)
 
 

@@ -22,9 +22,9 @@ from hostile.probe import health, warm
 import otlp
 from headrace.receiver.auth import Keys, new_key
 
-HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
+HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
-GET = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
+GET = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n"
 SECONDS = 2
 """HEADRACE_HEADER_SECONDS and HEADRACE_BODY_SECONDS here."""
 
@@ -157,7 +157,7 @@ def test_a_large_body_in_chunks_of_a_byte_is_refused(stand: Stand) -> None:
     "request_",
     [
         pytest.param(b"GET /" + b"a" * 10 * MIB, id="a line without an end"),
-        pytest.param(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", id="a long line"),
+        pytest.param(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n", id="a long line"),
         pytest.param(b"A" * MIB, id="a method without an end"),
         pytest.param(HEAD + b"x: " + b"a" * 10 * MIB, id="a header without an end"),
         pytest.param(HEAD + b"x" * 10 * MIB, id="a name without an end"),
@@ -173,7 +173,7 @@ def test_a_large_body_in_chunks_of_a_byte_is_refused(stand: Stand) -> None:
         pytest.param(HEAD + b"content-length: " + b"9" * 30 + b"\r\n\r\n", id="a length of 30 digits"),
         pytest.param(HEAD + b"x: a\0b\r\n\r\n", id="NUL in a header"),
         pytest.param(HEAD + b"x\0: a\r\n\r\n", id="NUL in a name"),
-        pytest.param(b"POST /v1/\xbe\xff HTTP/1.1\r\nhost: x\r\n\r\n", id="a path that is not ASCII"),
+        pytest.param(b"POST /v1/\xbe\xff HTTP/1.1\r\nhost: localhost\r\n\r\n", id="a path that is not ASCII"),
         pytest.param(CHUNKED + b"ffffffffffffffffffff\r\n", id="a chunk of 2^80 bytes"),
         pytest.param(CHUNKED + b"-5\r\nhello\r\n", id="a chunk of -5 bytes"),
         pytest.param(os.urandom(0) + b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), id="TLS"),

@@ -162,7 +162,8 @@ def test_a_client_that_goes_away_is_counted_and_harms_nobody(running: Running) -
     host, port = running.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(
-            b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 9\r\n\r\nabc"
+            b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/x-protobuf\r\ncontent-length: 9\r\n\r\nabc"
         )
     gone = 'headrace_requests_total{code="client_gone",protocol="http",signal="traces"} 1.0'
     wait_until(lambda: gone in httpx.get(f"{running.url}/metrics").text)

@@ -13,19 +13,20 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 import otlp
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import Sender
+from headrace.envelope.limit import Limit
 from headrace.errors import PermissionDenied, TooManyExperiments, Unroutable
 from headrace.processor.authorize import Fate, Resolver
 from headrace.processor.route import ID_HEADER, NAME_HEADER
 
 
 def fates(
-    resolver: Resolver, *names: str | None, headers: Mapping[str, str] | None = None, allowed: frozenset[str] | None = None
+    resolver: Resolver, *names: str | None, headers: Mapping[str, str] | None = None, limit: Limit | None = None
 ) -> Sequence[Fate]:
     """What becomes of resources that name these experiments, or none."""
     named = [{"mlflow.experiment.name": name} if name is not None else {} for name in names]
     resources = [otlp.resource_spans(otlp.span(), service=None, **attributes) for attributes in named]
     message = ExportTraceServiceRequest(resource_spans=resources)
-    return asyncio.run(resolver.resolve(message, Sender(headers or {}, allowed=allowed)))
+    return asyncio.run(resolver.resolve(message, Sender(headers or {}, limit=limit)))
 
 
 def _each_resource_has_its_own_fate_in_order(resolver: Resolver) -> None:
@@ -58,14 +59,14 @@ def _what_does_not_exist_costs_its_resource_alone(resolver: Resolver) -> None:
 
 
 def _a_key_is_for_its_own_experiments(resolver: Resolver) -> None:
-    assert [type(fate) for fate in fates(resolver, "shop", "stock", allowed=frozenset({"shop"}))] == [
+    assert [type(fate) for fate in fates(resolver, "shop", "stock", limit=Limit.of(["shop"]))] == [
         pb.Destination,
         PermissionDenied,
     ]
 
 
 def _what_a_key_may_not_do_is_not_told_apart_from_what_does_not_exist(resolver: Resolver) -> None:
-    assert [type(fate) for fate in fates(resolver, "nowhere", allowed=frozenset({"shop"}))] == [PermissionDenied]
+    assert [type(fate) for fate in fates(resolver, "nowhere", limit=Limit.of(["shop"]))] == [PermissionDenied]
 
 
 def _a_request_names_so_many_experiments_and_no_more(resolver: Resolver) -> None:

@@ -45,7 +45,7 @@ class KnownExperiments:
     def _fate(self, route: Route, sender: Sender, within: Sequence[Route]) -> Fate:
         if route not in within:
             return TooManyExperiments("So many experiments may not be named.")
-        if route.name in self.forbidden or (sender.allowed is not None and route.name not in sender.allowed):
+        if route.name in self.forbidden or (sender.limit is not None and route.name not in sender.limit.names):
             return PermissionDenied(f"The API key may not write to {route.name}.")
         if route.name not in self.ids:
             return Unroutable(f"MLflow has no experiment named {route.name!r}.")

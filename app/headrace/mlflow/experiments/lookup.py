@@ -13,7 +13,9 @@ DEFAULT = "Default"
 """What MLflow calls its experiment 0."""
 
 _STARTED = text("SELECT EXISTS (SELECT FROM experiments)")
-_BY_ID = text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE experiment_id = ANY (:ids)")
+_BY_ID = text(
+    "SELECT experiment_id, lifecycle_stage FROM experiments WHERE experiment_id = ANY (:ids) AND workspace = 'default'"
+)
 _BY_NAME = text(
     "SELECT name, experiment_id, lifecycle_stage FROM experiments WHERE name = ANY (:names) AND workspace = 'default'"
 )

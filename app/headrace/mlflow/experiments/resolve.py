@@ -12,6 +12,7 @@ from functools import partial
 from headrace.config import Config
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import Sender
+from headrace.envelope.limit import Limit
 from headrace.errors import DatabaseUnavailable, TooManyExperiments, Unroutable
 from headrace.mlflow.experiments import AGING_SECONDS, Answer, Experiments
 from headrace.mlflow.experiments.ask import Questions
@@ -55,7 +56,7 @@ class ExperimentResolver:
         else:
             routes = self._routes(message)
         different = list(dict.fromkeys(route for route in routes if isinstance(route, Route)))
-        fates = await self._fates(different, sender.allowed)
+        fates = await self._fates(different, sender.limit)
         return [fates[route] if isinstance(route, Route) else route for route in routes]
 
     def _routes(self, message: ReadableRequest) -> list[Route | Unroutable]:
@@ -67,7 +68,7 @@ class ExperimentResolver:
                 routes.append(error)
         return routes
 
-    async def _fates(self, routes: Sequence[Route], allowed: frozenset[str] | None) -> dict[Route, Fate]:
+    async def _fates(self, routes: Sequence[Route], limit: Limit | None) -> dict[Route, Fate]:
         most = self._config.max_experiments_per_request
         fates: dict[Route, Fate] = {}
         if excess := routes[most:]:
@@ -75,7 +76,7 @@ class ExperimentResolver:
             said = f"One request may name {most} experiments (HEADRACE_MAX_EXPERIMENTS_PER_REQUEST), and this one names more."
             fates |= dict.fromkeys(excess, TooManyExperiments(said))
         # Before anything is created by its name.
-        forbidden = {} if allowed is None else await self._permits.forbidden(routes[:most], allowed)
+        forbidden = {} if limit is None else await self._permits.forbidden(routes[:most], limit)
         return fates | forbidden | await self._destinations([route for route in routes[:most] if route not in forbidden])
 
     async def _destinations(self, routes: Sequence[Route]) -> dict[Route, Fate]:

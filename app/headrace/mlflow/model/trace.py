@@ -6,6 +6,7 @@ from typing import Any, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
+from headrace.envelope.limit import Limit
 from headrace.mlflow.model.roots import Precedence
 from headrace.mlflow.model.rows import COST_COLUMNS, TOKEN_COLUMNS, Node, SpanRow
 
@@ -25,6 +26,10 @@ class TracePart(Generic[Values]):
     run_id: str = ""
     max_tags: int = 0
     """How many tags its trace may have."""
+    limit: Limit | None = None
+    """The experiments whose traces it may change. None: all."""
+    delivery: int = 0
+    """The index, in its batch, of the delivery that it comes from."""
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     origins: dict[str, bytes] = field(default_factory=dict)

@@ -48,9 +48,11 @@ _Part = TypeVar("_Part", bound=SpanValues)
 
 
 def to_parts(
-    delivery: Delivery, repaired: Repairs, policy: Gathering[_Part], max_tags: int = MAX_TAGS
+    delivery: Delivery, repaired: Repairs, policy: Gathering[_Part], max_tags: int = MAX_TAGS, number: int = 0
 ) -> list[TracePart[_Part]]:
     """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
+
+    `number`: the index of the delivery in its batch.
 
     If a span id occurs twice, the later span wins and keeps the earlier one's position; but a span without an end does not take
     the place of a whole one. What MLflow would break on is repaired, and counted in `repaired` by the name of the rule.
@@ -69,8 +71,15 @@ def to_parts(
                 key = experiment_id, span.trace_id
                 part = parts.get(key)
                 if part is None:
-                    part = TracePart(to_trace_id(span.trace_id), int(experiment_id), policy.values(), delivery.run_id, max_tags)
-                    parts[key] = part
+                    part = parts[key] = TracePart(
+                        to_trace_id(span.trace_id),
+                        int(experiment_id),
+                        policy.values(),
+                        delivery.run_id,
+                        max_tags,
+                        delivery.limit,
+                        number,
+                    )
                 _add(part, to_row(part.trace_id, span, context), context)
     return list(parts.values())
 

@@ -16,15 +16,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.sdk.resources import Resource
 
 from headrace.mlflow.keys import ARTIFACT_LOCATION, PREFIX, SPANS_LOCATION, TAG_PREFIX, TRACE_NAME
+from headrace.mlflow.reserved import FINISHED, RESERVED_TAGS
 from headrace.mlflow.text import Repairs, cut, storable, unquoted
 from headrace.mlflow.translate.origin import MAX_CACHED_BYTES
 from headrace.otlp.attributes import to_dict
 
 KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
 """The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""
-
-FINISHED = "headrace.finished"
-"""The tag of a trace whose root span has not come, and which therefore `finish.py` has finished."""
 
 _PLACES = (SPANS_LOCATION, ARTIFACT_LOCATION, FINISHED)
 
@@ -60,9 +58,10 @@ def resource_tags(
     if not resource.attributes:
         return None
     data = resource.SerializeToString(deterministic=True)
-    tags, nul = _tags_of(data, null) if len(data) <= MAX_CACHED_BYTES else _tags_of.__wrapped__(data, null)
-    if nul:
-        repaired["nul_replaced"] += nul
+    cached = len(data) <= MAX_CACHED_BYTES
+    tags, repairs = _tags_of(data, null) if cached else _tags_of.__wrapped__(data, null)
+    for rule, count in repairs.items():
+        repaired[rule] += count
     return tags if tags is None or len(tags) <= most else _first(tags, most)
 
 
@@ -87,20 +86,22 @@ def bounded(tags: dict[str, str], stored: Collection[str], decided: Collection[s
 
 
 @lru_cache(maxsize=1024)
-def _tags_of(resource: bytes, null: bool) -> tuple[dict[str, str] | None, int]:
+def _tags_of(resource: bytes, null: bool) -> tuple[dict[str, str] | None, Repairs]:
     """Cached by the resource's bytes: the same few come with every request. The SDK's `Resource` cleans the values."""
     repaired: Repairs = Counter()
     attributes = Resource(to_dict(ResourceProto.FromString(resource).attributes)).attributes
     if not attributes:
-        return None, 0
+        return None, repaired
     tags = {}
     for key, value in attributes.items():
         if value is None and not null:
             continue
-        if not key.startswith(("telemetry.sdk.", PREFIX)) and is_tag_key(key):
+        if key in RESERVED_TAGS and not key.startswith(PREFIX):
+            repaired["reserved_tag_dropped"] += 1
+        elif not key.startswith(("telemetry.sdk.", PREFIX)) and is_tag_key(key):
             text = value if isinstance(value, str) else json.dumps(value, default=str)
             tags[key] = storable(text[:MAX_TRACE_TAG_VAL_LENGTH], repaired)
-    return tags, repaired.total()
+    return tags, repaired
 
 
 def root_tags(attributes: dict[str, Any], repaired: Repairs, most: int = MAX_TAGS) -> tuple[dict[str, str], str | None]:
@@ -110,7 +111,7 @@ def root_tags(attributes: dict[str, Any], repaired: Repairs, most: int = MAX_TAG
     for key, value in attributes.items():
         if not key.startswith(TAG_PREFIX) or not is_tag_key(name := key[len(TAG_PREFIX) :]):
             continue
-        if name == SPANS_LOCATION:  # MLflow takes it, then finds the trace's spans no more
+        if name in RESERVED_TAGS:
             repaired["reserved_tag_dropped"] += 1
             continue
         text = str(unquoted(value))[:MAX_TRACE_TAG_VAL_LENGTH]

@@ -25,6 +25,7 @@ from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
+from headrace.mlflow.write.authority import Authority
 from headrace.mlflow.write.remembered import keep_precedences, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
@@ -70,8 +71,8 @@ class BulkWriter:
         repaired: Repairs = Counter()
         parts: list[TracePart] = []
         size = 0
-        for delivery in deliveries:
-            more = to_parts(delivery, repaired, self._policy, self._max_tags)
+        for number, delivery in enumerate(deliveries):
+            more = to_parts(delivery, repaired, self._policy, self._max_tags, number)
             parts += more
             size += sum(map(_size, more))
             if most is not None and size > most:
@@ -143,11 +144,7 @@ class BulkWriter:
         policy = self._policy
         traces = read_traces(cursor, parts, policy)
         _check_locations(traces, parts)
-        for part in parts:
-            if trace := traces.get(part.trace_id):
-                policy.apply(trace, part)
-            else:
-                traces[part.trace_id] = policy.create(part)
+        _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
         for trace in folded:
@@ -172,7 +169,26 @@ class BulkWriter:
         for trace in traces:
             root, mark, query = self._artifact_roots[trace.experiment_id].partition("?")
             location = f"{root.rstrip('/')}/traces/{trace.trace_id}/artifacts{mark}{query}"
-            trace.tags.setdefault(ARTIFACT_LOCATION, location)
+            trace.tags[ARTIFACT_LOCATION] = location
+
+
+def _apply(cursor: Rows, traces: dict[str, Trace], parts: Sequence[TracePart], policy: FoldPolicy[Any, Any]) -> None:
+    """Applies the parts one by one to the traces that there are; adds those that they create.
+
+    Raises:
+        PermanentExportError: names the parts whose senders may not change the trace, as the parts before them have left it.
+    """
+    authority = Authority(cursor, parts, traces.values())
+    refused = []
+    for part in parts:
+        trace = traces.get(part.trace_id)
+        if reason := authority.refusal(part, trace):
+            refused.append(_rejected(part, reason, part.delivery))
+        elif trace is not None:
+            policy.apply(trace, part)
+        else:
+            traces[part.trace_id] = policy.create(part)
+    _refuse(refused)
 
 
 def _within(most: int, items: Iterable[str], size: Callable[[str], int]) -> Iterator[list[str]]:
@@ -215,8 +231,8 @@ def _check_locations(traces: Mapping[str, Trace], parts: Sequence[TracePart]) ->
     _refuse([_rejected(part, moved[part.trace_id]) for part in parts if part.trace_id in moved])
 
 
-def _rejected(spans_of: Trace | TracePart, reason: str) -> RejectedSpans:
-    return RejectedSpans(to_otlp_trace_id(spans_of.trace_id), str(spans_of.experiment_id), reason)
+def _rejected(spans_of: Trace | TracePart, reason: str, delivery: int | None = None) -> RejectedSpans:
+    return RejectedSpans(to_otlp_trace_id(spans_of.trace_id), str(spans_of.experiment_id), reason, delivery)
 
 
 def _refuse(rejected: Sequence[RejectedSpans]) -> None:

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from headrace.mlflow.fold.root_decides import take_root
 from headrace.mlflow.model import Trace
+from headrace.mlflow.reserved import FINISHED
 from headrace.mlflow.translate.readback import to_span
-from headrace.mlflow.translate.tags import FINISHED
 from headrace.mlflow.translate.values import to_root
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements, transaction
 from headrace.store.database import Database

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.mlflow.model import Precedence, Trace
-from headrace.mlflow.translate.tags import FINISHED
+from headrace.mlflow.reserved import FINISHED
 from headrace.mlflow.write.statements import STATEMENTS, Rows
 
 

@@ -51,7 +51,7 @@ class Key(BaseModel):
     created: datetime
     expires: datetime | None = None
     experiments: tuple[str, ...] = ()
-    """Ids or names of the experiments that it may write to. Empty: all."""
+    """The experiments that it may write to: ids, which have digits only, or names. Empty: all."""
     spans_per_second: float | None = Field(None, gt=0)
     bytes_per_second: float | None = Field(None, gt=0)
 

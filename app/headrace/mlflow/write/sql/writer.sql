@@ -70,6 +70,13 @@ WHERE trace_id = ANY (%(ids)b) AND (span_id = ANY (%(span_ids)b) OR trace_id = A
 -- name: read_artifact_roots
 SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id = ANY (%(ids)b)
 
+-- name: read_names
+-- A key names its experiments as they are called in the workspace `default`, never across.
+SELECT experiment_id, name FROM experiments WHERE experiment_id = ANY (%(ids)b) AND workspace = 'default'
+
+-- name: read_runs
+SELECT run_uuid, experiment_id FROM runs WHERE run_uuid = ANY (%(ids)b)
+
 -- name: create_traces
 -- A trace that another writer created since lock_traces is not returned: the batch is begun anew then.
 INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview,
