@@ -1,11 +1,15 @@
 """Where Headrace keeps what it was given: Postgres, and a directory of its own."""
 
+import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from headrace.config.values import Directory, Secret
+
+_HOME, _OF_ROOT = Path("~/.headrace"), Path("/var/lib/headrace")
 
 
 class Store(BaseModel):
@@ -17,9 +21,18 @@ class Store(BaseModel):
         "needs it; `up` brings its own.",
     )
     data_dir: Directory = Field(
-        Path("~/.headrace"),
-        description="Directory of the disk queue. `up` also keeps its embedded Postgres and MLflow's artifacts there.",
+        _HOME,
+        description="Directory of the disk queue. `up` also keeps its embedded Postgres and MLflow's artifacts there. For "
+        "root: `/var/lib/headrace`, unless `~/.headrace` is there already.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_directory_of_root(cls, values: Any) -> Any:
+        # Postgres does not run as root, and nobody else may enter root's home.
+        if isinstance(values, dict) and os.geteuid() == 0 and not _HOME.expanduser().exists():
+            return {"data_dir": _OF_ROOT} | values
+        return values
 
     @field_validator("database_url", mode="after")
     @classmethod

@@ -103,3 +103,14 @@ def test_headers_are_percent_decoded_and_their_names_lower_case() -> None:
 
 def test_sqlalchemy_gets_psycopg_3() -> None:
     assert sqlalchemy_url("postgres://me@host/db?x=1") == "postgresql+psycopg://me@host/db?x=1"
+
+
+def test_root_s_data_are_where_the_user_of_postgres_may_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/no/such/home")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert load().data_dir == Path("/no/such/home/.headrace")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert load().data_dir == Path("/var/lib/headrace")
+    assert load(data_dir=Path("/elsewhere")).data_dir == Path("/elsewhere")
+    monkeypatch.setattr(Path, "exists", lambda _: True)  # an earlier version has made it
+    assert load().data_dir == Path("/no/such/home/.headrace")
