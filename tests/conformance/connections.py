@@ -202,7 +202,7 @@ def answer_arrives_while_the_body_is_sent(stand: Stand, transport: Transport) ->
 
 @shows("L681", "L619", "L642", over=HTTP)
 def not_found(stand: Stand, transport: Transport) -> None:
-    for path in ("/", "/v1", "/v1/trace", "/v2/traces", "/V1/traces"):
+    for path in ("/v1/trace", "/v2/traces", "/V1/traces", "/traces/v1"):
         reply = over_http(stand[PLAIN].client, stand[PLAIN].url + path, transport, b"", {})
         judge(reply)
         assert reply.code == 404

@@ -21,6 +21,11 @@ def normal(span: Span) -> Span:
     return copy
 
 
+def has_end(span: Span) -> bool:
+    """Whether it has an end that can be one. A copy without takes no other's place."""
+    return span.start_time_unix_nano <= span.end_time_unix_nano < 2**63 and span.end_time_unix_nano > 0
+
+
 def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
     """Each span, by its ids: (resource and scope, span). Of one that comes twice the last stands, as in the tables; but none
     without an end takes the place of one that has one."""
@@ -38,9 +43,8 @@ def by_span(data: "TracesData | ExportTraceServiceRequest") -> Sent:
             )
             for span in scope.spans:
                 key = span.trace_id, span.span_id
-                has_end = span.start_time_unix_nano <= span.end_time_unix_nano < 2**63 and span.end_time_unix_nano > 0
-                if has_end or key not in whole:
+                if has_end(span) or key not in whole:
                     found[key] = (origin, normal(span).SerializeToString(deterministic=True))
-                if has_end:
+                if has_end(span):
                     whole.add(key)
     return found

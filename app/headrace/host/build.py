@@ -132,6 +132,7 @@ class _Parts:
         patience.cancel()
         tracing.stop()
         self.queue.close()
+        self.database.abort()  # a thread that looks experiments up may still wait for a Postgres that hangs
         self.database.close()
 
 
