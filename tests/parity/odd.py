@@ -4,6 +4,7 @@ And what agent frameworks really export (`exports/`): OTLP/JSON, with other ids,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,12 @@ def _no_values() -> Scenario:
 
 
 def _export(path: Path) -> Scenario:
-    """As it was sent, in one request."""
+    """As it was sent, in one request, but with trace ids of its own: the exports count theirs from 1."""
     request, _ = decode_json(path.read_bytes())
+    for resource_spans in request.resource_spans:
+        for scope_spans in resource_spans.scope_spans:
+            for span in scope_spans.spans:
+                holders: list[Span | Span.Link] = [span, *span.links]
+                for holder in holders:
+                    holder.trace_id = sha256(path.stem.encode() + holder.trace_id).digest()[:16]
     return Scenario(f"export: {path.stem}", [Exchange(request, {EXPERIMENT_HEADER: DEFAULT_EXPERIMENT})])
