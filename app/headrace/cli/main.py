@@ -44,6 +44,7 @@ def main() -> None:
     try:
         sys.exit(command.main(standalone_mode=False))
     except typer.Abort:
+        print("Aborted.", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
         say = getattr(error, "format_message", None)  # of click's errors, in whichever package typer has them
