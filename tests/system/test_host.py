@@ -100,6 +100,13 @@ def post(port: int) -> httpx.Response:
     return httpx.post(f"http://127.0.0.1:{port}/v1/traces", content=body, headers={"content-type": "application/x-protobuf"})
 
 
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it has ended between the two questions
+        return False
+
+
 def test_it_takes_its_ports_when_it_is_made(hosts: Starter, workers: int) -> None:
     first = hosts()
     made = first.wait("made")
@@ -121,7 +128,7 @@ def test_it_is_ready_once_it_takes_requests_and_stops_at_a_signal(hosts: Starter
     assert host.process.wait(60) == 0
     assert host.count("ready") == host.count("returned") == 1
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 5  # a stop drains the queue
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    wait_until(lambda: not any(map(_runs, children)))
 
 
 def test_what_check_raises_stops_all_parts_in_order(hosts: Starter, database_url: str) -> None:
@@ -134,7 +141,7 @@ def test_what_check_raises_stops_all_parts_in_order(hosts: Starter, database_url
     assert host.process.wait(60) == 1
     assert host.count("returned") == 0
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 1
-    wait_until(lambda: not any(child.is_running() for child in children))
+    wait_until(lambda: not any(map(_runs, children)))
 
 
 def test_a_data_directory_in_use_is_refused(hosts: Starter) -> None:
