@@ -18,6 +18,7 @@ from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
 from headrace.export.pruner import Pruner
 from headrace.export.worker import Worker
+from headrace.host.heap import give_back_large_blocks
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
@@ -65,6 +66,7 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
         StartError: the keys or certificates cannot be read.
     """
     raise_limit()
+    give_back_large_blocks()
     certificates = Certificates.of(config)
     start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None else None
