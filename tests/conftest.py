@@ -206,6 +206,13 @@ def clone_database(postgres: EmbeddedPostgres, template: str) -> CloneDatabase:
     return clone
 
 
+@pytest.fixture(scope="module")
+def shared_url(clone_database: CloneDatabase) -> Iterator[str]:
+    """A migrated database that the tests of one module share."""
+    with clone_database() as url:
+        yield url
+
+
 @pytest.fixture
 def new_database(clone_database: CloneDatabase) -> Iterator[Callable[..., str]]:
     """A function that clones a database as `clone_database` does, and returns its URL; all go at the test's end."""

@@ -6,8 +6,10 @@ from functools import lru_cache
 
 from headrace.envelope import envelope_pb2 as pb
 
-_MAX_ID = 2**31 - 1  # experiments.experiment_id is an int4
-_MAX_DIGITS = 100  # int() refuses thousands
+MAX_ID = 2**31 - 1
+"""The highest id of an experiment: `experiments.experiment_id` is an int4."""
+MAX_ID_DIGITS = 100
+"""With zeros in front. int() refuses thousands."""
 _MOST_NAMED = 10
 """Of a key's experiments, in what its user is told."""
 
@@ -56,6 +58,6 @@ def _of(experiments: tuple[str, ...]) -> Limit | None:
     """Cached, as a key comes with each of its requests."""
     if not experiments:
         return None
-    numbers = {int(text) for text in experiments if is_id(text) and len(text) <= _MAX_DIGITS}
+    numbers = {int(text) for text in experiments if is_id(text) and len(text) <= MAX_ID_DIGITS}
     names = frozenset(text for text in experiments if not is_id(text))
-    return Limit(frozenset(number for number in numbers if number <= _MAX_ID), names)
+    return Limit(frozenset(number for number in numbers if number <= MAX_ID), names)

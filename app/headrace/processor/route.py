@@ -13,6 +13,7 @@ from typing import Any
 from headrace.config import Config
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import said_once
+from headrace.envelope.limit import MAX_ID, MAX_ID_DIGITS, is_id
 from headrace.errors import Unroutable
 from headrace.otlp.attributes import to_text
 
@@ -29,8 +30,6 @@ WAYS_TO_ROUTE = (
 )
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-_MAX_ID = 2**31 - 1  # experiments.experiment_id is an int4
-_MAX_ID_DIGITS = 100  # with zeros in front; int() refuses thousands
 _MAX_NAME = 256  # experiments.name is a varchar(256)
 _MAX_MATCHED = 4096  # characters; a glob takes some 20 ms for a megabyte, and there may be many
 
@@ -99,7 +98,7 @@ def _fill(template: str, resource: Mapping[str, Any]) -> str:
 
 
 def _experiment_id(value: str, where: str) -> int:
-    if not (value.isascii() and value.isdigit()) or len(value) > _MAX_ID_DIGITS or int(value) > _MAX_ID:
+    if not is_id(value) or len(value) > MAX_ID_DIGITS or int(value) > MAX_ID:
         raise Unroutable(f"{where.capitalize()}: {value[:80]!r} is no experiment id (a whole number). {WAYS_TO_ROUTE}")
     return int(value)
 

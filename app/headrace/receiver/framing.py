@@ -5,7 +5,8 @@ Each method raises `Refused` if a limit is exceeded.
 
 from headrace.errors import HeadraceError, MalformedBody
 
-_MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
+"""Most bytes of a request's headers, over HTTP and over gRPC."""
 _MAX_HEADERS = 128
 _HEADER_BYTES = 160
 """Memory that one header takes besides its own bytes."""
@@ -52,8 +53,8 @@ class Head:
         self._check(size)
 
     def _check(self, size: int) -> None:
-        if size > _MAX_HEAD_BYTES:
-            raise Refused(MalformedBody(f"The request's headers are over {_MAX_HEAD_BYTES} bytes: send less in them."))
+        if size > MAX_HEAD_BYTES:
+            raise Refused(MalformedBody(f"The request's headers are over {MAX_HEAD_BYTES} bytes: send less in them."))
 
 
 class Body:

@@ -5,13 +5,15 @@ the browser: it may send and read whatever it likes, from within the machine. Th
 """
 
 import re
-from ipaddress import ip_address
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.config import Config
+from headrace.config.listen import is_loopback
 from headrace.errors import PermissionDenied
 from headrace.receiver.http import answer_encoding, failure
+from headrace.receiver.who import Who
 
 _ANY = "*"
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:@,/\[\]\s]+))(?::[0-9]*)?")
@@ -33,8 +35,9 @@ class CheckedHosts:
                 f"This Headrace is not called {hosts[0][:200]!r}. It listens on this machine only: send to localhost, or set "
                 "HEADRACE_ALLOWED_HOSTS to the name that a proxy in front of it is called by."
             )
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            await failure(error, answer_encoding(scope["method"], headers))(scope, receive, send)
+            headers = Headers(scope=scope)
+            answer = failure(error, answer_encoding(scope["method"], headers), who=Who.of_scope(scope, headers))
+            await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -60,9 +63,4 @@ def _without_port(host: str) -> str:
 
 def _is_loopback(host: str) -> bool:
     """Whether a browser itself, and no name server, says that this is the machine that it runs on."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.endswith(".localhost") or is_loopback(host)

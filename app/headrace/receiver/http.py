@@ -50,7 +50,7 @@ class SignalEndpoint:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = _headers(scope)
-        who = Who((scope.get("client") or ("",))[0], headers.get("user-agent", ""))
+        who = Who.of_scope(scope, headers)
         try:
             response = await self._answer(headers, who, receive)
         except ClientGone:

@@ -31,8 +31,8 @@ def routes(config: Config, intake: Intake) -> Iterator[Route]:
     for signal, endpoint in endpoints.items():  # the right ones first: each request passes the routes in this order
         yield Route(f"/v1/{signal.name}", endpoint, methods=["POST"], include_in_schema=False)
     for signal, endpoint in endpoints.items():
+        yield Route(f"/v1/{signal.name}/", endpoint, methods=["POST"], include_in_schema=False)
         for end in ("", "/"):
-            yield Route(f"/v1/{signal.name}{end}", endpoint, methods=["POST"], include_in_schema=False)
             yield Route(f"/{{before:path}}/v1/{signal.name}{end}", endpoint, methods=["POST"], include_in_schema=False)
     for base in dict.fromkeys((*_BASES, config.path_prefix)):
         for end in dict.fromkeys((base or "/", f"{base}/")):
@@ -60,7 +60,7 @@ async def not_found_or_not_allowed(request: Request, error: Exception) -> Respon
         )
     else:
         named = MethodNotAllowed(f"{request.method} is not allowed at {path!r}: OTLP traces are sent with POST {TRACES_PATH}.")
-    who = Who(request.client.host if request.client else "", request.headers.get("user-agent", ""))
+    who = Who.of_scope(request.scope, request.headers)
     answer = failure(named, answer_encoding(request.method, request.headers), who=who)
     answer.headers.update(error.headers or {})
     return answer

@@ -1,7 +1,9 @@
 """Who sent a request, as the log names him. No I/O."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+from starlette.types import Scope
 
 from headrace.otlp.readable import ReadableResource
 
@@ -18,6 +20,11 @@ class Who:
     user_agent: str = ""
     key: str = ""
     service: str = ""
+
+    @classmethod
+    def of_scope(cls, scope: Scope, headers: Mapping[str, str]) -> "Who":
+        """Who sent an HTTP request: its ASGI scope, and its headers by lower-case name."""
+        return cls((scope.get("client") or ("",))[0], headers.get("user-agent", ""))
 
     def fields(self) -> dict[str, str]:
         """What is known, as fields for the log: in one line, and at most 200 characters each."""

@@ -86,18 +86,23 @@ def test_no_directory_but_its_own_is_changed(home: Path) -> None:
     assert Path("/etc/passwd").read_bytes() == users
 
 
+def assert_refused_to_root(postgres: EmbeddedPostgres, said: str) -> None:
+    """Root is told; for anybody else, who runs it as himself, it starts."""
+    if os.geteuid() == 0:
+        with pytest.raises(StartError, match=said):
+            postgres.__enter__()
+    else:
+        with postgres:
+            assert answers(postgres.url)
+
+
 def test_a_home_that_is_closed_stays_closed(home: Path) -> None:
     """For root, whose Postgres is another user: he is told what to do."""
     closed = home / "closed"
     closed.mkdir(mode=0o700)
     before = modes_above(closed / "data")
     postgres = EmbeddedPostgres(closed / "data" / "postgres")
-    if os.geteuid() == 0:
-        with pytest.raises(StartError, match=rf"may not enter {closed}\. .* set HEADRACE_DATA_DIR"):
-            postgres.__enter__()
-    else:
-        with postgres:
-            assert answers(postgres.url)
+    assert_refused_to_root(postgres, rf"may not enter {closed}\. .* set HEADRACE_DATA_DIR")
     assert modes_above(closed / "data") == before
 
 
@@ -107,12 +112,7 @@ def test_a_directory_with_others_files_is_not_its_own(home: Path) -> None:
     (shared / "letter.txt").touch()
     before = modes_above(shared / "postgres")
     postgres = EmbeddedPostgres(shared / "postgres")
-    if os.geteuid() == 0:
-        with pytest.raises(StartError, match=f"may not enter {shared}"):
-            postgres.__enter__()
-    else:
-        with postgres:
-            assert answers(postgres.url)
+    assert_refused_to_root(postgres, f"may not enter {shared}")
     assert modes_above(shared / "postgres") == before
 
 

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 import otlp
+from db.mlflow.groups import cut
 from headrace.config import sqlalchemy_url
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
@@ -91,12 +92,6 @@ def write(writer: BulkWriter, batches: list[list[list[Part]]]) -> None:
             request = ExportTraceServiceRequest(resource_spans=[resource_spans for _, resource_spans in parts])
             deliveries.append(Delivery(request, tuple(destination for destination, _ in parts), "", 0, ""))
         writer.write(writer.translate(deliveries))
-
-
-def cut(items: list[Any], chance: random.Random) -> list[list[Any]]:
-    """The same in the same order, in any number of groups."""
-    places = sorted(chance.sample(range(1, len(items)), chance.randrange(len(items))))
-    return [items[first:last] for first, last in zip([0, *places], [*places, len(items)], strict=True)]
 
 
 def stored(url: str, trace_id: bytes) -> str:

@@ -5,13 +5,13 @@ import itertools
 import json
 import random
 from collections import Counter
-from typing import Any
 
 import pytest
 from conftest import rows
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import otlp
+from db.mlflow.groups import cut
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.text import Repairs
@@ -58,12 +58,6 @@ def write(writer: BulkWriter, batches: list[list[list[Piece]]]) -> Repairs:
             deliveries.append(Delivery(message, destinations, "", otlp.START, ""))
         repaired += writer.write(writer.translate(deliveries))
     return repaired
-
-
-def cut(items: list[Any], chance: random.Random) -> list[list[Any]]:
-    """The same in the same order, in any number of groups."""
-    places = sorted(chance.sample(range(1, len(items)), chance.randrange(len(items)))) if len(items) > 1 else []
-    return [items[first:last] for first, last in zip([0, *places], [*places, len(items)], strict=True)]
 
 
 def stored(url: str, trace_id: bytes) -> str:

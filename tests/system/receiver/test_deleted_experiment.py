@@ -6,18 +6,12 @@ from collections.abc import Iterator
 import grpc
 import psycopg
 import pytest
-from conftest import CloneDatabase, Running, launcher, rows, wait_until
+from conftest import Running, launcher, rows, wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 import otlp
 from headrace.otlp.json_encoding import encode_json
-
-
-@pytest.fixture(scope="module")
-def shared_url(clone_database: CloneDatabase) -> Iterator[str]:
-    with clone_database() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

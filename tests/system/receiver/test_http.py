@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import CloneDatabase, Launcher, Running, launcher, rows, wait_until
+from conftest import Launcher, Running, launcher, rows, wait_until
 from google.protobuf import json_format
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
@@ -18,12 +18,6 @@ import otlp
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
-
-
-@pytest.fixture(scope="module")
-def shared_url(clone_database: CloneDatabase) -> Iterator[str]:
-    with clone_database() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

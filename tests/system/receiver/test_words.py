@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from conftest import CloneDatabase, Launcher, Running, launcher, wait_until
+from conftest import Launcher, Running, launcher, wait_until
 
 import otlp
 from system.receiver.test_tls import Authority, secured, trusting
@@ -35,12 +35,6 @@ def one(running: Running, name: str, **fields: str) -> dict[str, Any]:
 
     (event,) = wait_until(found, what=f"{name} {fields} in {running.log.read_text()}")
     return dict(event)
-
-
-@pytest.fixture(scope="module")
-def shared_url(clone_database: CloneDatabase) -> Iterator[str]:
-    with clone_database() as url:
-        yield url
 
 
 @pytest.fixture

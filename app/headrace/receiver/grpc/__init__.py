@@ -21,6 +21,7 @@ from headrace.otlp.signals import SIGNALS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.queue import Queue
 from headrace.receiver.answers import status_of
+from headrace.receiver.framing import MAX_HEAD_BYTES
 from headrace.receiver.grpc.call import OneMessage, Refused
 from headrace.receiver.grpc.connections import Connections
 from headrace.receiver.grpc.health import Check, Health, Watch
@@ -31,8 +32,6 @@ from headrace.receiver.tls import Certificates
 from headrace.receiver.who import Who
 from headrace.telemetry.metrics import ACK_SECONDS
 
-_MAX_METADATA_BYTES = 64 * 1024
-"""The same limit as for HTTP's headers, in `framing.py`."""
 _LOOK_SECONDS = 0.5
 
 
@@ -108,8 +107,8 @@ class GrpcReceiver:
         call = method(stream, metadata)
         if self._health.stopping:
             call.fail(QueueUnavailable("Headrace is stopping: send the batch again."))
-        elif sum(len(name) + len(value) for name, value in headers) > _MAX_METADATA_BYTES:
-            call.fail(HeadersTooLarge(f"The request's metadata is over {_MAX_METADATA_BYTES} bytes: send less of it."))
+        elif sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+            call.fail(HeadersTooLarge(f"The request's metadata is over {MAX_HEAD_BYTES} bytes: send less of it."))
         else:
             call.begin()
         return call
