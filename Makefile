@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 
+# Python keeps what it has compiled, also where the environment forbids it, as containers often do. Otherwise each process of the
+# tests compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -23,7 +27,7 @@ test: install ## Run every test, on a real Postgres and a real MLflow, in JOBS=2
 	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
 unit: install ## The tests without any I/O, up to the first that fails
-	$(BIN)/python -m pytest tests/unit -x -q -p no:schemathesis
+	$(BIN)/python -m pytest tests/unit -x -q -p no:schemathesis -p no:hypothesispytest # which take seconds to import
 
 check: install ## Lint, formatting and types
 	$(BIN)/ruff check .
