@@ -26,6 +26,9 @@ quick: install ## The inner loop: lint, formatting, types and unit tests, side b
 test: install ## Run every test, on a real Postgres and a real MLflow, in JOBS=2 processes
 	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
+slow: install ## Run the slow tier alone, and note in tests/slow.lock what has passed
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder --slow=record
+
 unit: install ## The tests without any I/O, up to the first that fails
 	$(BIN)/python -m pytest tests/unit -x -q -p no:schemathesis -p no:hypothesispytest # which take seconds to import
 
@@ -93,4 +96,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo quick test unit check fmt fuzz fuzz-wire chaos outage bench proto docs audit lock clean
+.PHONY: help install up demo quick test slow unit check fmt fuzz fuzz-wire chaos outage bench proto docs audit lock clean

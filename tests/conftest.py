@@ -31,7 +31,7 @@ from headrace.store.database import Database
 from headrace.store.migrations import migrate, migrations_directory
 from headrace.telemetry.logging import configure_logging
 
-pytest_plugins = ["skips", "termination"]
+pytest_plugins = ["skips", "slow_hooks", "termination"]
 pytest.register_assert_rewrite("order_worker", "fraud_scorer", "hostile")  # asserts that several test files share
 
 gc.disable()  # while modules are imported, which make much that lives and no garbage; see pytest_collection_finish

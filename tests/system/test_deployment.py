@@ -360,6 +360,7 @@ def test_the_services_start_on_an_empty_database_and_a_span_arrives(start: Start
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow("Dockerfile .dockerignore migrations cli __main__ store/migrations")
 def test_the_steps_of_the_image_install_a_headrace_that_runs(tmp_path: Path) -> None:
     # With the Python that runs the tests, whereas the image has its own; the lock file serves all that pyproject.toml allows.
     source, venv, elsewhere = tmp_path / "src", tmp_path / "venv", tmp_path / "elsewhere"

@@ -144,6 +144,13 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
             assert ((ROOT / page).parent / target).exists(), target
 
 
+def test_the_list_of_decisions_has_each_of_them() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\) \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert [page for _, page in listed] == sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert all(page.startswith(f"{number}-") for number, page in listed)
+
+
 def pages_and_modules() -> list[Path]:
     """What speaks of this project's files: each page, the Makefile, and the code."""
     found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("proto/*.md")]
