@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parents[1]
 LOCK = "tests/slow.lock"
 ROOMS = "app/headrace"
-ALWAYS = ("pyproject.toml", "requirements.lock", "requirements-dev.lock", ".ci/run", "tests/slow.py")
+ALWAYS = ("pyproject.toml", "requirements.lock", "requirements-up.lock", "requirements-dev.lock", ".ci/run", "tests/slow.py")
 """What every slow test depends on, beside its own file, each conftest.py above it, and what these import."""
 
 Files = Mapping[str, bytes]

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,7 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_help_and_version() -> None:
-    assert run("--version").stdout.strip() == __version__
+    assert run("--version").stdout.splitlines() == [f"headrace {__version__}", f"MLflow {version('mlflow')} (mlflow)"]
     said = run("--help").stdout
     assert all(command in said for command in ("up", "serve", "demo", "keys", "dead-letters"))
 
