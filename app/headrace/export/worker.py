@@ -23,7 +23,10 @@ from headrace.store.dead_letters import store
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import EXPORT_LOOP_SECONDS, EXPORT_RETRYING, WRITE_RETRIES
 
-_IDLE_SECONDS = 1.0
+_CLAIM_SECONDS = 0.2
+"""How long a claim waits for an item. A stop waits as long, if there is nothing to write."""
+_UNREADABLE_SECONDS = 1.0
+"""How long the worker waits when the queue cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Worker:
         self._exporter.stopping.set()
         self._thread.stop()
 
-    def export_once(self, timeout: float = _IDLE_SECONDS) -> int:
+    def export_once(self, timeout: float = _CLAIM_SECONDS) -> int:
         """Takes one batch all the way; returns the number of requests that it settled."""
         return self._finish(self._claim(timeout))
 
@@ -67,20 +70,22 @@ class Worker:
             self._finish(self._in_hand[0])
         with ThreadPoolExecutor(1, "headrace-translate") as ahead:
             # While Postgres works on one batch, the next one is translated.
-            following = ahead.submit(self._claim, _IDLE_SECONDS)
+            following = ahead.submit(self._claim, _CLAIM_SECONDS)
             while not self._stop.is_set():
                 batch = following.result()
-                following = ahead.submit(self._claim, _IDLE_SECONDS)
+                following = ahead.submit(self._claim, _CLAIM_SECONDS)
                 self._finish(batch)
 
     def _claim(self, timeout: float) -> "_Batch | None":
-        """The next batch, translated if that can be done now."""
+        """The next batch, translated if that can be done now. None if there is none, or if the worker is to stop."""
+        if self._stop.is_set():
+            return None
         began = time.time_ns()
         try:
             items = self._queue.claim(self._batch_max_bytes, timeout)
         except HeadraceError as error:
             log.error("worker cannot read the queue", error=str(error))
-            self._stop.wait(_IDLE_SECONDS)
+            self._stop.wait(_UNREADABLE_SECONDS)
             return None
         if not items:
             return None
