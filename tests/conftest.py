@@ -134,6 +134,18 @@ def database_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """The run's Postgres. Its database `mlflow` is the `template`."""
+    with database_directory() as directory:
+        copy_template(directory / "data")
+        with EmbeddedPostgres(directory / "data") as server:
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")  # cloning and dropping databases waits for the disk else
+                connection.execute("SELECT pg_reload_conf()")
+            yield server
+
+
+def copy_template(data: Path) -> None:
+    """Makes the data directory of a Postgres whose database `mlflow` has MLflow's schema, its Default experiment, and ours. The
+    first process to ask makes it as MLflow does; it is kept for all others, of later runs too."""
     kept = _kept_data()
     if not kept.exists():
         with database_directory() as directory:
@@ -144,13 +156,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
             new.rename(kept)
         except OSError:  # another process was quicker
             shutil.rmtree(new)
-    with database_directory() as directory:
-        _copy(kept, directory / "data")
-        with EmbeddedPostgres(directory / "data") as server:
-            with psycopg.connect(server.url, autocommit=True) as connection:
-                connection.execute("ALTER SYSTEM SET fsync = off")  # cloning and dropping databases waits for the disk else
-                connection.execute("SELECT pg_reload_conf()")
-            yield server
+    _copy(kept, data)
 
 
 def _make_template(data: Path) -> None:

@@ -20,6 +20,11 @@ def pytest_configure(config: pytest.Config) -> None:
         _install(spreads=bool(config.getoption("numprocesses", 0)) and not hasattr(config, "workerinput"))
 
 
+def end_in_order() -> None:
+    """From now on SIGTERM ends this program, which is no pytest, as Ctrl-C does: its `finally` blocks are run."""
+    _install(spreads=False)
+
+
 def _install(spreads: bool) -> None:
     """`spreads`: this is the process whose children are pytest-xdist's workers; they get the signal before it ends itself."""
     owner = os.getpid()

@@ -62,7 +62,7 @@ class MalformedBody(RequestError):
 
 
 class Unroutable(RequestError):
-    """Nothing says which experiment the spans belong to, or the experiment that is named does not exist."""
+    """The request does not say to which experiment its spans belong, or it names one that does not exist."""
 
 
 class TooManyExperiments(Unroutable):
@@ -208,13 +208,14 @@ class RejectedSpans:
     experiment_id: str
     reason: str
     delivery: int | None = None
-    """Only those of the delivery with this index in the batch: another's sender may do it. None: those of all."""
+    """Index of the delivery in the batch whose spans are rejected; another sender may be allowed to write the same. None: the
+    spans of all deliveries."""
 
 
 class PermanentExportError(ExportError):
     """This batch can never be written as it is.
 
-    `rejected` names the spans at fault, where the writer knows them. Empty: the caller has to look for the culprit.
+    `rejected` names the spans at fault, if the writer knows them. If it is empty, the caller has to find them.
     """
 
     def __init__(self, message: str, rejected: Sequence[RejectedSpans] = ()) -> None:

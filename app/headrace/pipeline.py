@@ -1,4 +1,5 @@
-"""The receivers' one door: a decoded request in, a durable place in the queue out. Knows neither HTTP nor gRPC nor MLflow."""
+"""What the receivers call for each decoded request: it checks the request and stores it in the queue. This module does not know
+HTTP, gRPC or MLflow."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from headrace.telemetry.metrics import SPANS_ACCEPTED, SPANS_RECEIVED, SPANS_REJ
 
 
 def processors(config: Config) -> tuple[Processor, ...]:
-    """What every request passes, in this order."""
+    """The processors that every request passes through, in this order."""
     return Validate(), Budget(config.max_rows_per_request, config.max_tags_per_trace)
 
 
@@ -30,11 +31,11 @@ class Pipeline:
         self._queue = queue
 
     async def consume(self, request: Request) -> Verdict:
-        """Returns once the acceptable spans of the request are durable; the verdict tells of the others.
+        """Returns once the spans that can be accepted are durable. The verdict says what became of the others.
 
         Raises:
             RequestError: nothing of the request can be accepted, now or ever.
-            RateLimited, QueueError, DatabaseUnavailable: nothing was stored; the client shall come back.
+            RateLimited, QueueError, DatabaseUnavailable: nothing was stored; the client shall send it again later.
         """
         verdict = Verdict.of(request)
         try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 from conftest import Launcher, database_directory, wait_until
+from termination import end_in_order
 
 from faults.catalogue import DISK_FULL, FAULTS, KILLS, POSTGRES_AWAY, Fault, cannot_mount
 from faults.cluster import Cluster
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--outage", action="store_true")
     options = parser.parse_args()
     os.environ.update(MLFLOW_DEFAULTS)
+    end_in_order()
     with database_directory() as directory:
         if options.outage:
             from faults.outage import outage

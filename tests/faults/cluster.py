@@ -10,11 +10,9 @@ from typing import Any
 
 import psutil
 import psycopg
-from conftest import free_port, wait_until
+from conftest import copy_template, free_port, wait_until
 from psycopg import sql
 
-from headrace.config import sqlalchemy_url
-from headrace.local.mlflow_server import upgrade_mlflow_schema
 from headrace.local.postgres import EmbeddedPostgres
 
 CONNECTIONS = 24
@@ -37,14 +35,13 @@ class Cluster:
     """Made with MLflow's schema, its Default experiment and a role `headrace` that is no superuser; started."""
 
     def __init__(self, directory: Path, *settings: str) -> None:
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
         first = not (directory / "PG_VERSION").exists()
+        if first:
+            copy_template(directory)
         with EmbeddedPostgres(directory) as made:
             if first:
-                upgrade_mlflow_schema(made.url)
-                SqlAlchemyStore(sqlalchemy_url(made.url), "mlflow-artifacts:/")._dispose_engine()  # type: ignore[no-untyped-call]
                 with psycopg.connect(made.url) as connection:
+                    connection.execute("DROP SCHEMA headrace CASCADE")  # that role makes it
                     connection.execute("CREATE ROLE headrace LOGIN")
                     connection.execute("GRANT postgres TO headrace")  # the tables' owner's rights, not its superuser's
         self._postgres = made

@@ -78,6 +78,22 @@ def test_sigterm_leaves_no_process(tmp_path: Path, options: list[str]) -> None:
     assert " in " in said.splitlines()[-1], said  # pytest's closing line
 
 
+def test_sigterm_ends_what_the_long_run_has_started(tmp_path: Path) -> None:
+    """`make fuzz-wire`, which is no pytest."""
+    run = uuid.uuid4().hex
+    paths = os.pathsep.join(map(str, (ROOT / "app", ROOT / "tests")))
+    command = [sys.executable, "-m", "fuzz.wire", "--keep", str(tmp_path)]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths, "TEST_RUN": run}, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: any("-m headrace" in each for each in of_run(run)) or process.poll() is not None, 120, "a Headrace")
+        process.terminate()
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not list(of_run(run)), 10, "all ended")
+
+
 @pytest.mark.parametrize(("where", "status"), [("true", pytest.ExitCode.TESTS_FAILED), ("", pytest.ExitCode.OK)])
 def test_a_skip_that_is_not_listed_fails_in_ci(tmp_path: Path, where: str, status: pytest.ExitCode) -> None:
     process = start(tmp_path, SKIPS, "", CI=where)

@@ -19,13 +19,15 @@ class Delivery:
     user_agent: str
     key_name: str = ""
     max_tags: int = 0
-    """Most tags that a trace of it may be given. 0: as the writer is set up."""
+    """The most tags that one of its traces may be given. 0: the writer's setting decides."""
     limit: Limit | None = None
-    """The experiments whose traces and runs it may change. Its destinations are allowed already. None: all."""
+    """The experiments whose traces and runs it may change. Its own destinations have been checked already. None: all
+    experiments."""
 
     @classmethod
     def from_envelope(cls, data: bytes) -> "Delivery":
-        """Reads what the queue holds. Raises protobuf's DecodeError, or ValueError, where it is no envelope."""
+        """Reads the bytes of one item of the queue. Raises protobuf's DecodeError, or ValueError, if they are not an
+        envelope."""
         envelope = pb.Envelope.FromString(data)
         request = ExportTraceServiceRequest.FromString(envelope.request)
         if len(envelope.destinations) != len(request.resource_spans):

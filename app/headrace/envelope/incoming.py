@@ -13,12 +13,12 @@ from headrace.otlp.readable import ReadableRequest
 
 RUN_HEADER = "x-mlflow-run-id"
 _MAX_TEXT = 256
-"""Characters that the envelope keeps of what a sender says of itself."""
+"""The most characters that the envelope keeps of each of the sender's own words: run id, user agent, key name."""
 
 
 def said_once(value: str) -> str:
-    """The value of a header that can have only one. If it was sent twice with the same value, the two are joined by a comma
-    (RFC 9110, section 5.3), here or by a proxy: they say it once."""
+    """The value of a header that may have only one value. If a client sends the same value twice, a proxy or the server joins
+    the two with a comma (RFC 9110, section 5.3). This function then returns the value once."""
     value = value.strip()
     if "," not in value:
         return value
@@ -31,7 +31,8 @@ def said_once(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sent a request. `headers` (or gRPC metadata) have lower-case keys; `key_name` is empty where no keys are asked for.
+    """Who sent a request. `headers` (or gRPC metadata) have lower-case keys. `key_name` is empty if Headrace asks for no API
+    keys.
 
     `limit`: the experiments that it may change; None: all.
     """
@@ -42,12 +43,12 @@ class Sender:
 
 
 class Request:
-    """A decoded request, and its original bytes for as long as they say the same.
+    """A decoded request, and the bytes that were sent, as long as they say the same.
 
-    `message` is there to be read. Whoever wants to change it takes it with `for_change`, and with that the original bytes are
-    gone for good: the queue is given the message as it is then. So what was taken out of a request is never queued by mistake.
-    The types say so: an assignment through `message` is an error for mypy, and `tests/unit/processor` catches those that
-    deceive it.
+    `message` can only be read. To change it, call `for_change`. That drops the original bytes for good, and the queue stores
+    the message as it is after the change. So nothing that was taken out of a request can be queued by mistake. The types
+    enforce this: mypy reports an assignment through `message`. A test in `tests/unit/processor` finds a processor that gets
+    around the types.
     """
 
     __slots__ = ("_message", "_original", "destinations", "max_tags", "notes", "sender", "unparsed")
@@ -60,36 +61,36 @@ class Request:
         unparsed: int = 0,
         notes: Notes | None = None,
     ) -> None:
-        """`original`: protobuf bytes that say just what `message` says, if the wire had them. `unparsed`: how many spans came
-        that could not be parsed, and so are not in `message`."""
+        """`original`: the protobuf bytes that were sent, if they say exactly what `message` says. `unparsed`: the number of
+        spans that could not be parsed and are therefore not in `message`."""
         self._message = message
         self._original = original
         self.sender = sender
         self.unparsed = unparsed
         self.notes = notes or Notes()
-        """What was done to the body so that it could be read."""
+        """The repairs that were made to the body so that it could be read."""
         self.max_tags = 0
-        """Most tags that a trace of it may be given; 0: as many as the writer's setting says."""
+        """The most tags that one of its traces may be given. 0: the writer's setting decides."""
         self.destinations: Sequence[pb.Destination] = ()
         """Where each of its resources goes. Empty until the request is authorized."""
 
     @property
     def message(self) -> ReadableRequest:
-        """What it says."""
+        """The decoded request, to be read."""
         return self._message
 
     @property
     def original(self) -> bytes | None:
-        """The bytes that were sent; None where there are none that say what `message` says."""
+        """The bytes that were sent. None if they do not say what `message` says."""
         return self._original
 
     def for_change(self) -> ExportTraceServiceRequest:
-        """The message, to be changed in place. The original bytes are forgotten."""
+        """The message, to be changed in place. This drops the original bytes."""
         self._original = None
         return self._message
 
     def to_envelope(self) -> bytes:
-        """What the queue stores of it, received now."""
+        """The bytes that the queue stores. The time of receipt in them is now."""
         headers = self.sender.headers
         return pb.Envelope(
             received_unix_nano=time.time_ns(),

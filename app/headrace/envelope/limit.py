@@ -1,4 +1,5 @@
-"""To which experiments a sender is limited. It travels in the envelope, so that it holds wherever the data goes. No I/O."""
+"""The experiments that a sender is limited to. The limit is part of the envelope, so it also applies when the spans are written
+or replayed later. No I/O."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from headrace.envelope import envelope_pb2 as pb
 MAX_ID = 2**31 - 1
 """The highest id of an experiment: `experiments.experiment_id` is an int4."""
 MAX_ID_DIGITS = 100
-"""With zeros in front. int() refuses thousands."""
+"""The most digits of an id, with zeros in front. Python's int() refuses texts of thousands of digits."""
 _MOST_NAMED = 10
-"""Of a key's experiments, in what its user is told."""
+"""The most experiments of a key that an error message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,13 @@ class Limit:
         return cls(frozenset(envelope.limit.experiment_ids), frozenset(envelope.limit.experiment_names))
 
     def to_message(self) -> pb.Limit:
-        """The inverse of `from_message`. The same limit gives the same bytes, by which a dead letter is known again."""
+        """The inverse of `from_message`. Equal limits give equal bytes: dead letters are compared by their bytes."""
         return pb.Limit(experiment_ids=sorted(self.ids), experiment_names=sorted(self.names))
 
     def covers(self, own: int, experiment: int, name: str | None) -> bool:
-        """Whether what stands in `experiment`, which has this name in the workspace `default`, may be changed by a request that
-        goes to the experiment `own`. That was allowed when the request came, or is what an operator replays it into."""
+        """Whether a request may change the traces and runs of `experiment`, which has this `name` in the workspace `default`.
+        `own` is the request's own destination. It is always allowed: it was checked when the request came, or an operator chose
+        it for a replay."""
         return experiment == own or experiment in self.ids or name in self.names
 
     def __str__(self) -> str:
@@ -49,13 +51,13 @@ class Limit:
 
 
 def is_id(experiment: str) -> bool:
-    """Whether a key's experiment is given by its id: it has digits only."""
+    """Whether a key names its experiment by id, that is, with digits only."""
     return experiment.isascii() and experiment.isdigit()
 
 
 @lru_cache(maxsize=1024)
 def _of(experiments: tuple[str, ...]) -> Limit | None:
-    """Cached, as a key comes with each of its requests."""
+    """Cached, because each request with the same key asks again."""
     if not experiments:
         return None
     numbers = {int(text) for text in experiments if is_id(text) and len(text) <= MAX_ID_DIGITS}

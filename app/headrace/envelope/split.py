@@ -1,4 +1,4 @@
-"""A delivery in parts: halves of its spans, or some of its spans apart from the others. No I/O."""
+"""Splits a delivery: into halves, or into some spans and the rest. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,8 @@ from headrace.errors import RejectedSpans
 
 
 def halves(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
-    """One delivery → two, each with half of its spans and what they stand in; None where it has but one span."""
+    """One delivery → two. Each has half of the spans, with their resources and scopes. None if the delivery has only one
+    span."""
     places = _places(delivery)
     middle = len(places) // 2
     return (_of(delivery, places[:middle]), _of(delivery, places[middle:])) if middle else None
@@ -21,7 +22,7 @@ def halves(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
 def set_apart(
     delivery: Delivery, experiment_ids: Sequence[str], rejected: Sequence[RejectedSpans]
 ) -> tuple[list[tuple[Delivery, str]], Delivery]:
-    """The rejected spans, each alone and with the reason, and a delivery of the others.
+    """Returns one delivery for each rejected span, with the reason, and one delivery with all other spans.
 
     `experiment_ids[i]` is that of `request.resource_spans[i]`.
     """
@@ -36,7 +37,7 @@ def set_apart(
 
 
 class _Place(NamedTuple):
-    """A span, and the indices of what it stands in."""
+    """A span, and the indices of its resource and its scope."""
 
     resource: int
     scope: int
@@ -53,7 +54,7 @@ def _places(delivery: Delivery) -> list[_Place]:
 
 
 def _of(delivery: Delivery, places: Sequence[_Place]) -> Delivery:
-    """These of a delivery's spans, with their resources, scopes and destinations, as if the others had never been sent."""
+    """A delivery that has only these spans, with their resources, scopes and destinations."""
     request = ExportTraceServiceRequest()
     destinations = []
     last: _Place | None = None

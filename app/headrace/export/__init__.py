@@ -1,1 +1,2 @@
-"""From the queue to MLflow: claim → translate → write → settle, and what can never be written."""
+"""Carries requests from the queue to MLflow: claim → translate → write → settle. Spans that can never be written become dead
+letters."""

@@ -1,7 +1,7 @@
-"""One batch on its way: writes all of it that can be written, and finds what cannot, down to the span.
+"""Writes one batch: all spans that can be written are written, and each span that cannot is found.
 
-A batch that fails is halved, again and again, until what spoils it stands alone. Why it failed (an outage, or the batch itself)
-is for `Exporter.write` to tell.
+A batch that fails is halved, again and again, until the span at fault is alone. `Exporter.write` decides why a write failed:
+because of an outage, or because of the batch.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,17 @@ from headrace.store.dead_letters import DeadLetter
 from headrace.telemetry.metrics import BATCHES_SPLIT
 
 _Deliveries = Sequence[tuple[int, Delivery]]
-"""Each with the index of its envelope in the batch."""
+"""Deliveries, each with the index of its envelope in the batch."""
 
 _TOO_LARGE = "It would take about {size} bytes in Postgres, over the limit of {limit}, 4 * HEADRACE_MAX_WRITE_BYTES."
 
 
 class Export:
-    """A batch of envelopes, what of it is still to be written, and the letters found so far.
+    """A batch of envelopes: what is still to be written, and the dead letters that were found so far.
 
-    An outage interrupts `run`. The next call goes on where it stopped, so that what is committed is neither written nor counted
-    once more. A new `Export` of the same envelopes would do both; the rows would be the same.
+    An outage interrupts `run`. The next call of `run` continues where the last one stopped, so committed spans are neither
+    written nor counted again. A new `Export` of the same envelopes would write and count them again; the rows would be the
+    same.
     """
 
     def __init__(self, exporter: Exporter, envelopes: Sequence[bytes]) -> None:
@@ -39,14 +40,15 @@ class Export:
         self._letters: list[DeadLetter] = []
 
     def translate(self) -> None:
-        """A part of `run` that may be done ahead, in another thread. Where anything stands in its way, `run` finds out what."""
+        """Does a part of `run` ahead of time, in another thread. It ignores every error: `run` will meet the error again and
+        handle it."""
         self._translated = self._exporter.translate(self._envelopes)
 
     def run(self) -> list[DeadLetter]:
-        """Writes all spans that can be written. Returns the others, each as a letter, in the envelopes' order.
+        """Writes all spans that can be written. Returns a dead letter for each other span, in the order of the envelopes.
 
         Raises:
-            DatabaseUnavailable, StartError: not all is written. Call again later.
+            DatabaseUnavailable, StartError: something is not written yet. Call `run` again later.
         """
         self._exporter.destinations.ask_again()
         if self._left is None:
@@ -58,7 +60,8 @@ class Export:
         return sorted(self._letters, key=lambda letter: letter.index)
 
     def _commit_translated(self) -> bool:
-        """Whether the batch, as it was translated ahead, is committed as a whole. If not, something in it is in the way."""
+        """Tries to commit the whole batch as it was translated ahead. Returns whether that succeeded. If not, some span in it
+        cannot be written."""
         if self._translated is None:
             return False
         try:
@@ -72,7 +75,7 @@ class Export:
         return False
 
     def _read(self) -> list[_Deliveries]:
-        """The whole batch as one part; none where no envelope can be read."""
+        """The whole batch as one part. No part if none of the envelopes can be read."""
         deliveries = []
         for index, envelope in enumerate(self._envelopes):
             try:
@@ -82,7 +85,7 @@ class Export:
         return [deliveries] if deliveries else []
 
     def _write(self, deliveries: _Deliveries) -> Sequence[_Deliveries]:
-        """Writes a part, or makes letters of it. Returns what is still to be written, in smaller parts."""
+        """Writes a part, or turns it into dead letters. Returns what is still to be written, as smaller parts."""
         size = self._exporter.weigh([delivery for _, delivery in deliveries])
         limit = self._exporter.max_bytes
         if size > limit and (smaller := _halves(deliveries)):
@@ -101,7 +104,8 @@ class Export:
         return ()
 
     def _find(self, deliveries: _Deliveries, error: PermanentExportError) -> Sequence[_Deliveries]:
-        """The writer has said why certain traces cannot be written; or else the part is halved; a single span is a letter."""
+        """Handles a part that cannot be written. If the writer named the traces at fault, their spans become dead letters. If
+        not, the part is halved. A part that is a single span becomes a dead letter."""
         letters, others = self._set_apart(deliveries, error.rejected)
         if letters:
             self._letters += letters
@@ -114,7 +118,7 @@ class Export:
     def _set_apart(
         self, deliveries: _Deliveries, rejected: Sequence[RejectedSpans]
     ) -> tuple[list[DeadLetter], list[tuple[int, Delivery]]]:
-        """The spans of which the writer knows why they cannot be written, and the deliveries without them."""
+        """Returns a dead letter for each span that the writer named, and the deliveries without these spans."""
         letters: list[DeadLetter] = []
         rest: list[tuple[int, Delivery]] = []
         for number, (index, delivery) in enumerate(deliveries if rejected else ()):
@@ -128,7 +132,7 @@ class Export:
 
 
 def _halves(deliveries: _Deliveries) -> Sequence[_Deliveries]:
-    """Halves, by requests or, of a single one, by spans; empty for a single span."""
+    """Halves a part: by requests or, if it is one request, by spans. Empty if it is a single span."""
     if len(deliveries) > 1:
         middle = len(deliveries) // 2
         split: Sequence[_Deliveries] = (deliveries[:middle], deliveries[middle:])
@@ -141,6 +145,6 @@ def _halves(deliveries: _Deliveries) -> Sequence[_Deliveries]:
 
 
 def _letter(deliveries: _Deliveries, reason: str) -> DeadLetter:
-    """Of a part that is a single span."""
+    """The dead letter for a part that is a single span."""
     ((index, delivery),) = deliveries
     return DeadLetter(index, delivery.to_envelope(), delivery, reason)

@@ -1,4 +1,5 @@
-"""The experiments of a delivery that could only be named when its request came, as Postgres was away."""
+"""Looks up the experiments of requests that came while Postgres was away. Such a request has only the names of its experiments,
+not their ids."""
 
 from dataclasses import replace
 
@@ -12,22 +13,22 @@ from headrace.processor.route import Route
 
 
 class Destinations:
-    """Looks experiments up by name. A name that has no experiment is asked for once, until `ask_again`."""
+    """Looks up experiments by name. It remembers names that have no experiment, and does not look them up again until
+    `ask_again` is called."""
 
     def __init__(self, experiments: Experiments) -> None:
         self._experiments = experiments
         self._unroutable: dict[str, str] = {}
 
     def ask_again(self) -> None:
-        """Forgets which names had no experiment: they may have one by now."""
+        """Forgets which names had no experiment, because an experiment may have been created since."""
         self._unroutable.clear()
 
     def fill(self, delivery: Delivery) -> Delivery:
         """The delivery with an experiment id for each resource that has spans.
 
-        Raises:
-            PermanentExportError: there is no such experiment.
-            DatabaseUnavailable, ExperimentsNotReady: it cannot be told now.
+        Raises: PermanentExportError: there is no such experiment. DatabaseUnavailable, ExperimentsNotReady: it is not known
+        now; try again later.
         """
         self._experiments.wait_for_mlflow()
         if all(destination.experiment_id for destination in delivery.destinations):

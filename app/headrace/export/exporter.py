@@ -9,7 +9,7 @@ How an outage is told from a span that makes Postgres drop the connection (or ru
   times in a row, while three rehearsals in a row go through, is halved. A single span that does so twelve times in a row
   is a dead letter.
 
-The worker brings what the queue holds, `headrace dead-letters replay` what had failed before: both go this one road.
+The worker writes the queue's requests with it, and `headrace dead-letters replay` writes dead letters with it.
 """
 
 import threading
@@ -58,13 +58,13 @@ class Exporter:
         self._open_writer = open_writer
         self._writer: Writer[Any] | None = None
         self.max_bytes = max_write_bytes
-        """What becomes more bytes than this is written in smaller parts."""
+        """A batch that becomes more bytes than this is written in smaller parts."""
         self.stopping = threading.Event()
-        """Set: a broken write is not tried again here."""
+        """If it is set, a write whose connection broke is not tried again here."""
 
     @classmethod
     def of(cls, config: Config, database: Database, experiments: Experiments) -> "Exporter":
-        """With the writer that fits the database's schema, set up as the settings say."""
+        """An exporter with the writer that fits the database's schema, configured by the settings."""
         opener = partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes, max_tags=config.max_tags_per_trace)
         return cls(database, experiments, opener, config.max_write_bytes)
 
@@ -72,14 +72,15 @@ class Exporter:
         """The writer, opened if it is not yet.
 
         Raises:
-            DatabaseUnavailable, StartError: not now.
+            DatabaseUnavailable, StartError: it cannot be opened now; try again later.
         """
         if self._writer is None:
             self._writer = self._open_writer(self._database)
         return self._writer
 
     def translate(self, envelopes: Sequence[bytes]) -> Translated[Any] | None:
-        """Deliveries, translated ahead of `commit`. None where anything at all stands in the way: `write` finds out what."""
+        """Translates envelopes ahead of `commit`. Returns None on any error at all: `write` will meet the error again and
+        handle it."""
         if self._writer is None:
             return None
         try:
@@ -92,10 +93,10 @@ class Exporter:
             return None
 
     def write(self, deliveries: Sequence[Delivery]) -> None:
-        """Writes these, all or none, and counts them.
+        """Writes all of these deliveries or none, and counts their spans.
 
         Raises:
-            PermanentExportError: the deliveries are at fault; also if it is they that break the connection (see the top).
+            PermanentExportError: the deliveries are at fault. That includes deliveries that break the connection (see the top).
             StatementTimeout: they took too long. DatabaseUnavailable, StartError: the same call may succeed later.
         """
         single = len(deliveries) == 1 and halves(deliveries[0]) is None
@@ -103,7 +104,8 @@ class Exporter:
         rehearsed(partial(self._write_once, deliveries), partial(self.rehearse, deliveries), rounds, self.stopping)
 
     def rehearse(self, deliveries: Sequence[Delivery], seconds: float) -> bool:
-        """Whether a harmless span of the same size goes through. A refusal is an answer, too."""
+        """Whether Postgres answers to a harmless span of the same size. It does not matter whether it accepts or refuses the
+        span."""
         try:
             delivery = harmless(self.destinations.fill(deliveries[0]), self.weigh(deliveries))
             self.open().rehearse(delivery, min(seconds, MOST_SECONDS))
@@ -114,7 +116,8 @@ class Exporter:
         return True
 
     def weigh(self, deliveries: Sequence[Delivery]) -> int:
-        """About how many bytes these, at least one, become when written. Never too low by far."""
+        """Estimates how many bytes these deliveries become when they are written. There is at least one. The estimate is never
+        far too low."""
         return sum(weigh(delivery, self.max_bytes // len(deliveries)) for delivery in deliveries)
 
     def _write_once(self, deliveries: Sequence[Delivery]) -> None:
@@ -124,7 +127,7 @@ class Exporter:
         self.commit(translated)
 
     def commit(self, batch: Translated[Any]) -> None:
-        """Writes what `translate` gave, all or none, and counts it. Raises as `write`, and WriteBroke."""
+        """Writes all that `translate` returned, or nothing, and counts it. Raises what `write` raises, and WriteBroke."""
         started = time.perf_counter()
         with _faults_are_permanent():
             repairs = self.open().write(batch)
@@ -147,7 +150,8 @@ def _translate(writer: Writer[Any], deliveries: Sequence[Delivery], most: int | 
 
 @contextmanager
 def _faults_are_permanent() -> Iterator[None]:
-    """A fault of ours, or of MLflow's translators, is to cost one span, and never the worker."""
+    """Turns an exception in its block that is no HeadraceError into a PermanentExportError. So a bug of ours, or of MLflow's
+    translators, costs one span and never stops the worker."""
     try:
         yield
     except HeadraceError:

@@ -1,4 +1,4 @@
-"""Beside the worker: finishes, from time to time, the traces whose root span never comes (`mlflow/write/finish.py`)."""
+"""A thread that finishes traces whose root span never came (`mlflow/write/finish.py`). It runs beside the worker."""
 
 from headrace.errors import HeadraceError
 from headrace.mlflow.schema import knows_schema
@@ -12,7 +12,7 @@ _MOST_PAUSE_SECONDS = 30.0
 class Finisher:
     """A thread that finishes traces of which nothing was written for `quiet_seconds`.
 
-    Where MLflow's own store writes, as the schema is not one that we know, it does nothing.
+    It does nothing if MLflow's own store writes because the schema is not one that we know.
     """
 
     def __init__(self, database: Database, quiet_seconds: float) -> None:
@@ -25,7 +25,7 @@ class Finisher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it. A transaction under way ends first."""
+        """Ends the thread, after the transaction in progress."""
         self._thread.stop()
 
     def _run(self) -> None:

@@ -1,4 +1,5 @@
-"""Beside the worker: deletes, once a day, the resources and scopes that no stored span names (`mlflow/write/prune.py`)."""
+"""A thread that deletes, once a day, the resources and scopes that no stored span refers to (`mlflow/write/prune.py`). It runs
+beside the worker."""
 
 from headrace.errors import HeadraceError
 from headrace.mlflow.schema import knows_schema
@@ -11,9 +12,9 @@ _PAUSE_SECONDS = 86_400.0
 
 
 class Pruner:
-    """A thread that deletes origins which were not used for `days` days and which no span names.
+    """A thread that deletes origins that were not used for `days` days and that no span refers to.
 
-    It looks ten minutes after the start, and then once a day. Where MLflow's own store writes, it does nothing.
+    It looks ten minutes after the start, and then once a day. It does nothing if MLflow's own store writes.
     """
 
     def __init__(self, database: Database, days: int, first_seconds: float = _FIRST_SECONDS) -> None:
@@ -27,7 +28,7 @@ class Pruner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it. A look at the spans is broken off, and deletes nothing."""
+        """Ends the thread. A search in progress is broken off, and deletes nothing."""
         self._thread.stop()
 
     def _run(self) -> None:

@@ -22,16 +22,17 @@ _LEAST_BYTES = 64 * 1024
 MOST_SECONDS = 2.0
 
 ROUNDS = 3
-"""So often a batch has to break its connection before it is halved."""
+"""How often a batch has to break its connection before it is halved."""
 LAST_ROUNDS = 12
-"""So often a single span, before it becomes a dead letter. Whatever cuts connections at random, by time or by bytes, cuts the
-span with a chance p, and the rehearsal, which takes no fewer bytes and no less time, with p or more: that the span fails and
-the rehearsal does not has a chance of 1/4 at the most, and twelve times in a row of 1 in 16 million."""
+"""How often a single span has to break its connection before it becomes a dead letter. Suppose that something cuts connections
+at random, by time or by bytes. It cuts the span's write with a probability p. The rehearsal takes no fewer bytes and no less
+time, so its probability is p or more. Then the span fails while the rehearsal succeeds with a probability of at most 1/4.
+Twelve times in a row, that is 1 in 16 million."""
 _LONGEST_PAUSE = 0.5
 
 
 def harmless(delivery: Delivery, size: int) -> Delivery:
-    """One span of a trace that nobody knows, of about `size` bytes, that goes where the delivery goes."""
+    """A delivery of one span of about `size` bytes, in a new trace, with the destination of the given delivery."""
     text = "x" * max(_LEAST_BYTES, min(size, MOST_BYTES))
     span = Span(
         trace_id=os.urandom(16),
@@ -46,7 +47,8 @@ def harmless(delivery: Delivery, size: int) -> Delivery:
 
 
 def rehearsed(write: Callable[[], None], rehearse: Callable[[float], bool], rounds: int, stop: threading.Event) -> None:
-    """Writes; where that breaks, again and again, each time after a rehearsal of as many seconds as it took.
+    """Calls `write`. If the connection breaks, calls it again, each time after a rehearsal that lasts as long as the write
+    took.
 
     Raises:
         WriteBroke: it is an outage, as a rehearsal failed as well, or `stop` is set.

@@ -1,4 +1,4 @@
-"""Dead letters, once more by the road of a first success (`bisect.py`)."""
+"""Writes dead letters again, in the same way as the worker writes requests (`bisect.py`)."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from headrace.store.dead_letters import Selection, batch, settle
 
 
 class Progress(NamedTuple):
-    """How many letters of one batch were written and deleted, and which failed again and are kept."""
+    """The number of letters of one batch that were written and deleted, and the letters that failed again and are kept."""
 
     written: int
     failed: list[int]
@@ -47,10 +47,10 @@ def replay(
 
 
 def destination(database: Database, experiment: str) -> pb.Destination:
-    """An experiment that is there already, by its id or its name. An id comes first where it is both.
+    """Finds an existing experiment by its id or its name. If the text could be both, the id wins.
 
     Raises:
-        StartError: there is none. DatabaseUnavailable: it cannot be told now.
+        StartError: there is no such experiment. DatabaseUnavailable: Postgres is away.
     """
     experiments = Experiments(database, create=False, cache_seconds=1)
     by_id = [Route(int(experiment), "", pb.ROUTED_BY_HEADER)] if re.fullmatch(r"[0-9]{1,9}", experiment) else []
@@ -61,7 +61,8 @@ def destination(database: Database, experiment: str) -> pb.Destination:
 
 
 def redirect(envelope: bytes, to: pb.Destination) -> bytes:
-    """The envelope with another destination for all of it. What cannot be read stays as it is: the exporter will say so."""
+    """The envelope with another destination for all of its spans. An envelope that cannot be read stays as it is: the exporter
+    will report it."""
     try:
         message = pb.Envelope.FromString(envelope)
     except DecodeError:

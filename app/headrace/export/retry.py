@@ -1,4 +1,4 @@
-"""When to try again. Nothing but the waiting is done here."""
+"""When to try again. This module only waits."""
 
 import random
 import threading

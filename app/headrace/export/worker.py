@@ -1,7 +1,8 @@
-"""The other side of the queue: claim → translate → write → settle, off the event loop.
+"""Writes what is in the queue: claim → translate → write → settle. It runs in a thread beside the event loop.
 
-`export_once()` is the whole of it; the running worker translates one batch ahead. What Postgres cannot take now is kept and
-tried again; what it can never take goes to `headrace.dead_letter`, span by span, and the rest is written (`bisect.py`).
+`export_once()` does all of it once. The running worker also translates the next batch while Postgres works on the current one.
+A batch that Postgres cannot take now is kept and tried again. A span that it can never take goes to `headrace.dead_letter`, and
+the rest of its batch is written (`bisect.py`).
 """
 
 import time
@@ -23,12 +24,15 @@ from headrace.store.dead_letters import store
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import EXPORT_LOOP_SECONDS, EXPORT_RETRYING, WRITE_RETRIES
 
-_IDLE_SECONDS = 1.0
+_CLAIM_SECONDS = 0.2
+"""How long a claim waits for an item. A stop waits as long, if there is nothing to write."""
+_UNREADABLE_SECONDS = 1.0
+"""How long the worker waits when the queue cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What was claimed at once, how far it has come, and when which of its stages began and ended."""
+    """The items of one claim, what has been done with them, and when each stage began and ended."""
 
     items: Sequence[Item]
     export: Export
@@ -36,7 +40,7 @@ class _Batch:
 
 
 class Worker:
-    """Carries the queue's items to MLflow until it is stopped."""
+    """Writes the queue's items to MLflow's tables until it is stopped."""
 
     def __init__(self, config: Config, queue: Queue, database: Database, exporter: Exporter) -> None:
         self._batch_max_bytes = config.batch_max_bytes
@@ -52,35 +56,39 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Lets the batch in hand end or be given back, then ends the thread. What is not settled stays in the queue."""
+        """Ends the thread, after the write in progress has succeeded or failed. Items that are not settled stay in the
+        queue."""
         self._exporter.stopping.set()
         self._thread.stop()
 
-    def export_once(self, timeout: float = _IDLE_SECONDS) -> int:
-        """Takes one batch all the way; returns the number of requests that it settled."""
+    def export_once(self, timeout: float = _CLAIM_SECONDS) -> int:
+        """Claims one batch, writes it and settles it. Returns the number of settled requests."""
         return self._finish(self._claim(timeout))
 
     def _run(self) -> None:
-        """The thread's body. The queue hands out no item twice: what an earlier run of this had in hand comes first."""
+        """The thread's body. The queue hands out no item twice. So the batches that an earlier run of this body had claimed
+        come first."""
         self._finish(None)  # opens the writer, which imports MLflow, before the first batch asks for it
         while self._in_hand and not self._stop.is_set():
             self._finish(self._in_hand[0])
         with ThreadPoolExecutor(1, "headrace-translate") as ahead:
             # While Postgres works on one batch, the next one is translated.
-            following = ahead.submit(self._claim, _IDLE_SECONDS)
+            following = ahead.submit(self._claim, _CLAIM_SECONDS)
             while not self._stop.is_set():
                 batch = following.result()
-                following = ahead.submit(self._claim, _IDLE_SECONDS)
+                following = ahead.submit(self._claim, _CLAIM_SECONDS)
                 self._finish(batch)
 
     def _claim(self, timeout: float) -> "_Batch | None":
-        """The next batch, translated if that can be done now."""
+        """The next batch, translated if that can be done now. None if there is none, or if the worker is to stop."""
+        if self._stop.is_set():
+            return None
         began = time.time_ns()
         try:
             items = self._queue.claim(self._batch_max_bytes, timeout)
         except HeadraceError as error:
             log.error("worker cannot read the queue", error=str(error))
-            self._stop.wait(_IDLE_SECONDS)
+            self._stop.wait(_UNREADABLE_SECONDS)
             return None
         if not items:
             return None
@@ -104,7 +112,8 @@ class Worker:
         return len(batch.items)
 
     def _write_until_done(self, batch: "_Batch | None") -> int:
-        """Tries again, however long Postgres is away. Returns how many attempts it took; 0 if `stop` came before."""
+        """Tries until it succeeds, however long Postgres is away. Returns the number of attempts, or 0 if `stop` was called
+        before one succeeded."""
         said = ""
         for attempt in attempts(self._stop):
             EXPORT_LOOP_SECONDS.set_to_current_time()
@@ -128,7 +137,7 @@ class Worker:
 
 
 def _note_wait(error: Exception, said: str) -> str:
-    """Counts a failed attempt, and logs why it failed, unless that was `said` already. Returns what is said now."""
+    """Counts a failed attempt. Logs the reason, unless it is `said`, the one that was logged last. Returns the reason."""
     WRITE_RETRIES.inc()
     EXPORT_RETRYING.set(1)
     reason = str(error)[:80]

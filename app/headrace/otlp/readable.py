@@ -1,7 +1,7 @@
 """OTLP messages as types that can only be read: the protobuf messages fit them, and mypy refuses an assignment through them.
 
-Protobuf has no read-only messages, and wrappers would cost more than the parsing. Whoever is given one of these types, and
-wants to change what it stands for, has to ask its owner: see `headrace.envelope.incoming.Request`.
+Protobuf has no read-only messages, and wrappers would cost more than the parsing. To change a message, ask its owner for it:
+see `headrace.envelope.incoming.Request.for_change`.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from headrace.processor.verdict import Verdict
 
 Refusal = Unroutable | PermissionDenied
 Fate = pb.Destination | Refusal
-"""Where the spans of a resource go, or why they go nowhere."""
+"""The destination of a resource's spans, or the reason why they have none."""
 
 
 class Resolver(Protocol):
@@ -25,9 +25,8 @@ class Resolver(Protocol):
     async def resolve(self, message: ReadableRequest, sender: Sender) -> Sequence[Fate]:
         """The fate of each of the message's resources, in their order.
 
-        Raises:
-            Unroutable: the sender's headers name no possible experiment. RateLimited: it would create too many just now.
-            DatabaseUnavailable: it cannot be told now whether the sender may.
+        Raises: Unroutable: the sender's headers name no possible experiment. RateLimited: it would create too many experiments
+        now. DatabaseUnavailable: the sender's rights cannot be checked now.
         """
 
     def is_deleted(self, destination: pb.Destination) -> bool:
@@ -35,16 +34,16 @@ class Resolver(Protocol):
 
 
 class Authorizer:
-    """The last step before the queue. Not a `Processor` only in that it may have to wait for its resolver."""
+    """The last step before the queue. It is no `Processor` because it may have to wait for its resolver."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
 
     async def authorize(self, request: Request, verdict: Verdict) -> Request:
-        """The request with a destination for each of its resources; those that have none are taken out.
+        """Gives each resource of the request its destination. Resources without one are taken out.
 
-        Raises:
-            Unroutable, PermissionDenied: none has one; the first one's reason. Besides, what the resolver raises.
+        Raises: Unroutable, PermissionDenied: no resource has a destination; the reason is that of the first one. Also what the
+        resolver raises.
         """
         try:
             fates = await self._resolver.resolve(request.message, request.sender)
@@ -59,14 +58,14 @@ class Authorizer:
         return request
 
     def _warn(self, request: Request, verdict: Verdict) -> None:
-        """Tells of spans that go into a deleted experiment, where nobody sees them before it is restored."""
+        """Warns of spans that go into a deleted experiment. Nobody sees them there until the experiment is restored."""
         for resource_spans, destination in zip(request.message.resource_spans, request.destinations, strict=True):
             if self._resolver.is_deleted(destination):
                 verdict.warn("deleted_experiment", sum(len(scope.spans) for scope in resource_spans.scope_spans))
 
 
 def _destinations(fates: Sequence[Fate]) -> list[pb.Destination]:
-    """Those that there are. Raises the first refusal where there is nothing else."""
+    """The destinations among the fates. If there is none, raises the first refusal."""
     destinations = []
     first: Refusal | None = None
     for fate in fates:
@@ -80,7 +79,7 @@ def _destinations(fates: Sequence[Fate]) -> list[pb.Destination]:
 
 
 def _take_out(message: ExportTraceServiceRequest, fates: Sequence[Fate], verdict: Verdict) -> None:
-    """Leaves the resources that have a destination."""
+    """Keeps only the resources that have a destination."""
     kept = ExportTraceServiceRequest()
     for resource_spans, fate in zip(message.resource_spans, fates, strict=True):
         if isinstance(fate, pb.Destination):
@@ -91,7 +90,7 @@ def _take_out(message: ExportTraceServiceRequest, fates: Sequence[Fate], verdict
 
 
 def _reason(refusal: Refusal) -> str:
-    """The reason of `REASONS` that it is counted by."""
+    """The reason of `REASONS` under which a refusal is counted."""
     if isinstance(refusal, TooManyExperiments):
         return "too_many_experiments"
     return "no_experiment" if isinstance(refusal, Unroutable) else "forbidden_experiment"

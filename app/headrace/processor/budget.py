@@ -1,10 +1,10 @@
-"""How many rows a request becomes when it is written, told before it is queued, and kept within a limit. No I/O.
+"""Limits how many rows a request becomes when it is written. It is checked before the request is queued. No I/O.
 
-What many spans share is sent once and stored for each of them: a resource of 1,500 attributes and 300 traces fit into 15 KB of
-gzip, and become 450,000 tags. So a request has a budget. Traces are given fewer tags first, which loses nothing that
-`headrace.origin` does not keep; spans that do not fit even so are refused.
+A value that many spans share is sent once, but stored for each of them: a resource of 1,500 attributes with 300 traces fits
+into 15 KB of gzip, and becomes 450,000 tags. So a request has a budget. First its traces get fewer tags; nothing is lost by
+that, because `headrace.origin` keeps the attributes. Spans that still do not fit are refused.
 
-A row counts once, and once more for each further KiB that the request makes it longer.
+A row of up to 1 KiB counts as one row, and each further KiB as one more.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,8 @@ _MAX_SHARED = 3
 """KiB that enrichment adds to a span at the most: its service, the name and version of its scope."""
 _HELD = 4
 _TRACE_ROWS = 6
-"""Of a trace: its own, the places of its spans and artifacts, its user, the link to its run, a note of ours."""
+"""The other rows of a trace: its own row, the tags with the places of its spans and artifacts, its user, the link to its run,
+and a note of ours."""
 _TRACE_TAG = "mlflow.traceTag."
 _NO_TAGS = ("telemetry.sdk.", "mlflow.")
 
@@ -62,7 +63,7 @@ class Budget:
 
 @dataclass(slots=True)
 class _Plan:
-    """Which spans stay: for each scope in turn, their indices; the rows that they make, and their traces."""
+    """Which spans stay: for each scope in turn their indices, then the rows that they become, and their traces."""
 
     kept: list[list[int]]
     refused: int = 0
@@ -71,7 +72,8 @@ class _Plan:
 
 
 def _fits(request: ReadableRequest, max_rows: int, max_tags: int) -> bool:
-    """Whether it fits in any case: as if each span were a trace of its own. Quick, for nearly all requests do."""
+    """Whether the request fits even if each span were a trace of its own. This check is quick, and nearly all requests pass
+    it."""
     rows = 0
     for resource_spans in request.resource_spans:
         tags = len(resource_spans.resource.attributes)
@@ -86,7 +88,8 @@ def _fits(request: ReadableRequest, max_rows: int, max_tags: int) -> bool:
 
 
 def _plan(request: ReadableRequest, max_rows: int, max_tags: int) -> _Plan:
-    """Spans stay as long as they fit, without the tags of resources. A later one that fits stays, too."""
+    """Keeps each span that still fits, without the tags of its resource. A later, smaller span may fit although an earlier one
+    did not."""
     plan = _Plan([])
     traces: set[bytes] = set()
     for resource_spans in request.resource_spans:
@@ -117,7 +120,7 @@ def _keep(message: ExportTraceServiceRequest, kept: Sequence[Sequence[int]]) -> 
 
 
 def _origin_rows(resource_spans: ReadableResourceSpans) -> int:
-    """What stands once for each scope: the resource with it. On its way the driver and libpq hold it several times."""
+    """KiB of what is stored once for each scope: the scope and its resource. The driver and libpq hold several copies of it."""
     return 1 + _HELD * resource_spans.resource.ByteSize() // _KIB
 
 

@@ -1,4 +1,4 @@
-"""How spans are taken out of a message that is to be changed."""
+"""Takes spans out of a message."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 
 def replace_spans(scope: ScopeSpans, spans: Sequence[Span]) -> None:
-    """In one pass: deleting from a repeated field one by one costs the square of its length."""
+    """Takes out all spans in one pass. To delete them from a repeated field one by one would take time in the square of its
+    length."""
     kept = ScopeSpans(spans=spans)
     scope.ClearField("spans")
     scope.spans.MergeFrom(kept.spans)
 
 
 def drop_empty(message: ExportTraceServiceRequest) -> None:
-    """Takes out scopes and resources without spans, which nobody shall have to route. (OTLP: "MAY ignore" them.)"""
+    """Takes out scopes and resources without spans, so that they need no destination. (OTLP: "MAY ignore" them.)"""
     if all(map(_says_something, message.resource_spans)):
         return
     kept = ExportTraceServiceRequest()

@@ -36,7 +36,7 @@ _MAX_MATCHED = 4096  # characters; a glob takes some 20 ms for a megabyte, and t
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An experiment as its client named it: by `id`, or by `name` where the id is None."""
+    """An experiment as its client named it: by `id`, or by `name` if the id is None."""
 
     id: int | None
     name: str
@@ -80,7 +80,7 @@ def route_resource(resource: Mapping[str, Any], config: Config) -> Route:
 
 
 def _matches(value: Any, glob: str) -> bool:
-    """Whether an attribute's value matches; one that is too long for a name never does."""
+    """Whether an attribute's value matches the glob. A value that is too long for a name never does."""
     written = to_text(value)
     return len(written) <= _MAX_MATCHED and fnmatchcase(written, glob)
 

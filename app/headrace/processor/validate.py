@@ -18,7 +18,7 @@ _MAX_INT64 = 2**63 - 1
 
 
 class Validate:
-    """The first processor: what it lets pass can be stored, and stands in a scope of a resource that has spans.
+    """The first processor. Every span that it lets pass can be stored, and every scope and resource has a span.
 
     An end that no column can hold is mended later (`headrace.mlflow.translate.times`), so that what was sent can be kept.
     """

@@ -1,4 +1,4 @@
-"""What becomes of a request's spans before they are queued: counted, and said in words."""
+"""Counts what becomes of a request's spans before they are queued, and says it in words."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,14 +30,14 @@ REPAIRS = {
     "old_name_read": "a span under instrumentationLibrarySpans, scopeSpans' old name, was read",
     "go_value_read": "an attribute's value in the form of Go's encoding/json was read",
 }
-"""The repairs that are made before the queue: silent for the client, counted for the operator."""
+"""The repairs that are made before a request is queued. They are counted for the operator; the client is not told."""
 
 WARNINGS = {
     "deleted_experiment": "their experiment is deleted in MLflow, where nobody sees them: restore it, or name another",
     "tags_over_limit": "only some of the resource's attributes became tags of the trace: they are more than "
     "HEADRACE_MAX_TAGS_PER_TRACE, or make more rows than HEADRACE_MAX_ROWS_PER_REQUEST",
 }
-"""The repairs of which the client is told; the spans are accepted."""
+"""The repairs that the client is told of. The spans are accepted."""
 
 
 @dataclass(slots=True)
@@ -49,11 +49,11 @@ class Verdict:
     repaired: Counter[str] = field(default_factory=Counter)
     warned: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
-    """Reason → what the first such span had; empty or missing where there is nothing to say."""
+    """Reason → a detail of the first span that was rejected for it. Empty or missing if there is no detail."""
 
     @classmethod
     def of(cls, request: Request) -> "Verdict":
-        """The first word on a request: what cannot be parsed is rejected, all else is accepted so far."""
+        """The verdict at the start: spans that could not be parsed are rejected, and all others are accepted so far."""
         notes = request.notes
         verdict = cls(count_spans(request.message) + request.unparsed + notes.unread, repaired=+notes.repaired)
         verdict.details = {"malformed_span": notes.why, "unknown_field": notes.where}
@@ -65,7 +65,7 @@ class Verdict:
 
     @property
     def accepted(self) -> int:
-        """How many spans are in the request still."""
+        """The number of spans that are still in the request."""
         return self.received - self.rejected.total()
 
     def reject(self, reason: str, count: int = 1) -> None:

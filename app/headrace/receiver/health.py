@@ -26,10 +26,24 @@ while Postgres hangs."""
 
 def health_router(queue: Queue, database: Database, experiments: Experiments) -> APIRouter:
     """The three routes. They report on this queue, this database and these experiments."""
+    health = _Health(queue, database, experiments)
     router = APIRouter()
+    router.get("/healthz")(health.healthz)
+    router.get("/readyz")(health.readyz)
+    router.get("/metrics")(health.metrics)
+    return router
 
-    @router.get("/healthz")
-    async def healthz(response: Response) -> dict[str, Any]:
+
+class _Health:
+    """What the routes answer. FastAPI shows the docstring of each in `/openapi.json`."""
+
+    def __init__(self, queue: Queue, database: Database, experiments: Experiments) -> None:
+        self._queue = queue
+        self._database = database
+        self._experiments = experiments
+        self._asking: asyncio.Future[Reachability] | None = None
+
+    async def healthz(self, response: Response) -> dict[str, Any]:
         """200 while every server, thread and task of the process runs. 503 names those that do not."""
         missing = down()
         if not missing:
@@ -37,49 +51,41 @@ def health_router(queue: Queue, database: Database, experiments: Experiments) ->
         response.status_code = 503
         return {"status": "not alive", "down": [_part(part) for part in missing]}
 
-    @router.get("/readyz")
-    async def readyz(response: Response) -> dict[str, Any]:
+    async def readyz(self, response: Response) -> dict[str, Any]:
         """200 while requests can be accepted, else 503. Postgres being away is no reason for 503: requests are accepted."""
+        database = _database(await self._reachability())
         try:
-            reach = await asyncio.wait_for(asyncio.to_thread(database.probe), _READY_WAIT_SECONDS)
-        except asyncio.TimeoutError:
-            database.note(f"no answer within {_READY_WAIT_SECONDS:g} s")
-            reach = database.state
-        except RuntimeError:  # the system has no thread left
-            reach = database.state
-        try:
-            size = queue.size()
+            size = self._queue.size()
         except QueueError as error:
             response.status_code = 503
-            return {"status": "not ready", "reason": str(error), "database": _database(reach)}
-        reason = _refusal(size)
+            return {"status": "not ready", "reason": str(error), "database": database}
+        reason, waits_for = _refusal(size), self._experiments.waits_for
         response.status_code = 503 if reason else 200
         return {
             "status": "not ready" if reason else "ready",
             **({"reason": reason} if reason else {}),
-            **({"waits_for": experiments.waits_for} if experiments.waits_for else {}),
-            "queue": {
-                "requests": size.items,
-                "bytes": size.bytes,
-                "max_bytes": size.max_bytes,
-                "oldest_seconds": round(_age(size), 3),
-            },
-            "database": _database(reach),
+            **({"waits_for": waits_for} if waits_for else {}),
+            "queue": _queue(size),
+            "database": database,
         }
 
-    asking: asyncio.Future[Reachability] | None = None
-
-    @router.get("/metrics")
-    async def metrics(request: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """OpenMetrics or Prometheus' text format. With several worker processes, each of them answers for all."""
-        nonlocal asking
-        if asking is None or asking.done():
-            asking = asyncio.ensure_future(asyncio.to_thread(database.probe))
-        await asyncio.wait([asking], timeout=_METRICS_WAIT_SECONDS)
-        body, content_type = await asyncio.to_thread(_metrics, queue, request.headers.get("accept", ""))
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(asyncio.to_thread(self._database.probe))
+        await asyncio.wait([self._asking], timeout=_METRICS_WAIT_SECONDS)
+        body, content_type = await asyncio.to_thread(_metrics, self._queue, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
-    return router
+    async def _reachability(self) -> Reachability:
+        """Whether Postgres answers now. If that cannot be asked, what was noted last."""
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(self._database.probe), _READY_WAIT_SECONDS)
+        except asyncio.TimeoutError:
+            self._database.note(f"no answer within {_READY_WAIT_SECONDS:g} s")
+        except RuntimeError:  # the system has no thread left
+            pass
+        return self._database.state
 
 
 def _metrics(queue: Queue, accept: str) -> tuple[bytes, str]:
@@ -120,6 +126,15 @@ def _time(seconds: float) -> str:
 
 def _age(size: Size) -> float:
     return max(0.0, (time.time_ns() - size.oldest_unix_nano) / 1e9) if size.oldest_unix_nano else 0.0
+
+
+def _queue(size: Size) -> dict[str, Any]:
+    return {
+        "requests": size.items,
+        "bytes": size.bytes,
+        "max_bytes": size.max_bytes,
+        "oldest_seconds": round(_age(size), 3),
+    }
 
 
 def _database(reach: Reachability) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who sent a request, as the log names him. No I/O."""
+"""Who sent a request, in the words of the log. No I/O."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -45,5 +45,5 @@ def _names(resources: Iterable[ReadableResource]) -> Iterator[str]:
 
 
 def _printable(value: str) -> str:
-    """Without what could control a terminal."""
+    """The text without characters that could control a terminal."""
     return "".join(char if char.isprintable() else "\ufffd" for char in value[:_MAX_TEXT])

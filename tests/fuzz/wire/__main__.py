@@ -17,6 +17,7 @@ from typing import Any
 
 from conftest import Launcher, database_directory
 from faults.cluster import Cluster
+from termination import end_in_order
 
 from fuzz.wire.case import CORPUS, PORTS
 from fuzz.wire.hunt import Hunt, make_case
@@ -38,6 +39,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=CORPUS, help="where findings are kept")
     options = parser.parse_args()
     os.environ.update(MLFLOW_DEFAULTS)
+    end_in_order()
     with database_directory() as directory:
         cluster = Cluster(directory / "pg", "fsync=off")
         launcher = Launcher(directory)

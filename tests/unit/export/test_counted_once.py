@@ -1,5 +1,6 @@
 """Accepted = written + dead-lettered + waiting: a batch is interrupted at each of its steps, and each span counts once."""
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from headrace.export.exporter import Exporter
 from headrace.export.worker import Worker
 from headrace.mlflow.write import Translated
 from headrace.otlp.spans import count_spans, spans_of
+from headrace.queue import Item
 from headrace.store.database import Database
 
 WRITTEN = "headrace_spans_written_total"
@@ -164,9 +166,29 @@ def test_accepted_is_written_and_waiting_under_an_outage() -> None:
     assert count(WRITTEN) - before == sum(count_spans(Delivery.from_envelope(data).request) for data in batch)
 
 
+def test_a_worker_that_is_to_stop_asks_for_nothing_more() -> None:
+    """A stop would wait for each claim, as long as a claim waits for an item."""
+
+    class Idle(MemoryQueue):
+        claims_after = 0
+        claimed = threading.Event()
+
+        def claim(self, max_bytes: int, timeout: float) -> list[Item]:
+            self.claims_after += worker._stop.is_set()
+            self.claimed.set()
+            return super().claim(max_bytes, timeout)
+
+    queue = Idle()
+    worker = Worker(load(), queue, Database("postgresql://nobody@127.0.0.1:1/none"), exporter_of(OneRefuses()))
+    worker.start()
+    assert queue.claimed.wait(10)
+    worker.stop()
+    assert queue.claims_after == 0
+
+
 def test_a_batch_that_cannot_be_settled_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue fails at the last step; the worker's next life finds the batch in hand, and written."""
-    monkeypatch.setattr("headrace.export.worker._IDLE_SECONDS", 0.01)
+    monkeypatch.setattr("headrace.export.worker._CLAIM_SECONDS", 0.01)
 
     class Unsettled(MemoryQueue):
         fails = True

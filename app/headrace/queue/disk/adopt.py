@@ -1,6 +1,6 @@
-"""Queues of workers that no longer are: their items move into worker 0's queue, before anything is received.
+"""Moves the items of workers that no longer exist into worker 0's queue. This is done before any request is received.
 
-An item is offered (fsynced) first and deleted after, so that a crash between the two costs a second write of the same rows,
+An item is first offered (and fsynced) and then deleted. After a crash between the two, its rows are written a second time,
 which changes nothing.
 """
 
@@ -44,7 +44,7 @@ def adopt_leftovers(data_dir: Path, workers: int) -> None:
 
 
 def check_unused(data_dir: Path) -> None:
-    """Nothing where this data directory is free to be used: before anything is done to what another Headrace needs.
+    """Checks that no other Headrace uses this data directory, before anything in it is changed. Returns nothing.
 
     Raises:
         QueueLocked, QueueUnavailable: it is in use, or cannot be written.
@@ -53,7 +53,7 @@ def check_unused(data_dir: Path) -> None:
 
 
 def leftovers(data_dir: Path, workers: int) -> list[Path]:
-    """The queues of workers that would have the number `workers` or a higher one."""
+    """The directories of the queues with the number `workers` or a higher one."""
     known = {queue_directory(data_dir, worker) for worker in range(workers)}
     return [path for path in queue_directories(data_dir) if path not in known]
 
@@ -62,7 +62,7 @@ def adopt(directory: Path, into: DiskQueue) -> int:
     """Moves every item of the queue in `directory` to the end of `into`, then removes the directory. Returns how many.
 
     Raises:
-        QueueLocked: its owner lives. QueueUnavailable: one of the two cannot be read or written.
+        QueueLocked: its owner still runs. QueueUnavailable: one of the two queues cannot be read or written.
     """
     moved = 0
     with closing(DiskQueue(directory, 0)) as left:

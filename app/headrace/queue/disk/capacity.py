@@ -1,4 +1,5 @@
-"""Whether a queue may take more: two high-water marks, and one low-water mark for both, so that the answer does not flap."""
+"""Whether a queue may take more. It has two high-water marks, and one low-water mark for both, so that the answer does not
+change back and forth."""
 
 import shutil
 import time
@@ -9,7 +10,7 @@ from headrace.errors import QueueFull, QueueUnavailable
 from headrace.telemetry.logging import log
 
 _LOOK_SECONDS = 0.2
-"""How long what the disk said of its free bytes is believed."""
+"""How many seconds the number of free bytes on the disk is used before it is read again."""
 
 
 class Capacity:
@@ -26,13 +27,13 @@ class Capacity:
         self._min_free, self._high_free = min_free_bytes, min_free_bytes * 100 // resume_percent
         self._look_again, self._free_then, self._taken = 0.0, 0, 0
         self.refusal = ""
-        """Why no offer is taken now; empty: offers are taken."""
+        """Why no offer is accepted now. Empty: offers are accepted."""
 
     def take(self, held: int, more: int) -> None:
-        """Returns if `more` bytes may be added to the `held` ones.
+        """Returns if `more` bytes may be added to the `held` bytes.
 
         Raises:
-            QueueFull: they may not. QueueUnavailable: it cannot be told; the directory is gone, for example.
+            QueueFull: they may not. QueueUnavailable: it cannot be found out, for example because the directory is gone.
         """
         self.look(held)
         if not self.refusal:

@@ -13,22 +13,23 @@ from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import QUEUE_COMMIT_SECONDS
 
 PROBE_SECONDS = 1.0
-"""So often an idle writer looks whether its files are still there, and tries a disk that has refused."""
+"""How often, in seconds, an idle writer checks that its files still exist, and tries a disk that has refused a write."""
 
 _LOST_PROBE_SECONDS = 0.2
-"""So often it looks for files that are gone."""
+"""How often, in seconds, it looks for files that are gone."""
 
 _RETRY_SECONDS = 0.1
-"""Nobody waits for a delete: a full disk is not asked more often for its sake."""
+"""How often, in seconds, it retries deletes on a full disk. No client waits for a delete."""
 
 _SPARE_BYTES = 32 * 1024 * 1024
 _LITTLE_BYTES = 4 * 1024 * 1024
-"""The file is compacted once over 32 MiB of it are free and under 4 MiB are queued. (`auto_vacuum` would do it at any time, but
-SQLite then writes more at each commit: a fifth fewer requests a second.)"""
+"""The file is compacted when more than 32 MiB of it are free and less than 4 MiB are queued. (`auto_vacuum` would do it at any
+time, but SQLite then writes more at each commit: a fifth fewer requests a second.)"""
 
 
 class Committer:
-    """Commits what waits in the ledger, and acknowledges it. Where that fails, it refuses offers and keeps deletes."""
+    """Commits what waits in the ledger, and acknowledges it. If a commit fails, its offers are refused, and its deletes are
+    tried again later."""
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self._ledger = ledger
@@ -49,11 +50,12 @@ class Committer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread once the ledger, which is closed already, has nothing left for it."""
+        """Ends the thread once it has done all work that is left in the ledger. The ledger must be closed before."""
         self._thread.stop()
 
     def _run(self) -> None:
-        """The thread's body. After a fault nobody knows what was committed: the file is asked first."""
+        """The thread's body. It first reads from the file what is in it, because after a fault it is not known what was
+        committed."""
         if self._ledger.trouble(Trouble.WRITER_ENDED):
             self._ask_the_file()
         while due := self._ledger.next_round(_LOST_PROBE_SECONDS if self._lost.are_lost else PROBE_SECONDS):
@@ -67,7 +69,7 @@ class Committer:
                 raise
 
     def _ask_the_file(self) -> None:
-        """What is in the file is what is kept, whether it was acknowledged or not."""
+        """Counts the items in the file. All of them are kept, whether they were acknowledged or not."""
         if self._storage.half_made:
             self._storage.make_again()
         self._storage.roll_back()
@@ -81,7 +83,8 @@ class Committer:
             raise
 
     def _work(self, due: Round) -> None:
-        """One round. While the files are lost nothing is stored; what is in them is still read, and its deletes are written."""
+        """Does one round. While the files are lost, nothing is stored in them; their items are still read, and deletes are
+        still written."""
         if self._lost.are_lost and not self._lost.find():
             self._ledger.refuse(due.offers, self._lost.reason)
             due = Round([], due.settled)
@@ -96,7 +99,8 @@ class Committer:
             self._compact()
 
     def commit(self, due: Round) -> None:
-        """One transaction for all of it. What cannot be written is refused; a round with nothing in it tries the disk."""
+        """Writes the round in one transaction. Offers that cannot be written are refused. An empty round only tests the
+        disk."""
         started = time.perf_counter()
         statements = deletes(due.settled) + inserts([offer.envelope for offer in due.offers], time.time_ns())
         try:
@@ -115,7 +119,8 @@ class Committer:
             self._note_oldest()
 
     def _abandon(self, due: Round, error: sqlite3.Error) -> None:
-        """A commit failed (a full disk, say): its clients are told to come back, its deletes are tried again."""
+        """Handles a commit that failed, for example on a full disk: clients are told to send again later, and deletes are tried
+        again."""
         self._storage.roll_back()
         if not self._ledger.trouble(Trouble.DISK_REFUSES):
             log.error("queue cannot write to its disk", error=str(error))
@@ -129,14 +134,15 @@ class Committer:
             time.sleep(_RETRY_SECONDS)
 
     def _note_oldest(self) -> None:
-        """For an observer only: each statement costs waits, see `Storage.transact`."""
+        """The age of the oldest item, for an observer. It is not asked for otherwise, because each statement has to wait; see
+        `Storage.transact`."""
         if self._ledger.is_observed:
             with suppress(QueueUnavailable):  # a failing disk is reported by what needs it; an age may be old
                 self._oldest = self._storage.oldest()
                 self._ledger.set_oldest(self._oldest)
 
     def _compact(self) -> None:
-        """Where a backlog, now drained, has left pages in the file that the disk can have back with little work."""
+        """Gives free pages back to the disk, if a drained backlog has left many of them and little is queued."""
         if self._freed < _SPARE_BYTES or self._ledger.queued_bytes > _LITTLE_BYTES:
             return
         self._freed = 0

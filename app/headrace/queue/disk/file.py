@@ -1,7 +1,7 @@
-"""The queue's file: its format, and what becomes of it when it is damaged.
+"""The queue's file: its format, and what is done when it is damaged.
 
-SQLite's log frames have checksums, its pages have none: what a disk or another program changes in the file is found here, by
-`PRAGMA quick_check` at each start (the tree of pages) and by a CRC-32 of each envelope (what is in them).
+SQLite has checksums for the frames of its log, but none for its pages. A disk, or another program, may change the file. This
+module finds that out: `PRAGMA quick_check` at each start checks the tree of pages, and a CRC-32 checks each envelope.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ _SALVAGED = "-salvaged"
 
 
 def insert(rows: int) -> str:
-    """The statement that adds so many items; of each it takes what `_SELECT` gives."""
+    """The statement that adds this many items. Its values for each item are the columns of `_SELECT`."""
     values = ", ".join(["(?, ?, ?)"] * rows)
     return f"INSERT INTO item (offered_unix_nano, envelope, crc32) VALUES {values}"  # noqa: S608 - nothing but question marks
 
@@ -69,7 +69,8 @@ def lock(directory: Path) -> TextIO:
 
 
 def open_sound(directory: Path) -> sqlite3.Connection:
-    """The queue's file, made where there is none. One that is damaged is moved aside, and what can be read of it is taken over.
+    """Opens the queue's file, and makes it if there is none. A damaged file is moved aside, and what can be read of it is
+    copied into a new one.
 
     Raises:
         QueueUnavailable: a later Headrace wrote it. sqlite3.Error: the disk refuses.
@@ -124,7 +125,7 @@ def _upgrade(connection: sqlite3.Connection, found: int) -> None:
 
 
 def find_damage(path: Path) -> str:
-    """What is wrong with the file; empty: nothing. Reads all of it, 1 GB in one or two seconds."""
+    """What is wrong with the file. Empty: nothing. This reads the whole file; 1 GB takes one or two seconds."""
     try:
         with closing(sqlite3.connect(path, timeout=10)) as connection:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -136,12 +137,12 @@ def find_damage(path: Path) -> str:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is broken (SQLITE_CORRUPT, SQLITE_NOTADB), rather than the disk full or the file locked."""
+    """Whether this error means a broken file (SQLITE_CORRUPT, SQLITE_NOTADB), not a full disk or a locked file."""
     return type(error) is sqlite3.DatabaseError  # the others are its subclasses
 
 
 def damaged_directories(directory: Path) -> list[Path]:
-    """Where damaged files of this queue were moved, the oldest first."""
+    """The places that damaged files of this queue were moved to, the oldest first."""
     return sorted(path for path in directory.glob("damaged-*") if path.is_dir())
 
 
@@ -154,7 +155,7 @@ def _move_aside(directory: Path) -> Path:
 
 
 def _finish_move(directory: Path) -> None:
-    """Moves what is left of a damaged file after it: a log without its file would be taken for that of the next one."""
+    """Moves a damaged file aside, with its log. A log without its file would be taken for the log of the next file."""
     for suffix in ("-wal", "-shm"):
         left = directory / (_NAME + suffix)
         if left.exists() and (asides := damaged_directories(directory)):
@@ -162,7 +163,7 @@ def _finish_move(directory: Path) -> None:
 
 
 def _take_over(into: sqlite3.Connection, aside: Path) -> tuple[int, int]:
-    """Adds what can be read of a damaged file. Returns how many requests that are, and how many are known to be lost."""
+    """Copies what can be read of a damaged file. Returns how many requests were copied, and how many are known to be lost."""
     saved = lost = 0
     into.execute("BEGIN IMMEDIATE")
     try:
@@ -179,7 +180,7 @@ def _take_over(into: sqlite3.Connection, aside: Path) -> tuple[int, int]:
 
 
 def _readable_items(path: Path) -> "Iterator[tuple[int, bytes, int] | None]":
-    """What `insert` takes, oldest first; None for an item that is there and cannot be read."""
+    """Yields the items as `insert` takes them, oldest first. None stands for an item that exists and cannot be read."""
     with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
         connection.execute("PRAGMA writable_schema = ON")  # else a file that was cut short is not read at all
         columns = {row[1] for row in connection.execute("PRAGMA table_info(item)")}
@@ -194,7 +195,7 @@ def _readable_items(path: Path) -> "Iterator[tuple[int, bytes, int] | None]":
 
 
 def _readable_ids(connection: sqlite3.Connection) -> list[int]:
-    """From both ends until a page cannot be read: what is between those is lost."""
+    """Reads from both ends until a page cannot be read. What lies between the two unreadable pages is lost."""
     found: set[int] = set()
     for query in _IDS:
         with suppress(sqlite3.DatabaseError):
@@ -209,7 +210,8 @@ def is_intact(envelope: bytes, crc: int | None) -> bool:
 
 
 def checksum(envelope: bytes) -> int:
-    """CRC-32. In pieces, as zlib gives up Python's lock for more than 5 KiB, and then waits for up to 5 ms to have it back."""
+    """CRC-32, computed in pieces: zlib releases Python's lock for more than 5 KiB at once, and may then wait up to 5 ms to get
+    it back."""
     if len(envelope) > _LARGE_BYTES:
         return zlib.crc32(envelope)
     crc = 0

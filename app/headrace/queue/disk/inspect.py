@@ -1,4 +1,4 @@
-"""Looking at queues from outside, whether their owner runs or not. Changes nothing in them."""
+"""Looks at queues from outside, whether their owner runs or not. It changes nothing in them."""
 
 import fcntl
 import shutil
@@ -22,7 +22,7 @@ _NEXT = "SELECT id, envelope, crc32 FROM item WHERE id > ? ORDER BY id LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One queue. `owner` is the process that has it, 0 where none has; `file_bytes` counts its log as well."""
+    """One queue. `owner` is the id of the process that owns it, 0 if none does. `file_bytes` includes the log."""
 
     directory: Path
     owner: int
@@ -37,7 +37,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One request of a queue: its spans, and what is wrong with it; empty: nothing."""
+    """One request in a queue: the number of its spans, and what is wrong with it. Empty: nothing."""
 
     id: int
     spans: int
@@ -45,7 +45,7 @@ class Checked:
 
 
 def used_queues(data_dir: Path) -> list[Path]:
-    """The queues of a data directory that hold a file, or one that was moved aside."""
+    """The queues of a data directory that have a file, or a damaged file that was moved aside."""
     return [path for path in queue_directories(data_dir) if (path / "queue.db").exists() or damaged_directories(path)]
 
 
@@ -72,13 +72,14 @@ def status(directory: Path) -> Status:
 
 
 def damage(directory: Path) -> str:
-    """What is wrong with a queue's file as a whole; empty: nothing. Reads all of it."""
+    """What is wrong with a queue's file as a whole. Empty: nothing. This reads the whole file."""
     path = directory / "queue.db"
     return find_damage(path) if path.exists() else ""
 
 
 def check_requests(directory: Path) -> Iterator[Checked]:
-    """Reads each request as the worker would. Another transaction each, so that the owner's log can be emptied meanwhile.
+    """Reads each request as the worker would. Each is read in a transaction of its own, so that the owner can empty its log
+    meanwhile.
 
     Raises:
         sqlite3.Error: the file cannot be read further.

@@ -1,4 +1,4 @@
-"""What a disk queue knows without asking its file: how much it holds, what waits for its writer, and why it takes nothing.
+"""What a disk queue knows without reading its file: how much it holds, what waits for its writer, and why it accepts nothing.
 
 Everything that several threads share stands here, behind one lock.
 """
@@ -15,13 +15,14 @@ from headrace.queue.disk.capacity import Capacity
 
 
 class Offer(NamedTuple):
-    """An envelope that waits to be committed, and the future of whoever offered it."""
+    """An envelope that waits to be committed, and the future that its offerer waits for."""
 
     envelope: bytes
     future: "Future[None]"
 
     def end(self, error: Exception | None = None) -> None:
-        """Acknowledges the offer, or refuses it. One that was cancelled meanwhile stays in the queue: it will be written."""
+        """Acknowledges the offer, or refuses it. If the future was cancelled meanwhile, the item stays in the queue and will be
+        written."""
         if self.future.set_running_or_notify_cancel():
             if error is None:
                 self.future.set_result(None)
@@ -30,34 +31,34 @@ class Offer(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What one transaction is to do: store these offers, delete these items."""
+    """The work of one transaction: offers to store, and items to delete."""
 
     offers: list[Offer]
     settled: list[Item]
 
 
 class Trouble(IntEnum):
-    """Why the queue takes nothing. Of several at once, the first of this list is told."""
+    """Why the queue accepts nothing. If there are several troubles at once, clients are told the first one of this list."""
 
     DAMAGED = 1
     WRITER_ENDED = 2
     FILES_LOST = 3
     DISK_REFUSES = 4
-    """The last commit failed. Offers are tried all the same: each may be the first one that goes through again."""
+    """The last commit failed. Offers are still tried, because the next one may succeed."""
 
 
 class Observer(Protocol):
     """Follows a `DiskQueue`, to keep something beside it. An observer may raise only what its methods say."""
 
     def placed(self) -> None:
-        """The queue's directory is there: at the start, and each time it had to be made again.
+        """Called when the queue's directory exists: at the start, and each time it had to be made again.
 
         Raises:
             QueueUnavailable: what belongs beside the queue cannot be kept.
         """
 
     def changed(self, size: Size) -> None:
-        """The queue's numbers are these now: before an offer is acknowledged, and after settled items are gone.
+        """Called with the queue's new numbers: before an offer is acknowledged, and after settled items are deleted.
 
         It is called under the queue's lock, in the order of the changes. It must be quick, and must not call the queue.
         """
@@ -79,7 +80,7 @@ class Ledger:
 
     @property
     def is_observed(self) -> bool:
-        """Whether somebody wants to be told the numbers."""
+        """Whether there is an observer."""
         return self._observer is not None
 
     @property
@@ -116,7 +117,7 @@ class Ledger:
             self._changed.notify_all()
 
     def wait_beyond(self, id_: int, timeout: float) -> int:
-        """Waits until an item after this one is committed. Returns the id of the last one; `id_` where none came in time.
+        """Waits until an item with a higher id is committed. Returns the highest id, or `id_` if none came in time.
 
         Returns `id_` at once if the queue is closed.
         """
@@ -130,7 +131,8 @@ class Ledger:
             return bool(self._changed.wait_for(lambda: self._items == 0, timeout))
 
     def next_round(self, seconds: float) -> Round | None:
-        """Waits for work, so long at most. An empty round if none came; None once the queue is closed and all is done."""
+        """Waits up to `seconds` for work. Returns an empty round if none came, and None once the queue is closed and all work
+        is done."""
         with self._changed:
             asked = self._changed.wait_for(lambda: self._offers or self._settled or self._closed, seconds)
             due = Round(self._offers, self._settled)
@@ -138,7 +140,8 @@ class Ledger:
         return None if asked and not due.offers and not due.settled else due
 
     def committed(self, due: Round, last_id: int) -> int:
-        """This round is in the file; `last_id` is the id of its last offer. Returns how many bytes of envelopes it freed."""
+        """Notes that this round is committed. `last_id` is the id of its last offer. Returns how many bytes of envelopes its
+        deletes freed."""
         freed = sum(len(item.envelope) for item in due.settled)
         with self._changed:
             self._troubles.pop(Trouble.DISK_REFUSES, None)
@@ -149,7 +152,7 @@ class Ledger:
         return freed
 
     def refuse(self, offers: Sequence[Offer], reason: str) -> None:
-        """These offers are not kept: whoever made them is told so."""
+        """Refuses these offers: their offerers get the error."""
         with self._changed:
             self._add(-len(offers), -sum(len(offer.envelope) for offer in offers))
             self._tell()
@@ -157,7 +160,8 @@ class Ledger:
             offer.end(QueueUnavailable(reason))
 
     def settle_again(self, items: list[Item]) -> bool:
-        """Deletes that could not be written are tried again, unless the queue is closed: a second write changes nothing."""
+        """Puts back deletes that could not be written, unless the queue is closed. Then their items are written a second time,
+        which changes nothing."""
         with self._changed:
             if not items or self._closed:
                 return False
@@ -165,9 +169,9 @@ class Ledger:
         return True
 
     def writer_ended(self, due: Round, reason: str) -> None:
-        """The writer ended in this round, nobody knows where: no client waits for it, and no delete is forgotten.
+        """Notes that the writer ended somewhere in this round. Its offers are refused, and its deletes are put back.
 
-        What was committed is unknown until the file was asked: `recount`.
+        It is not known what was committed, until `recount` is called with what the file holds.
         """
         with self._changed:
             self._troubles[Trouble.WRITER_ENDED] = reason
@@ -179,13 +183,13 @@ class Ledger:
                 offer.end(QueueUnavailable(reason))
 
     def take_settled(self) -> list[Item]:
-        """All deletes that wait. Nobody else will try them."""
+        """Takes all deletes that wait. The caller has to write them."""
         with self._changed:
             items, self._settled = self._settled, []
         return items
 
     def recount(self, items: int, size: int, last_id: int) -> None:
-        """The file was asked: it holds so many items of so many bytes, and nothing else is counted. The writer runs again."""
+        """Sets the numbers to what the file holds. The writer runs again."""
         with self._changed:
             self._items, self._bytes = items, size
             self._committed_up_to = max(last_id, self._committed_up_to)
@@ -194,7 +198,7 @@ class Ledger:
             self._tell()
 
     def set_trouble(self, trouble: Trouble, reason: str) -> None:
-        """Notes a trouble; an empty reason: it is over."""
+        """Notes a trouble. An empty reason: it is over."""
         with self._changed:
             self._troubles.pop(trouble, None)
             if reason:
@@ -202,17 +206,17 @@ class Ledger:
             self._tell()
 
     def trouble(self, trouble: Trouble) -> str:
-        """What is wrong in this respect; empty: nothing."""
+        """The reason that was noted for this trouble. Empty: there is none."""
         return self._troubles.get(trouble, "")
 
     def set_oldest(self, unix_nano: int) -> None:
-        """When the oldest item was offered. Nobody needs it but an observer."""
+        """Notes when the oldest item was offered. Only an observer needs it."""
         with self._changed:
             self._oldest = unix_nano
             self._tell()
 
     def size(self, oldest_unix_nano: int) -> Size:
-        """The numbers, with the age that the file knows."""
+        """The queue's size. The age comes from the file."""
         with self._changed:
             self._capacity.look(self._bytes)
             self._tell()
@@ -232,7 +236,7 @@ class Ledger:
         return Size(self._items, self._bytes, self._capacity.max_bytes, oldest if self._items else 0, refusal)
 
     def _obstacle(self) -> str:
-        """Why an offer is not even tried; empty: it is."""
+        """Why an offer is refused at once. Empty: it is tried."""
         if not self._troubles:
             return ""
         first = min(self._troubles)

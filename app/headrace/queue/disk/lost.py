@@ -1,4 +1,5 @@
-"""When the disk queue's files are gone or replaced under its hands: nothing more is acknowledged until they are made again."""
+"""Handles files of the disk queue that were removed or replaced while it runs. Nothing is acknowledged until they are made
+again."""
 
 import sqlite3
 import time
@@ -10,12 +11,13 @@ from headrace.telemetry.logging import log
 
 _PAUSE_SECONDS = 0.2
 _PAUSE_FACTOR = 10
-"""Between two tries lie 0.2 s at least, and ten times as long as the last one took: a large backlog for which the disk has no
-space is not copied without end."""
+"""Two tries are at least 0.2 s apart, and at least ten times as long as the last try took. Otherwise a large backlog that does
+not fit onto the disk would be copied all the time."""
 
 
 class LostFiles:
-    """Knows whether the files are lost, says so in the ledger, and has them made again. Only the writer's thread calls it."""
+    """Keeps track of whether the files are lost, notes it in the ledger, and has them made again. Only the writer's thread may
+    call it."""
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self._ledger = ledger
@@ -24,16 +26,16 @@ class LostFiles:
 
     @property
     def reason(self) -> str:
-        """What clients are told while the files are lost; empty: they are there."""
+        """What clients are told while the files are lost. Empty: the files exist."""
         return self._ledger.trouble(Trouble.FILES_LOST)
 
     @property
     def are_lost(self) -> bool:
-        """Whether they were lost at the last look."""
+        """Whether the files were lost when they were last checked."""
         return bool(self.reason)
 
     def note(self, lost: str) -> None:
-        """Takes what `Storage.lost` says. Logs once that the files are lost, and once that they are there again."""
+        """Takes the result of `Storage.lost`. Logs once when the files are lost, and once when they exist again."""
         if bool(lost) == self.are_lost:
             return
         if lost:

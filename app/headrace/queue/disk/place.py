@@ -1,7 +1,7 @@
-"""Where a queue's files are: whether they are still there, and how they are made again.
+"""The place of a queue's files: whether they still exist there, and how they are made again.
 
-A file that is removed or replaced while it is open goes on to be written, and its last bytes vanish with the process: what is
-committed to it then is not durable. So the queue asks after each commit, before it acknowledges anything.
+If an open file is removed or replaced, writes to it still succeed, but its bytes vanish with the process. A commit to it is not
+durable. So the queue checks its files after each commit, before it acknowledges anything.
 """
 
 import os
@@ -15,7 +15,7 @@ from headrace.errors import QueueUnavailable
 from headrace.queue.disk.file import lock
 
 _NAMES = ("queue.db", "queue.db-wal")
-"""The files that a commit, or what SQLite makes of it later, is written to."""
+"""The files that SQLite writes to: at a commit, and later when it moves the commit from the log into the file."""
 
 
 class Place:
@@ -28,7 +28,7 @@ class Place:
         self._device = directory.stat().st_dev
 
     def lost(self) -> str:
-        """What has become of the files; empty: they are where they were. Costs 2 µs."""
+        """What has happened to the files. Empty: they are still in their place. This takes 2 µs."""
         for path, seen in zip(self._paths, self._seen, strict=True):
             try:
                 if _identity(path) != seen:
