@@ -366,8 +366,8 @@ def test_the_services_start_on_an_empty_database_and_a_span_arrives(start: Start
 
 
 class Build:
-    """The steps of the images' builders, run on this machine: with the Python that runs the tests, where the images have their
-    own (the lock files serve all that pyproject.toml allows), and with uv, which takes a tenth of pip's time."""
+    """The steps of the images' builders, run on this machine: with the Python that runs the tests, where an image has its own
+    (the lock files serve all that pyproject.toml allows), and with uv for the lock files, which takes a tenth of pip's time."""
 
     def __init__(self, directory: Path) -> None:
         self.source, self.venv, self.elsewhere = directory / "src", directory / "venv", directory / "elsewhere"

