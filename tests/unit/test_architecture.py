@@ -24,6 +24,7 @@ ROOMS = (
 )
 """From the ground up. A room may use those below it."""
 IN_MLFLOW = (
+    ("json_text",),
     ("keys", "runtime", "text"),
     ("reserved",),
     ("model",),

@@ -3,9 +3,10 @@
 Unrepaired, each of these would make MLflow reject the whole request.
 """
 
-import json
 from collections import Counter
 from typing import Any
+
+from headrace.mlflow.json_text import loads
 
 Repairs = Counter[str]
 """How often each rule of repair was used."""
@@ -52,17 +53,17 @@ def cut(text: str, limit: int, rule: str, repaired: Repairs) -> str:
 def unquoted(value: Any) -> str:
     """MLflow's `_try_parse_json_string`: the text that the JSON holds, or the JSON itself where it holds no text."""
     try:
-        parsed = json.loads(value)
+        parsed = loads(value)
     except (ValueError, TypeError):
         return str(value)
     return parsed if isinstance(parsed, str) else str(value)
 
 
 def to_object(value: Any) -> dict[str, Any] | None:
-    """A dict, or the JSON of one; None for anything else."""
+    """A dict, or the JSON of one, to be read only; None for anything else."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = loads(value)
         except ValueError:
             return None
     return value if isinstance(value, dict) else None

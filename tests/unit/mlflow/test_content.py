@@ -2,14 +2,17 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 from mlflow.entities.span import Span as MlflowSpan
+from mlflow.tracing.otel.translation import sanitize_attributes
 from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 import otlp
-from headrace.mlflow.translate.content import content_text, dump_all, dumps, sanitized, span_dict
+from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.translate.content import content_text, dump_all, inner
 
 VALUES = {
     "text": 'ü " \\ \n \u2028',
@@ -39,19 +42,11 @@ def status_of(span: Span) -> str:
 
 
 @pytest.mark.parametrize("name", SPANS)
-def test_the_text_is_the_json_of_the_dict(name: str) -> None:
+def test_the_text_is_the_json_of_mlflow_s_dict(name: str) -> None:
     span = SPANS[name]
-    attributes, _, _ = dump_all(span)
-    assert content_text(span, attributes, status_of(span)) == dumps(span_dict(span, attributes, status_of(span)))
-
-
-@pytest.mark.parametrize("name", SPANS)
-def test_the_dict_is_mlflow_s(name: str) -> None:
-    span = SPANS[name]
-    theirs = MlflowSpan.from_otel_proto(span).to_dict()
-    ours = span_dict(span, {}, status_of(span))
-    for key in ("trace_id", "span_id", "parent_span_id", "name", "start_time_unix_nano", "end_time_unix_nano", "status"):
-        assert ours[key] == theirs[key], key
+    attributes: dict[str, Any] = {**dump_all(span)[0], "a list": ["ü", {"k": 0.5}], "json": JsonText.of('{"ü": "\\u2028"}', {})}
+    theirs = MlflowSpan.from_otel_proto(span).to_dict() | {"attributes": attributes}
+    assert content_text(span, attributes, status_of(span)) == json.dumps(theirs, default=str, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("key", VALUES)
@@ -62,13 +57,13 @@ def test_an_attribute_is_dumped_as_mlflow_does(key: str) -> None:
 
 def test_of_a_key_that_comes_twice_the_last_value_stands_and_the_span_is_not_exact() -> None:
     span = otlp.span()
-    span.attributes.extend([*otlp.attributes({"k": 1}), *otlp.attributes({"k": 2})])
+    span.attributes.extend([*otlp.attributes({"k": "{}"}), *otlp.attributes({"k": 2})])
     dumped, maybe_json, exact = dump_all(span)
-    assert (dumped, maybe_json, exact) == ({"k": "2"}, [], False)
+    assert (dumped, maybe_json, exact) == ({"k": "2"}, {}, False)
 
 
 @pytest.mark.parametrize(
-    ("text", "inner"),
+    ("text", "loses"),
     [
         ('{"a": 1}', True),
         ("[1]", True),
@@ -79,12 +74,14 @@ def test_of_a_key_that_comes_twice_the_last_value_stands_and_the_span_is_not_exa
         ("[" * 5000, False),
     ],
 )
-def test_json_within_a_text_loses_its_outer_layer(text: str, inner: bool) -> None:
+def test_json_within_a_text_loses_its_outer_layer(text: str, loses: bool) -> None:
     dumped = json.dumps(text)
-    assert sanitized(dumped) == (text if inner else dumped)
+    assert inner(text, dumped) == (text if loses else dumped)
+    if loses:
+        assert sanitize_attributes({"k": dumped}) == {"k": text}
 
 
 def test_keys_of_texts_that_may_be_json_are_noted() -> None:
     _, maybe_json, exact = dump_all(otlp.span(attrs={"a": "{", "b": "b", "c": " x", "d": ["{"]}))
-    assert maybe_json == ["a", "c"]
+    assert maybe_json == {"a": "{", "c": " x"}
     assert exact

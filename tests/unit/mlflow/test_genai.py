@@ -1,5 +1,6 @@
 """Only translators that a span asks for are asked, and nothing is missed by that."""
 
+import json
 import sys
 from collections.abc import Iterator
 from types import CodeType
@@ -8,13 +9,16 @@ from typing import Any
 import pytest
 from mlflow.entities.span import Span as MlflowSpan
 from mlflow.tracing.otel import translation
+from mlflow.tracing.otel.translation import base
+from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from parity.corpus import corpus
 
 import otlp
+from headrace.mlflow.json_text import JsonText, loads
 from headrace.mlflow.translate.asked import record
-from headrace.mlflow.translate.content import dump_all, sanitized_attributes
-from headrace.mlflow.translate.genai import PREFIXES, _relevant, asks, reads_events
+from headrace.mlflow.translate.content import dump_all, events_of, inner_texts
+from headrace.mlflow.translate.genai import PREFIXES, _dump, _relevant, asks, reads_events, translate
 
 
 def test_the_translators_that_walk_over_all_keys_are_the_listed_ones() -> None:
@@ -48,14 +52,89 @@ def test_what_visits_nobody_is_left_alone_by_all_of_mlflow_s_translators() -> No
     for scenario in corpus():
         for exchange in scenario.exchanges:
             for span in exchange.spans:
-                dumped, *_ = dump_all(span)
+                dumped, _, _ = all_dumped = dump_all(span)
                 if asks(tuple(dumped)) or reads_events(event.name for event in span.events):
                     continue
                 plain += 1
                 translated = translation.translate_span_when_storing(MlflowSpan.from_otel_proto(span))["attributes"]
-                assert {key: translated[key] for key in dumped} == sanitized_attributes(dumped)
+                assert {key: translated[key] for key in dumped} == dumped | inner_texts(all_dumped)
                 assert set(translated) - set(dumped) == {"mlflow.traceRequestId"}
     assert plain > 3000
+
+
+def test_all_other_spans_are_translated_as_by_all_of_mlflow_s_translators_with_the_plain_json_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, spans = [], []
+    for scenario in corpus():
+        for exchange in scenario.exchanges:
+            for span in exchange.spans:
+                dumped, _, _ = all_dumped = dump_all(span)
+                if asks(tuple(dumped)) or reads_events(event.name for event in span.events):
+                    spans.append(span)
+                    ours.append(translate(dumped | inner_texts(all_dumped), events_of(span)))
+    monkeypatch.setattr(base, "json", json)
+    for span, translated in zip(spans, ours, strict=True):
+        theirs = translation.translate_span_when_storing(MlflowSpan.from_otel_proto(span))["attributes"]
+        del theirs["mlflow.traceRequestId"]
+        translated.pop("mlflow.traceRequestId", None)
+        assert list(translated.items()) == list(theirs.items())
+    assert len(spans) > 300
+
+
+TEXTS = [
+    "",
+    "1",
+    "-0.5",
+    "1e5",
+    "true",
+    "null",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    '"a"',
+    '"\\ud800"',
+    '"',
+    "[1, {}]",
+    " 1",
+    "x",
+    "{",
+]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, None, 5, b"[1]", '"' + "a" * 100 + '"'], ids=repr)
+def test_json_is_read_as_by_the_plain_module(text: Any) -> None:
+    def outcome(read: Any) -> str:
+        try:
+            return repr(read(text))
+        except Exception as error:
+            return repr(error)
+
+    assert outcome(loads) == outcome(loads) == outcome(json.loads)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ü \\ \ud800",
+        "",
+        None,
+        5,
+        True,
+        {},
+        {"a": 1, "b": 0.1},
+        {"a": 1e300, "ü\n": -0.0},
+        {"a": float("nan")},
+        {"a": True},
+        ["a"],
+    ],
+    ids=repr,
+)
+def test_values_are_dumped_as_by_mlflow(value: Any) -> None:
+    dumped = _dump(value)
+    assert dumped == dump_span_attribute_value(value)
+    if isinstance(dumped, JsonText):
+        assert (dumped.value, dumped.quoted) == (json.loads(dumped), json.dumps(dumped, ensure_ascii=False))
 
 
 @pytest.mark.parametrize(

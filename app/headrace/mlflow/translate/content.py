@@ -4,14 +4,15 @@ Source: mlflow/entities/span.py `Span.from_otel_proto`, `Span.to_dict`; mlflow/t
 """
 
 import json
+import math
 from base64 import b64encode
 from binascii import b2a_base64 as base64
-from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from headrace.mlflow.json_text import JsonText
 from headrace.mlflow.keys import to_trace_id
 from headrace.mlflow.translate.origin import is_exact
 from headrace.otlp.attributes import to_dict, to_python
@@ -19,97 +20,81 @@ from headrace.otlp.attributes import to_dict, to_python
 NO_PARENT = bytes(8)
 """A parent id of zeroes says the same as none."""
 
-_MAYBE_JSON = ('"\\', '"{', '"[', '" ')
-"""What the JSON of a text begins with that may itself be JSON: see `sanitized`."""
+_JSON_CHARACTERS = frozenset('"{[ \t\n\r')
+"""What a text begins with that may be JSON: see `inner`."""
 
-_JSON_STARTS = ('"', "{", "[", " ", "\t", "\n", "\r")
-_JSON_CHARACTERS = frozenset(_JSON_STARTS)
-
-
-Dumped = tuple[dict[str, str], list[str], bool]
-"""The attributes of a span, each dumped as JSON; the keys of texts that may themselves be JSON (see `sanitized`); whether all
+Dumped = tuple[dict[str, str], dict[str, str], bool]
+"""The attributes of a span, each dumped as JSON; the texts among them that may themselves be JSON (see `inner`); whether all
 come back the same from the JSON. No class: it is made for each span."""
 
 
 def dump_all(span: Span) -> Dumped:
     """MLflow's `dump_span_attribute_value` of all attributes."""
     dumped: dict[str, str] = {}
-    maybe_json: list[str] = []
+    maybe_json: dict[str, str] = {}
     exact = True
     for pair in span.attributes:
         value = pair.value
         if text := value.string_value:  # by far the most, and cheaper to ask for than which kind it is
             dumped[pair.key] = quote(text)
             if text[0] in _JSON_CHARACTERS:
-                maybe_json.append(pair.key)
+                maybe_json[pair.key] = text
             continue
         kind = value.WhichOneof("value")
         if kind == "int_value":
             dumped[pair.key] = str(value.int_value)
         elif kind == "bool_value":
             dumped[pair.key] = "true" if value.bool_value else "false"
+        elif kind == "double_value" and math.isfinite(value.double_value):
+            dumped[pair.key] = repr(value.double_value)
         else:
             dumped[pair.key] = dumps(to_python(value))
             exact = exact and is_exact(value)
-    return dumped, maybe_json, exact and len(dumped) == len(span.attributes)
+    if len(dumped) != len(span.attributes):  # a key came twice
+        exact, maybe_json = False, {key: text for key, text in maybe_json.items() if dumped[key] == quote(text)}
+    return dumped, maybe_json, exact
 
 
-def sanitized(dumped: str) -> str:
-    """MLflow's `sanitize_attributes` for one value: the JSON of a text that is itself JSON loses its outer layer."""
-    return _without_outer_layer(dumped) if dumped.startswith(_MAYBE_JSON) else dumped
+def inner(text: str, dumped: str) -> str:
+    """MLflow's `sanitize_attributes` for one value: a text that is itself JSON loses its outer layer. `dumped`: its JSON."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return dumped
+    return JsonText.of(text, value, dumped) if isinstance(value, str | dict | list) else dumped
 
 
-@lru_cache(maxsize=256)  # asked for once by MLflow's translation, and again for the note of what it changed
-def _without_outer_layer(dumped: str) -> str:
-    text: str = json.loads(dumped)
-    if text.startswith(_JSON_STARTS):
-        try:
-            if isinstance(json.loads(text), str | dict | list):
-                return text
-        except (ValueError, RecursionError):
-            pass
-    return dumped
+def inner_texts(dumped: Dumped) -> dict[str, str]:
+    """The same for all attributes of a span: those that change, or may."""
+    values, maybe_json, _ = dumped
+    return {key: inner(text, values[key]) for key, text in maybe_json.items()}
 
 
-def sanitized_attributes(attributes: dict[str, str]) -> dict[str, str]:
-    """MLflow's `sanitize_attributes`."""
-    return {key: sanitized(value) for key, value in attributes.items()}
-
-
-def content_text(span: Span, attributes: dict[str, str], status_name: str) -> str:
-    """`json.dumps` of `span_dict`, for attributes that are all texts."""
-    pairs = ", ".join([f"{quote(key)}: {quote(value)}" for key, value in attributes.items()])
+def content_text(span: Span, attributes: dict[str, Any], status_name: str) -> str:
+    """`dumps` of MLflow's `Span.from_otel_proto(span).to_dict()`, with these attributes."""
+    pairs = ", ".join(
+        [f"{quote(key)}: {quote(value) if type(value) is str else _json(value)}" for key, value in attributes.items()]
+    )
     parent_id, status = span.parent_span_id, span.status
     parent = f'"{base64(parent_id, newline=False).decode()}"' if parent_id and parent_id != NO_PARENT else "null"
+    # The SDK, through which MLflow's spans go, keeps a message only on an error.
     message = quote(status.message) if status_name == "STATUS_CODE_ERROR" else '""'
     return (
         f'{{"trace_id": "{base64(span.trace_id, newline=False).decode()}", '
         f'"span_id": "{base64(span.span_id, newline=False).decode()}", '
         f'"parent_span_id": {parent}, "name": {quote(span.name)}, "start_time_unix_nano": {span.start_time_unix_nano}, '
-        f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {dumps(_events(span)) if span.events else "[]"}, '
+        f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {dumps(events_of(span)) if span.events else "[]"}, '
         f'"status": {{"code": "{status_name}", "message": {message}}}, "attributes": {{{pairs}}}, '
         f'"links": {dumps(_links(span)) if span.links else "[]"}}}'
     )
 
 
-def span_dict(span: Span, attributes: dict[str, str], status_name: str) -> dict[str, Any]:
-    """As MLflow's `Span.from_otel_proto(span).to_dict()`."""
-    return {
-        "trace_id": b64encode(span.trace_id).decode(),
-        "span_id": b64encode(span.span_id).decode(),
-        "parent_span_id": b64encode(span.parent_span_id).decode() if span.parent_span_id.strip(b"\0") else None,
-        "name": span.name,
-        "start_time_unix_nano": span.start_time_unix_nano,
-        "end_time_unix_nano": span.end_time_unix_nano,
-        "events": _events(span),
-        # The SDK, through which MLflow's spans go, keeps a message only on an error.
-        "status": {"code": status_name, "message": span.status.message if status_name == "STATUS_CODE_ERROR" else ""},
-        "attributes": attributes,
-        "links": _links(span),
-    }
+def _json(value: Any) -> str:
+    return value.quoted if type(value) is JsonText else dumps(value)
 
 
-def _events(span: Span) -> list[dict[str, Any]]:
+def events_of(span: Span) -> list[dict[str, Any]]:
+    """A span's events as in MLflow's `Span.to_dict`."""
     return [
         {"name": event.name, "time_unix_nano": event.time_unix_nano, "attributes": to_dict(event.attributes)}
         for event in span.events

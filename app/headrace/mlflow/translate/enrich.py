@@ -6,12 +6,13 @@ Nothing here overwrites what the client sent. Attribute names are OpenTelemetry'
 (https://opentelemetry.io/docs/specs/otel/common/mapping-to-non-otlp/).
 """
 
-import json
 from collections.abc import Mapping
 from json.encoder import encode_basestring as quote
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from headrace.mlflow.json_text import loads
 
 _KINDS = ("", '"internal"', '"server"', '"client"', '"producer"', '"consumer"')
 _METHOD = ("http.request.method", "http.method")
@@ -98,7 +99,7 @@ def _first(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     for key in keys:
         if dumped := attributes.get(key):
             try:
-                value = json.loads(dumped)
+                value = loads(dumped)
             except (ValueError, TypeError):
                 value = dumped
             if text := str(value):

@@ -9,17 +9,20 @@ key or an event. The code that runs is MLflow's, function for function, with a s
 Source: mlflow/tracing/otel/translation/__init__.py, `translate_span_when_storing` (3.17).
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from json.encoder import encode_basestring as quote
 from types import FunctionType
 from typing import Any
 
 from mlflow.tracing.otel import translation
+from mlflow.tracing.utils import dump_span_attribute_value
 
-import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
+from headrace.mlflow.json_text import JsonText
 from headrace.mlflow.keys import PREFIX
+from headrace.mlflow.runtime import SHARED_JSON
 from headrace.mlflow.translate.asked import Asked, record
-from headrace.mlflow.translate.content import sanitized_attributes
 
 PREFIXES = {"TraceloopTranslator": ("gen_ai.prompt.", "gen_ai.completion."), "LiveKitTranslator": ("lk.",)}
 """The two translators that walk over all keys look for these prefixes (a test holds them to it)."""
@@ -54,20 +57,23 @@ def asks(keys: tuple[str, ...]) -> bool:
     return any(key in _TRIGGERS or key.startswith(_ALL_PREFIXES) for key in keys)
 
 
-def translate(span: dict[str, Any]) -> dict[str, Any]:
-    """MLflow's `translate_span_when_storing`, for a span in the form of its `Span.to_dict()`; returns that form again."""
-    names = _relevant(tuple(span["attributes"]))
-    for event in span["events"]:
+def translate(attributes: dict[str, Any], events: list[dict[str, Any]]) -> dict[str, Any]:
+    """MLflow's `translate_span_when_storing`, for the attributes of a span that are sanitized already, and its events.
+
+    It is given the attributes to keep: it may change them. Returns the span's attributes.
+    """
+    names = _relevant(tuple(attributes))
+    for event in events:
         names |= _READERS.get(event["name"], _NOBODY)
-    translated: dict[str, Any] = _translation(names)(_AsSpan(span))
+    translated: dict[str, Any] = _translation(names)(_AsSpan(attributes, events))["attributes"]
     return translated
 
 
 class _AsSpan:
     """What `translate_span_when_storing` needs of MLflow's `Span`."""
 
-    def __init__(self, span: dict[str, Any]) -> None:
-        self._span = span
+    def __init__(self, attributes: dict[str, Any], events: list[dict[str, Any]]) -> None:
+        self._span = {"attributes": attributes, "events": events}
 
     def to_dict(self) -> dict[str, Any]:
         return self._span
@@ -93,6 +99,29 @@ def _translation(names: frozenset[str]) -> Any:
             clone = FunctionType(value.__code__, globals_, name, value.__defaults__, value.__closure__)
             clone.__kwdefaults__ = value.__kwdefaults__
             globals_[name] = clone
-    # The same, value for value, without decoding each of them twice: half of the time on an LLM span otherwise.
-    globals_["sanitize_attributes"] = sanitized_attributes
+    globals_["sanitize_attributes"] = _sanitized_already
+    globals_["json"] = SHARED_JSON
+    globals_["dump_span_attribute_value"] = _dump
     return globals_["translate_span_when_storing"]
+
+
+def _sanitized_already(attributes: dict[str, Any]) -> dict[str, Any]:
+    """In place of MLflow's `sanitize_attributes`: `content.inner` has done the same, value for value."""
+    return attributes
+
+
+def _dump(value: Any) -> str:
+    """MLflow's `dump_span_attribute_value`, which makes an encoder for each value. Figures keep what they say: they are read
+    again."""
+    if type(value) is str:
+        return quote(value)
+    if type(value) is dict and all(map(_is_figure, value.values())):
+        figures = ", ".join([f"{quote(key)}: {figure!r}" for key, figure in value.items()])
+        return JsonText.of(f"{{{figures}}}", value)
+    dumped: str = dump_span_attribute_value(value)
+    return dumped
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether its JSON is its `repr`."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))

@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
-from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, sanitized, span_dict
+from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
 from headrace.mlflow.translate.origin import Origin, otlp_note
@@ -78,9 +78,9 @@ _NO_COLUMNS = _Columns()
 _NO_TIMES: dict[str, Any] = {}
 
 
-_Stored = tuple[str, dict[str, Any], _Columns, str]
-"""What becomes of the attributes that were sent: the content, the attributes as MLflow stores them, the columns, and how they
-differ from those that were sent (further keys of the note, see `origin.py`). No class: it is made for each span."""
+_Stored = tuple[dict[str, Any], _Columns, str]
+"""What becomes of the attributes that were sent: the attributes as MLflow stores them, the columns, and how they differ from
+those that were sent (further keys of the note, see `origin.py`). No class: it is made for each span."""
 
 
 def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
@@ -104,7 +104,8 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
     if context.service and parent_id is None:
         attributes["service.name"] = quote(context.service)
     store = _store_plain if plain else _store_translated
-    content, attributes, columns, note = store(span, dumped, attributes, status_name, context)
+    attributes, columns, note = store(span, dumped, attributes, context)
+    content = content_text(span, attributes, status_name)
     text = encodable(content, context.repaired)
     if context.enrichment is not None:
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
@@ -129,59 +130,66 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
     return TranslatedSpan(span, row, attributes, plain, "end" in times)
 
 
-def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
+def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
     sent, maybe_json, _ = dumped
-    for key in maybe_json:
-        attributes[key] = sanitized(attributes[key])
+    texts = inner_texts(dumped) if maybe_json else {}
+    attributes |= _kept(texts, sent, attributes)
     note = ""
     if context.enrichment is not None:
         as_sent = not (maybe_json or context.service or REQUEST_ID in sent)
         added = add_attributes(attributes, span, context.enrichment.added)
-        note = _note_of_added(added) if as_sent else _note(sent, attributes)
-    return content_text(span, attributes, status_name), attributes, _NO_COLUMNS, note
+        note = _note_of_keys(added) if as_sent else _note(sent, texts, attributes)
+    return attributes, _NO_COLUMNS, note
 
 
-def _store_translated(span: Span, dumped: Dumped, attributes: dict[str, Any], status_name: str, context: Context) -> _Stored:
-    content = _translated(span, attributes, status_name, context.repaired)
-    attributes = content["attributes"]
+def _store_translated(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
+    sent = dumped[0]
+    texts = inner_texts(dumped)
+    attributes = _translated(span, attributes, _kept(texts, sent, attributes), context)
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
         add_attributes(attributes, span, context.enrichment.added)
-        sent, _, _ = dumped
-        note = _note(sent, attributes)
-    return dumps(content), attributes, columns, note
+        note = _note(sent, texts, attributes)
+    return attributes, columns, note
+
+
+def _kept(texts: dict[str, str], sent: dict[str, str], attributes: dict[str, Any]) -> dict[str, str]:
+    """Those texts in whose place nothing of ours has been put."""
+    return {key: text for key, text in texts.items() if attributes[key] is sent[key]}
 
 
 @lru_cache(maxsize=1024)
-def _note_of_added(keys: tuple[str, ...]) -> str:
-    return f', "added": {dumps(list(keys))}' if keys else ""
+def _note_of_keys(added: tuple[str, ...], texts: tuple[str, ...] = ()) -> str:
+    """Further keys of the note where no value was replaced."""
+    named = {"added": added, "texts": texts}
+    return "".join(f', "{name}": {dumps(keys)}' for name, keys in named.items() if keys)
 
 
-def _note(sent: dict[str, str], attributes: dict[str, Any]) -> str:
-    """How the stored attributes differ from those that were sent: see `origin.py`."""
-    note: dict[str, Any] = {}
-    if added := [key for key in attributes if key not in sent and key != REQUEST_ID]:
-        note["added"] = added
+def _note(sent: dict[str, str], texts: dict[str, str], attributes: dict[str, Any]) -> str:
+    """How the stored attributes differ from those that were sent: see `origin.py`. `texts`: their `inner_texts`."""
+    added = [key for key in attributes if key not in sent and key != REQUEST_ID]
+    replaced: dict[str, str] = {}
     if (request_id := sent.get(REQUEST_ID)) is not None:
-        note["sent"] = {REQUEST_ID: request_id}
+        replaced[REQUEST_ID] = request_id
+    unquoted_keys = []
     for key, value in sent.items():
         if (now := attributes.get(key)) is not value and now != value:
-            if sanitized(value) == now:
-                note.setdefault("texts", []).append(key)
+            if texts.get(key) == now:
+                unquoted_keys.append(key)
             else:
-                note.setdefault("sent", {})[key] = value
-    return f", {dumps(note)[1:-1]}" if note else ""
+                replaced[key] = value
+    note = _note_of_keys(tuple(added), tuple(unquoted_keys))
+    return f'{note}, "sent": {dumps(replaced)}' if replaced else note
 
 
-def _translated(span: Span, attributes: dict[str, Any], status_name: str, repaired: Repairs) -> dict[str, Any]:
-    """The span as MLflow's translation leaves it."""
-    content = span_dict(span, attributes, status_name)
+def _translated(span: Span, attributes: dict[str, Any], texts: dict[str, str], context: Context) -> dict[str, Any]:
+    """The attributes as MLflow's translation leaves them."""
     try:
-        return translate(content)
+        return translate(attributes | texts, events_of(span))
     except Exception:  # MLflow would reject the whole request: the span is stored as it came
-        repaired["translation_failed"] += 1
-        return content
+        context.repaired["translation_failed"] += 1
+        return attributes
 
 
 def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repairs) -> _Columns:

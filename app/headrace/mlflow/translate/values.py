@@ -6,6 +6,7 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from headrace.mlflow.json_text import plain
 from headrace.mlflow.keys import COST, SPAN_INPUTS, SPAN_OUTPUTS, TOKEN_USAGE
 from headrace.mlflow.model import NAMED, OF_ANOTHER, Node, NonRootValues, Precedence, Root, SpanRow, earliest
 from headrace.mlflow.text import UNCOUNTED, Repairs, storable, to_object
@@ -43,8 +44,8 @@ class ArrivalValues:
         """Nothing: MLflow knows no such spans, and without enrichment there are none."""
 
     def _read_root(self, attributes: dict[str, Any], repaired: Repairs, max_tags: int) -> None:
-        self.root_inputs = attributes.get(SPAN_INPUTS)
-        self.root_outputs = attributes.get(SPAN_OUTPUTS)
+        self.root_inputs = plain(attributes.get(SPAN_INPUTS))
+        self.root_outputs = plain(attributes.get(SPAN_OUTPUTS))
         tags, trace_name = root_tags(attributes, repaired, max_tags)
         self.trace_tags |= tags
         self.trace_name = self.trace_name if trace_name is None else trace_name
@@ -129,8 +130,8 @@ def to_root(
         start=span.start_time_unix_nano,
         span_id=span.span_id.hex(),
         status="ERROR" if span.status.code == span.status.STATUS_CODE_ERROR else "OK",
-        inputs=attributes.get(SPAN_INPUTS),
-        outputs=attributes.get(SPAN_OUTPUTS),
+        inputs=plain(attributes.get(SPAN_INPUTS)),
+        outputs=plain(attributes.get(SPAN_OUTPUTS)),
         name=name[:MAX_TRACE_NAME],
         request_preview=storable(request_preview(name, attributes), UNCOUNTED),
         response_preview=storable(response_preview(span, attributes), UNCOUNTED),
