@@ -205,7 +205,7 @@ def test_without_a_root_the_verdict_says_so_and_keeps_the_precedence() -> None:
     policy = RootDecides()
     trace = Memory(policy).write(translated(policy, requests()[1:]))
     verdict = policy.decide(trace)
-    assert (verdict.has_root, trace.status, trace.experiment_id) == (False, "IN_PROGRESS", 2)
+    assert (verdict.root, trace.status, trace.experiment_id) == (None, "IN_PROGRESS", 2)
     assert verdict.precedence is not None
     assert verdict.precedence.start == otlp.START - 5_000_000
 

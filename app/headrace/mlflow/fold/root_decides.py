@@ -145,7 +145,7 @@ class RootDecides:
             take_root(trace, root)
         _take_others(trace, root)
         kept = None if trace.finalized or state.precedence == _precedence_told(trace) else state.precedence
-        return Verdict(root_tags=root.tags.keys() if root else (), has_root=root is not None, precedence=kept)
+        return Verdict(root, kept)
 
 
 def take_root(trace: Trace[S], root: Root) -> None:

@@ -1,13 +1,13 @@
 """A trace: what one request adds to it, what Postgres holds of it, and what is to be written of it. No I/O."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
 from headrace.envelope.limit import Limit
-from headrace.mlflow.model.roots import Precedence
+from headrace.mlflow.model.roots import Precedence, Root
 from headrace.mlflow.model.rows import COST_COLUMNS, TOKEN_COLUMNS, Node, SpanRow
 
 Values = TypeVar("Values", default=Any)
@@ -85,15 +85,16 @@ class StoredTrace:
     """What `headrace.movable_trace` remembers."""
     noted_unfinished: bool = False
     """It is in `headrace.unfinished_trace`."""
+    roots: Mapping[str, Root] | None = None
+    """What `headrace.remembered_trace` remembers: the root that has decided, by its span id, if there is one. None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a policy that decides wants to be remembered of a trace beside MLflow's tables."""
 
-    root_tags: Collection[str]
-    """The tags that the root gives: of too many tags they are kept first."""
-    has_root: bool
+    root: Root | None
+    """The one that decides."""
     precedence: Precedence | None
     """That of its experiment, where MLflow's tables do not tell it."""
 

@@ -26,7 +26,7 @@ from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
-from headrace.mlflow.write.remembered import keep_precedences, keep_unfinished
+from headrace.mlflow.write.remembered import keep_precedences, keep_roots, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
 from headrace.mlflow.write.stored import read_others, read_traces
@@ -103,10 +103,12 @@ class BulkWriter:
         written = _Written()
         origins = {digest: (data, part.trace_id) for part in parts for digest, data in part.origins.items()}
         with transaction(self._database) as (connection, cursor):
+            cursor.execute(STATEMENTS["plan_by_index"], prepare=False)
             mark_stale(connection, cursor, parts, self._policy.may_move)
             traces = self._fold(cursor, parts, written.repairs)
             written.links_failed = self._write_traces(cursor, traces)
             used = self._add_origins(cursor, origins)
+            keep_roots(cursor, traces)
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
             if rehearsed_until is not None:
@@ -213,7 +215,7 @@ def _size(part: TracePart) -> int:
 def _bound_tags(trace: Trace, repaired: Repairs) -> None:
     """However many requests bring tags, the trace has no more than it may."""
     if len(trace.tags) + len(trace.stored_tags) > trace.max_tags:
-        decided = trace.verdict.root_tags if trace.verdict else ()
+        decided = trace.verdict.root.tags if trace.verdict and trace.verdict.root else ()
         tags = bounded(trace.tags, trace.stored_tags, decided, trace.max_tags)
         if len(tags) < len(trace.tags):
             repaired["tags_over_limit"] += len(trace.spans)
