@@ -1,4 +1,4 @@
-"""remembered_trace: what the root that decides has said of a trace, so that it is not read again from its span."""
+"""remembered_trace: what the root that decides has said of a trace, and its totals, so that no span is read again."""
 
 from alembic import op
 

@@ -1,5 +1,7 @@
 """What the root that decides has said is remembered, so that spans that come later do not read it again."""
 
+import json
+import random
 from collections.abc import Callable
 
 import psycopg
@@ -30,13 +32,18 @@ OTHERS: dict[str, Callable[[Database], Writer]] = {
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the statements that are sent from now on."""
     names: list[str] = []
-    execute = psycopg.Cursor.execute
 
-    def noting(self, query, *args, **kwargs):  # type: ignore[no-untyped-def]
-        names.append(NAMES.get(id(query), ""))
-        return execute(self, query, *args, **kwargs)
+    def note(method: str) -> None:
+        send = getattr(psycopg.Cursor, method)
 
-    monkeypatch.setattr(psycopg.Cursor, "execute", noting)
+        def noting(self, query, *args, **kwargs):  # type: ignore[no-untyped-def]
+            names.append(NAMES.get(id(query), ""))
+            return send(self, query, *args, **kwargs)
+
+        monkeypatch.setattr(psycopg.Cursor, method, noting)
+
+    note("execute")
+    note("stream")
     return names
 
 
@@ -154,6 +161,90 @@ def test_what_was_not_used_for_a_day_is_read_again(database: Database, database_
     write(writer, child())
     assert "read_roots" in sent
     assert len(remembered(database_url)) == 1
+
+
+def llm(span_id: bytes | None = None, parent: bytes = ROOT, tokens: int = 10) -> Span:
+    usage = {"input_tokens": tokens, "output_tokens": 1, "total_tokens": tokens + 1}
+    attrs = {"mlflow.chat.tokenUsage": json.dumps(usage), "mlflow.llm.cost": json.dumps({"total_cost": tokens / 10})}
+    return otlp.span("llm", TRACE, span_id, parent, attrs=attrs)
+
+
+def totals(url: str) -> tuple[int, float | None]:
+    (found,) = rows(url, "SELECT input_tokens, total_cost FROM trace_info")
+    return found["input_tokens"], found["total_cost"]
+
+
+def test_totals_grow_by_the_spans_that_come(database: Database, database_url: str, sent: list[str]) -> None:
+    """All spans are read once; a span that comes again, as it was or with other figures, counts once."""
+    writer = BulkWriter(database, enrich=True)
+    write(writer, root())
+    for number in range(1, 6):
+        write(writer, llm(bytes([16 + number]) * 8, tokens=number))
+    assert totals(database_url) == (15, 1.5)
+    write(writer, child())
+    write(writer, llm(b"\x15" * 8, tokens=5), llm(b"\x16" * 8, tokens=6))
+    assert totals(database_url) == (21, 2.1)
+    write(writer, llm(b"\x15" * 8, tokens=50))
+    assert totals(database_url) == (66, 6.6)
+    assert sent.count("read_nodes") == 1
+    write(writer, otlp.span("no figures any more", TRACE, b"\x15" * 8, ROOT))
+    assert totals(database_url) == (16, 1.6)
+
+
+def test_what_waits_for_its_parent_counts_until_figures_come_above_it(
+    database: Database, database_url: str, sent: list[str]
+) -> None:
+    writer = BulkWriter(database, enrich=True)
+    agent, step = b"a" * 8, b"s" * 8
+    write(writer, otlp.span("other", TRACE, b"o" * 8, ROOT))
+    write(writer, llm(None, step, 3))
+    write(writer, llm(None, step, 4))
+    assert totals(database_url)[0] == 7
+    write(writer, otlp.span("step", TRACE, step, agent))
+    assert totals(database_url)[0] == 7
+    write(writer, llm(agent, ROOT, 100))
+    assert totals(database_url)[0] == 100
+    write(writer, llm(None, step, 5))
+    assert totals(database_url)[0] == 100
+    write(writer, llm(None, b"x" * 8, 1), root())
+    assert totals(database_url)[0] == 101
+    assert sent.count("read_nodes") == 1
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_after_another_writer_totals_are_made_anew(
+    database: Database, database_url: str, sent: list[str], other: Callable[[Database], Writer]
+) -> None:
+    writer = BulkWriter(database, enrich=True)
+    for span in (root(), llm(tokens=1), llm(tokens=2)):
+        write(writer, span)
+    write(other(database), llm(tokens=30))
+    sent.clear()
+    write(writer, llm(tokens=400))
+    assert totals(database_url) == (433, 43.3)
+    assert sent.count("read_nodes") == 1
+
+
+def test_sums_of_costs_do_not_depend_on_the_order(database: Database, database_url: str) -> None:
+    writer = BulkWriter(database, enrich=True)
+    spans = [llm(bytes([n]) * 8, tokens=n) for n in range(2, 9)]
+    found = set()
+    for seed in range(6):
+        order = random.Random(seed).sample(spans, len(spans))
+        for first, last in ((0, 1), (1, 2 + seed % 3), (2 + seed % 3, 7)):
+            write(writer, *order[first:last])
+        found.add(totals(database_url))
+        rows(database_url, "DELETE FROM trace_info RETURNING 1")
+    assert found == {(35, 3.5)}
+
+
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", "1e999"])
+def test_a_figure_that_is_no_number_is_no_total(database: Database, database_url: str, figure: str) -> None:
+    writer = BulkWriter(database, enrich=True)
+    odd = otlp.span("odd", TRACE, None, ROOT, attrs={"mlflow.llm.cost": f'{{"total_cost": {figure}, "input_cost": 2}}'})
+    for span in (root(), llm(tokens=1), odd, llm(tokens=2)):
+        write(writer, span)
+    assert totals(database_url) == (3, None)
 
 
 def test_no_table_is_read_whole(database: Database, database_url: str) -> None:

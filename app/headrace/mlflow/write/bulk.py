@@ -26,7 +26,8 @@ from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
-from headrace.mlflow.write.remembered import keep_precedences, keep_roots, keep_unfinished
+from headrace.mlflow.write.figures import read_totals
+from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
 from headrace.mlflow.write.stored import read_others, read_traces
@@ -108,7 +109,7 @@ class BulkWriter:
             traces = self._fold(cursor, parts, written.repairs)
             written.links_failed = self._write_traces(cursor, traces)
             used = self._add_origins(cursor, origins)
-            keep_roots(cursor, traces)
+            keep_traces(cursor, traces)
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
             if rehearsed_until is not None:
@@ -148,6 +149,7 @@ class BulkWriter:
         _check_locations(traces, parts)
         _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]
+        read_totals(cursor, [trace for trace in folded if trace.stored and policy.totals_wanted(trace)])
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
         for trace in folded:
             trace.verdict = policy.decide(trace)

@@ -3,36 +3,40 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from headrace.mlflow.model import Precedence, Root, Trace
+from headrace.mlflow.model import Precedence, Root, Totals, Trace
 from headrace.mlflow.reserved import FINISHED
 from headrace.mlflow.write.statements import STATEMENTS, Rows
 
 
-def keep_roots(cursor: Rows, traces: Sequence[Trace]) -> None:
-    """Remembers what the roots have said that decide, of traces that were there before: a trace that comes whole costs nothing.
+def keep_traces(cursor: Rows, traces: Sequence[Trace]) -> None:
+    """Remembers what the roots have said that decide, and the totals, of traces that were there before: a trace that comes
+    whole costs nothing.
 
     Each time that such a trace is written, as what is remembered counts only where nobody else has written the trace since.
     """
-    found = [(trace.trace_id, trace.verdict.root) for trace in traces if trace.stored and trace.verdict]
+    found = [(trace, trace.verdict.root) for trace in traces if trace.stored and trace.verdict]
     if found:
         columns = {
-            "trace_id": [trace_id for trace_id, _ in found],
+            "trace_id": [trace.trace_id for trace, _ in found],
             "root_id": [root.span_id if root else None for _, root in found],
-            "said": [_dumped(root) if root else "" for _, root in found],
+            "said": [_dumped(root, trace.totals) for trace, root in found],
         }
-        cursor.execute(STATEMENTS["remember_roots"], columns)
+        cursor.execute(STATEMENTS["remember_traces"], columns)
 
 
-def _dumped(root: Root) -> str:
-    return json.dumps([root.start, root.session_id, root.user_id, root.tags, root.chosen_by_rule])
+def _dumped(root: Root | None, totals: Totals | None) -> str:
+    said = [root.start, root.session_id, root.user_id, root.tags, root.chosen_by_rule] if root else None
+    return json.dumps([said, totals.dumped() if totals else None])
 
 
-def recalled(root_id: str | None, said: str) -> Mapping[str, Root]:
-    """A row of `headrace.remembered_trace` → the root that has decided, by its span id. Empty: no root had come."""
-    if root_id is None:
-        return {}
-    start, session_id, user_id, tags, chosen_by_rule = json.loads(said)
-    return {root_id: Root.that_decided(start, root_id, session_id, user_id, tags, chosen_by_rule)}
+def recalled(root_id: str | None, text: str) -> tuple[Mapping[str, Root], Totals | None]:
+    """A row of `headrace.remembered_trace` → the root that has decided, by its span id, and the totals.
+
+    No root: none had come. No totals: no span had figures, or some that cannot be added.
+    """
+    said, totals = json.loads(text)
+    roots = {} if root_id is None else {root_id: Root.that_decided(said[0], root_id, *said[1:])}
+    return roots, Totals.loaded(totals) if totals else None
 
 
 def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:

@@ -8,12 +8,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from headrace.mlflow.fold.policy import FoldPolicy, S, V
 from headrace.mlflow.keys import FINALIZED
-from headrace.mlflow.model import Precedence, Root, StoredTrace, Trace, TracePart, TraceRow
+from headrace.mlflow.model import Precedence, Root, StoredTrace, Totals, Trace, TracePart, TraceRow
 from headrace.mlflow.text import UNCOUNTED, to_object
 from headrace.mlflow.translate.origin import CHOSEN_BY_RULE
 from headrace.mlflow.translate.readback import is_unfinished, to_span
 from headrace.mlflow.translate.tags import resource_tags, root_tags, session_and_user
-from headrace.mlflow.translate.values import to_node, to_root
+from headrace.mlflow.translate.values import to_root
+from headrace.mlflow.write.figures import read_nodes
 from headrace.mlflow.write.remembered import recalled
 from headrace.mlflow.write.statements import STATEMENTS, Rows
 
@@ -25,7 +26,7 @@ def read_traces(cursor: Rows, parts: Sequence[TracePart[V]], policy: FoldPolicy[
     known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
     _take_roots(cursor, known, policy)
     _read_whole(cursor, _unfinished(known), traces)
-    _read_nodes(cursor, {part.trace_id for trace, part in known if policy.needs_nodes(trace, part)}, traces)
+    read_nodes(cursor, {trace.trace_id: trace for trace, part in known if policy.needs_nodes(trace, part)})
     return traces
 
 
@@ -76,6 +77,7 @@ class _Marks:
     precedence: Precedence | None = None
     noted_unfinished: bool = False
     roots: Mapping[str, Root] | None = None
+    totals: Totals | None = None
 
     def add(self, kind: str, key: str, value: str) -> None:
         """One row."""
@@ -87,7 +89,7 @@ class _Marks:
         elif kind == "unfinished":
             self.noted_unfinished = True
         elif kind == "root":
-            self.roots = recalled(key, value)
+            self.roots, self.totals = recalled(key, value)
         elif key == FINALIZED:
             self.finalized = True
         else:
@@ -107,7 +109,16 @@ def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, StoredTrace]:
 
 
 def _stored(row: TraceRow, marks: _Marks) -> StoredTrace:
-    return StoredTrace(row, marks.tags, marks.user_id, marks.finalized, marks.precedence, marks.noted_unfinished, marks.roots)
+    return StoredTrace(
+        row,
+        marks.tags,
+        marks.user_id,
+        marks.finalized,
+        marks.precedence,
+        marks.noted_unfinished,
+        marks.roots,
+        marks.totals,
+    )
 
 
 class _RootSpan(NamedTuple):
@@ -181,12 +192,3 @@ def _read_tags(cursor: Rows, digests: Collection[str]) -> dict[str, dict[str, st
     return {
         digest: resource_tags(ResourceSpans.FromString(data).resource, UNCOUNTED, null=False) or {} for digest, data in cursor
     }
-
-
-def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: Mapping[str, Trace[S]]) -> None:
-    """The figures of all spans that are there already."""
-    if not trace_ids:
-        return
-    for trace_id, span_id, parent_id, content in cursor.stream(STATEMENTS["read_nodes"], {"ids": sorted(trace_ids)}):
-        attributes = (to_object(content) or {}).get("attributes") or {} if content else {}
-        traces[trace_id].nodes[span_id] = to_node(span_id, parent_id, attributes)

@@ -66,6 +66,20 @@ SELECT trace_id, span_id, parent_span_id,
 FROM spans
 WHERE trace_id = ANY (%(ids)b) AND content <> ''
 
+-- name: read_chains
+-- Of these spans those that are there, with all their ancestors; only those with figures need their content.
+WITH RECURSIVE up (trace_id, span_id, parent_span_id) AS (
+    SELECT s.trace_id, s.span_id, s.parent_span_id
+    FROM unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS w (trace_id, span_id)
+    JOIN spans s ON s.trace_id = w.trace_id AND s.span_id = w.span_id
+    UNION
+    SELECT s.trace_id, s.span_id, s.parent_span_id
+    FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.parent_span_id
+)
+SELECT s.trace_id, s.span_id, s.parent_span_id,
+       CASE WHEN s.content LIKE '%%"mlflow.chat.tokenUsage"%%' OR s.content LIKE '%%"mlflow.llm.cost"%%' THEN s.content END
+FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.span_id
+
 -- name: read_rollup_snapshots
 SELECT t.request_id, t.experiment_id, t.timestamp_ms,
        EXISTS (SELECT 1 FROM trace_request_metadata m
@@ -188,7 +202,7 @@ INSERT INTO headrace.movable_trace (trace_id, rank, start, span_id)
 SELECT * FROM unnest(%(trace_id)b::text[], %(rank)b::smallint[], %(start)b::bigint[], %(span_id)b::text[])
 ON CONFLICT (trace_id) DO UPDATE SET rank = excluded.rank, start = excluded.start, span_id = excluded.span_id
 
--- name: remember_roots
+-- name: remember_traces
 INSERT INTO headrace.remembered_trace (trace_id, root_id, said)
 SELECT * FROM unnest(%(trace_id)b::text[], %(root_id)b::text[], %(said)b::text[])
 ON CONFLICT (trace_id) DO UPDATE SET root_id = excluded.root_id, said = excluded.said, used_on = excluded.used_on
