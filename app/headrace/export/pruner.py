@@ -1,5 +1,5 @@
-"""A thread that deletes, once a day, the resources and scopes that no stored span refers to (`mlflow/write/prune.py`). It runs
-beside the worker."""
+"""A thread that deletes, once a day, what nobody needs any more in our own tables (`mlflow/write/prune.py`). It runs beside the
+worker."""
 
 from headrace.errors import HeadraceError
 from headrace.mlflow.schema import knows_schema
@@ -9,10 +9,13 @@ from headrace.telemetry.logging import log_rarely
 
 _FIRST_SECONDS = 600.0
 _PAUSE_SECONDS = 86_400.0
+_REST_SECONDS = 0.02
+"""Between two transactions: the writer comes first."""
 
 
 class Pruner:
-    """A thread that deletes origins that were not used for `days` days and that no span refers to.
+    """A thread that deletes what is remembered of traces that have come to rest, and origins which were not used for `days`
+    days and which no span names.
 
     It looks ten minutes after the start, and then once a day. It does nothing if MLflow's own store writes.
     """
@@ -44,7 +47,9 @@ class Pruner:
     def _prune(self) -> None:
         if not knows_schema(self._database):
             return
-        from headrace.mlflow.write.prune import prune_origins  # imports MLflow
+        from headrace.mlflow.write.prune import forget_traces, prune_origins  # imports MLflow
 
+        while forget_traces(self._database) and not self._thread.stopping.wait(_REST_SECONDS):
+            pass
         while prune_origins(self._database, self._days, self._thread.stopping):
             pass

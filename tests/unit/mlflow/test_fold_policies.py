@@ -14,8 +14,9 @@ from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.fold.arrival_order import ArrivalOrder
 from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.fold.root_decides import RootDecides
+from headrace.mlflow.fold.trees import added
 from headrace.mlflow.keys import TRACKING_STORE, to_trace_id
-from headrace.mlflow.model import Node, Root, StoredTrace, Trace, TracePart, TraceRow, earliest
+from headrace.mlflow.model import Node, Root, StoredTrace, Totals, Trace, TracePart, TraceRow, earliest
 from headrace.mlflow.translate.parts import to_parts
 
 Policy = FoldPolicy[Any, Any]
@@ -74,10 +75,20 @@ class Memory:
                 trace.nodes = dict(self.nodes)
         for part in rest:
             policy.apply(trace, part)
+        if self.stored is not None and policy.totals_wanted(trace):
+            self._take_totals(trace)
         assert not policy.needs_others(trace)  # no root of `requests` says less when it comes again
         verdict = policy.decide(trace)
         self._keep(trace, parts, verdict.precedence if verdict else None)
         return trace
+
+    def _take_totals(self, trace: Trace) -> None:
+        """Adds the spans to those that are remembered, or takes all spans."""
+        totals = self.stored.totals if self.stored else None
+        if totals is not None and added(totals, trace.nodes, self.nodes):
+            trace.totals = totals
+        else:
+            trace.nodes = self.nodes | trace.nodes
 
     def _keep(self, trace: Trace, parts: list[TracePart], precedence: Any) -> None:
         self.nodes |= trace.nodes
@@ -86,7 +97,8 @@ class Memory:
         for part in parts:
             self.roots |= getattr(part.values, "roots", {})
         row = TraceRow(*(getattr(trace, name) for name in TraceRow._fields))
-        self.stored = StoredTrace(row, dict(self.tags), trace.user_id, trace.finalized, precedence)
+        totals = Totals.loaded(trace.totals.dumped()) if trace.totals else None
+        self.stored = StoredTrace(row, dict(self.tags), trace.user_id, trace.finalized, precedence, totals=totals)
 
     def state(self) -> tuple[Any, ...]:
         """All that a reader of MLflow's tables sees."""
@@ -205,7 +217,7 @@ def test_without_a_root_the_verdict_says_so_and_keeps_the_precedence() -> None:
     policy = RootDecides()
     trace = Memory(policy).write(translated(policy, requests()[1:]))
     verdict = policy.decide(trace)
-    assert (verdict.has_root, trace.status, trace.experiment_id) == (False, "IN_PROGRESS", 2)
+    assert (verdict.root, trace.status, trace.experiment_id) == (None, "IN_PROGRESS", 2)
     assert verdict.precedence is not None
     assert verdict.precedence.start == otlp.START - 5_000_000
 

@@ -61,6 +61,10 @@ class ArrivalOrder:
         trace.spans |= part.spans
         trace.nodes |= part.nodes
 
+    def totals_wanted(self, trace: _Trace) -> bool:  # noqa: ARG002 - each part has made them
+        """See `FoldPolicy`."""
+        return False
+
     def needs_others(self, trace: _Trace) -> bool:  # noqa: ARG002 - never
         """See `FoldPolicy`."""
         return False

@@ -27,7 +27,7 @@ class FoldPolicy(Protocol[V, S]):
     """Parts of traces → the traces as they shall stand. `V`: what it gathers of a part; `S`: what it remembers of a trace.
 
     The writer asks in this order: `open` for a trace that is there, `roots_wanted`, `take_stored_roots` and `needs_nodes`;
-    `create` or `apply` for each part; then `needs_others`, `take_other`, and `decide` once.
+    `create` or `apply` for each part; then `totals_wanted`, `needs_others`, `take_other`, and `decide` once.
     """
 
     @property
@@ -54,10 +54,13 @@ class FoldPolicy(Protocol[V, S]):
         """Takes them, by span id; called only where some were wanted, for each trace that is there."""
 
     def needs_nodes(self, trace: Trace[S], part: TracePart[V]) -> bool:
-        """Whether totals over all spans of the trace have to be made anew when this part comes."""
+        """Whether `apply` makes totals over all spans of the trace when this part comes."""
 
     def apply(self, trace: Trace[S], part: TracePart[V]) -> None:
         """Adds one request's part to the trace."""
+
+    def totals_wanted(self, trace: Trace[S]) -> bool:
+        """Whether `decide` makes them, of a trace that is there. Asked after the last part."""
 
     def needs_others(self, trace: Trace[S]) -> bool:
         """Whether what all stored spans of the trace say counts again. Asked after the last part."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.mlflow.fold.policy import UNFINISHED, S, apply_common, begin
-from headrace.mlflow.fold.totals import cost_columns, cost_of, is_known, merged, preview_or, token_columns, usage_of
+from headrace.mlflow.fold.totals import cost_of, is_known, preview_or, usage_of
+from headrace.mlflow.fold.trace_totals import add_totals, has_figures, take_totals
 from headrace.mlflow.model import (
     NAMED,
     NOBODY,
-    Node,
     NonRootValues,
     Precedence,
     Root,
@@ -37,9 +37,8 @@ class Deciding:
     """The one that has decided what stands in Postgres."""
     others: NonRootValues = field(default_factory=NonRootValues)
     """What all but the root have said in this batch, or (where the writer has read that) ever."""
-    has_usage: bool = False
-    """Spans of this batch have token usage; `has_cost`: they have a cost."""
-    has_cost: bool = False
+    has_figures: bool = False
+    """Spans of this batch have token usage or costs."""
 
     @property
     def root(self) -> Root | None:
@@ -96,12 +95,11 @@ class RootDecides:
             state.precedence = remembered
 
     def needs_nodes(self, trace: _Trace, part: _Part) -> bool:
-        """See `FoldPolicy`. A span without figures, too, may change the sum of a tree that has some."""
-        return (
-            is_known(trace.tokens)
-            or is_known(trace.costs)
-            or any(node.usage is not None or node.cost is not None for node in part.nodes.values())
-        )
+        """See `FoldPolicy`. Only a finished trace is added to in order."""
+        if not trace.finalized:
+            return False
+        usage, cost = has_figures(part)
+        return (usage and not is_known(trace.tokens)) or (cost and not is_known(trace.costs))
 
     def apply(self, trace: _Trace, part: _Part) -> None:
         """See `FoldPolicy`. The part only says what it knows: `decide` comes after the last."""
@@ -110,14 +108,21 @@ class RootDecides:
         _take_experiment(trace, part)
         if part.unfinished or trace.unfinished:
             part = _without_superseded(trace, part)
-        usage, cost = bool(usage_of(part.nodes.values())), bool(cost_of(part.nodes.values()))
         trace.spans |= part.spans
         trace.nodes |= part.nodes
         if trace.finalized:  # a finished trace is added to in order
-            _add_totals(trace, usage and not is_known(trace.tokens), cost and not is_known(trace.costs))
-        state.has_usage |= usage
-        state.has_cost |= cost
+            usage, cost = bool(usage_of(part.nodes.values())), bool(cost_of(part.nodes.values()))
+            add_totals(trace, usage and not is_known(trace.tokens), cost and not is_known(trace.costs))
+        else:
+            state.has_figures |= any(has_figures(part))
         _listen(trace, part)
+
+    def totals_wanted(self, trace: _Trace) -> bool:
+        """See `FoldPolicy`. A span without figures, too, may change the sum of a tree that has some."""
+        remembered = trace.stored is not None and trace.stored.totals is not None
+        return not trace.finalized and (
+            remembered or trace.state.has_figures or is_known(trace.tokens) or is_known(trace.costs)
+        )
 
     def needs_others(self, trace: _Trace) -> bool:
         """Whether the new root leaves open something that the one before has set."""
@@ -134,8 +139,8 @@ class RootDecides:
     def decide(self, trace: _Trace) -> Verdict:
         """See `FoldPolicy`."""
         state = trace.state
-        if not trace.finalized:  # once for all parts, as a tree of many spans is walked
-            _add_totals(trace, state.has_usage or is_known(trace.tokens), state.has_cost or is_known(trace.costs))
+        if self.totals_wanted(trace):  # once for all parts, as a tree of many spans is walked
+            take_totals(trace)
         root = state.root
         if len(state.roots) > 1:
             for other in state.roots.values():
@@ -145,7 +150,7 @@ class RootDecides:
             take_root(trace, root)
         _take_others(trace, root)
         kept = None if trace.finalized or state.precedence == _precedence_told(trace) else state.precedence
-        return Verdict(root_tags=root.tags.keys() if root else (), has_root=root is not None, precedence=kept)
+        return Verdict(root, kept)
 
 
 def take_root(trace: Trace[S], root: Root) -> None:
@@ -225,20 +230,3 @@ def _listen(trace: _Trace, part: _Part) -> None:
         for span_id in state.roots.keys() & part.spans.keys():  # it comes again
             state.add_to_others(state.roots.pop(span_id))
     state.roots |= values.roots
-
-
-def _add_totals(trace: _Trace, tokens: bool, costs: bool) -> None:
-    """Makes the totals anew over all spans, which are the whole truth.
-
-    Also where the last span of a parent cycle came, of which nothing is counted. Where no span has a figure any more, what is
-    there stands.
-    """
-    if not (tokens or costs):
-        return
-    nodes: list[Node] = sorted(trace.nodes.values())  # sums of floats depend on their order
-    if tokens:
-        found = token_columns(nodes)
-        trace.tokens = found if any(node.usage is not None for node in nodes) else merged(trace.tokens, found)
-    if costs:
-        figures = cost_columns(nodes)
-        trace.costs = figures if any(node.cost is not None for node in nodes) else merged(trace.costs, figures)

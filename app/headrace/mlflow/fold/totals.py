@@ -13,11 +13,13 @@ from mlflow.store.tracking.utils.trace_analytics import (
 from mlflow.tracing.utils import SpanAggregationNode, aggregate_cost_from_span_nodes, aggregate_usage_from_span_nodes
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 
-from headrace.mlflow.model import Node, column_text
+from headrace.mlflow.model import Node, Totals, column_text
 from headrace.mlflow.text import UNCOUNTED, storable
 
-_TOKEN_KEYS = tuple(TOKEN_COLUMN_BY_KEY)
-_COST_KEYS = tuple(COST_COLUMN_BY_KEY)
+TOKEN_KEYS = tuple(TOKEN_COLUMN_BY_KEY)
+COST_KEYS = tuple(COST_COLUMN_BY_KEY)
+_ALWAYS = 3
+"""So many of the token counts are there where any is: input, output, total. Those of caches are only where a span has some."""
 _MAX_PREVIEW = 1000
 
 
@@ -42,13 +44,21 @@ def cost_of(nodes: Collection[Node]) -> dict[str, Any]:
 def token_columns(nodes: Collection[Node]) -> list[int | None]:
     """`usage_of` as the columns `TOKEN_COLUMNS`."""
     figures = usage_of(nodes)
-    return [token_count_or_none(figures.get(key)) for key in _TOKEN_KEYS]
+    return [token_count_or_none(figures.get(key)) for key in TOKEN_KEYS]
 
 
 def cost_columns(nodes: Collection[Node]) -> list[float | None]:
     """`cost_of` as the columns `COST_COLUMNS`."""
     figures = cost_of(nodes)
-    return [finite_float_or_none(figures.get(key)) for key in _COST_KEYS]
+    return [finite_float_or_none(figures.get(key)) for key in COST_KEYS]
+
+
+def columns_of(totals: Totals) -> tuple[list[int | None], list[float | None]]:
+    """`token_columns` and `cost_columns` of totals that are kept."""
+    usage: dict[str, Any] = dict.fromkeys(TOKEN_KEYS[:_ALWAYS], 0) | totals.usage.total() if totals.usage.by_parent else {}
+    cost: dict[str, Any] = dict.fromkeys(COST_KEYS, 0.0) | totals.cost.total() if totals.cost.by_parent else {}
+    tokens = [token_count_or_none(usage.get(key)) for key in TOKEN_KEYS]
+    return tokens, [finite_float_or_none(cost.get(key)) for key in COST_KEYS]
 
 
 def is_known(columns: Iterable[object]) -> bool:

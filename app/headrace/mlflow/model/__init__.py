@@ -5,6 +5,7 @@ Source: mlflow/store/tracking/dbmodels/models.py (3.17): `SqlTraceInfo`, `SqlSpa
 
 from headrace.mlflow.model.roots import NAMED, NOBODY, OF_A_ROOT, OF_ANOTHER, NonRootValues, Precedence, Root, earliest
 from headrace.mlflow.model.rows import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, Node, SpanRow, column_text
+from headrace.mlflow.model.totals import Totals
 from headrace.mlflow.model.trace import State, StoredTrace, Trace, TracePart, TraceRow, Values, Verdict
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SpanRow",
     "State",
     "StoredTrace",
+    "Totals",
     "Trace",
     "TracePart",
     "TraceRow",

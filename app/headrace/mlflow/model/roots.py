@@ -40,6 +40,13 @@ class Root(NamedTuple):
     chosen_by_rule: bool
     """Whether a rule or the default chose its experiment."""
 
+    @classmethod
+    def that_decided(
+        cls, start: int, span_id: str, session_id: str | None, user_id: str | None, tags: dict[str, str], chosen_by_rule: bool
+    ) -> "Root":
+        """One whose name, status and previews stand in the trace's row already: nobody asks it for them again."""
+        return cls(start, span_id, "", None, None, "", "", "", None, session_id, user_id, tags, chosen_by_rule)
+
     @property
     def order(self) -> tuple[int, str]:
         """The smallest decides."""

@@ -1,14 +1,15 @@
 """A trace: what one request adds to it, what Postgres holds of it, and what is to be written of it. No I/O."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
 from typing_extensions import TypeVar
 
 from headrace.envelope.limit import Limit
-from headrace.mlflow.model.roots import Precedence
+from headrace.mlflow.model.roots import Precedence, Root
 from headrace.mlflow.model.rows import COST_COLUMNS, TOKEN_COLUMNS, Node, SpanRow
+from headrace.mlflow.model.totals import Totals
 
 Values = TypeVar("Values", default=Any)
 """What a fold policy gathers of the spans of a part."""
@@ -85,15 +86,18 @@ class StoredTrace:
     """What `headrace.movable_trace` remembers."""
     noted_unfinished: bool = False
     """It is in `headrace.unfinished_trace`."""
+    roots: Mapping[str, Root] | None = None
+    """What `headrace.remembered_trace` remembers: the root that has decided, by its span id, if there is one. None: nothing."""
+    totals: Totals | None = None
+    """What it remembers of the figures of all spans. None: nothing. They change as spans are added to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a policy that decides wants to be remembered of a trace beside MLflow's tables."""
 
-    root_tags: Collection[str]
-    """The tags that the root gives: of too many tags they are kept first."""
-    has_root: bool
+    root: Root | None
+    """The one that decides."""
     precedence: Precedence | None
     """That of its experiment, where MLflow's tables do not tell it."""
 
@@ -129,6 +133,8 @@ class Trace(Generic[State]):
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     """Of this batch; those in Postgres are added when a total needs them."""
+    totals: Totals | None = None
+    """Those of all its spans, where the policy has made them, or the writer has added this batch to those that it remembers."""
     unfinished: set[str] = field(default_factory=set)
     """Of `spans`, those that came without a possible end."""
     whole: set[str] = field(default_factory=set)

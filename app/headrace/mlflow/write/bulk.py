@@ -26,7 +26,8 @@ from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
-from headrace.mlflow.write.remembered import keep_precedences, keep_unfinished
+from headrace.mlflow.write.figures import read_totals
+from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
 from headrace.mlflow.write.stored import read_others, read_traces
@@ -103,10 +104,12 @@ class BulkWriter:
         written = _Written()
         origins = {digest: (data, part.trace_id) for part in parts for digest, data in part.origins.items()}
         with transaction(self._database) as (connection, cursor):
+            cursor.execute(STATEMENTS["plan_by_index"], prepare=False)
             mark_stale(connection, cursor, parts, self._policy.may_move)
             traces = self._fold(cursor, parts, written.repairs)
             written.links_failed = self._write_traces(cursor, traces)
             used = self._add_origins(cursor, origins)
+            keep_traces(cursor, traces)
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
             if rehearsed_until is not None:
@@ -146,6 +149,7 @@ class BulkWriter:
         _check_locations(traces, parts)
         _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]
+        read_totals(cursor, [trace for trace in folded if trace.stored and policy.totals_wanted(trace)])
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
         for trace in folded:
             trace.verdict = policy.decide(trace)
@@ -213,7 +217,7 @@ def _size(part: TracePart) -> int:
 def _bound_tags(trace: Trace, repaired: Repairs) -> None:
     """However many requests bring tags, the trace has no more than it may."""
     if len(trace.tags) + len(trace.stored_tags) > trace.max_tags:
-        decided = trace.verdict.root_tags if trace.verdict else ()
+        decided = trace.verdict.root.tags if trace.verdict and trace.verdict.root else ()
         tags = bounded(trace.tags, trace.stored_tags, decided, trace.max_tags)
         if len(tags) < len(trace.tags):
             repaired["tags_over_limit"] += len(trace.spans)

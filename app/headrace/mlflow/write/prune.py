@@ -1,7 +1,10 @@
-"""Deletes origins (resources and scopes) that no stored span names any more: pod names would fill `headrace.origin` for ever.
+"""Deletes what nobody needs any more in our own tables: remembered traces, and origins.
 
-MLflow deletes traces by itself, so nobody tells us when the last span of an origin goes. Three steps find out, each only where
-the one before leaves something to find:
+`headrace.remembered_trace` only spares a look at a trace's spans: what was not used lately is deleted (`forget_traces`).
+
+Origins (resources and scopes) are deleted that no stored span names any more (`prune_origins`): pod names would fill
+`headrace.origin` for ever. MLflow deletes traces by itself, so nobody tells us when the last span of an origin goes. Three
+steps find out, each only where the one before leaves something to find:
 
     1. A writer notes, once a day, that it uses an origin, and for which trace. What was used lately stays.
     2. An origin whose noted trace is still there stays. That is a look into an index, and all of it where none is deleted.
@@ -28,6 +31,21 @@ _PAGE = 1000
 """Spans a statement."""
 _PAUSE_SECONDS = 0.02
 """Between two pages: the writer comes first."""
+_DAYS_REMEMBERED = 1
+"""A trace that gets spans after a longer time is read once more."""
+_FORGOTTEN_AT_ONCE = 5000
+"""Rows a transaction."""
+
+
+def forget_traces(database: Database) -> bool:
+    """Deletes what is remembered of traces that nothing has come for since the day before yesterday. True: there may be more.
+
+    Raises:
+        DatabaseUnavailable, PermanentExportError.
+    """
+    with transaction(database) as (_, cursor):
+        cursor.execute(_STATEMENTS["forget_traces"], {"days": _DAYS_REMEMBERED, "limit": _FORGOTTEN_AT_ONCE})
+        return cursor.rowcount == _FORGOTTEN_AT_ONCE
 
 
 def prune_origins(

@@ -1,10 +1,42 @@
 """What a fold policy wants to be remembered of traces, in the tables of schema `headrace`."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
-from headrace.mlflow.model import Precedence, Trace
+from headrace.mlflow.model import Precedence, Root, Totals, Trace
 from headrace.mlflow.reserved import FINISHED
 from headrace.mlflow.write.statements import STATEMENTS, Rows
+
+
+def keep_traces(cursor: Rows, traces: Sequence[Trace]) -> None:
+    """Remembers what the roots have said that decide, and the totals, of traces that were there before: a trace that comes
+    whole costs nothing.
+
+    Each time that such a trace is written, as what is remembered counts only where nobody else has written the trace since.
+    """
+    found = [(trace, trace.verdict.root) for trace in traces if trace.stored and trace.verdict]
+    if found:
+        columns = {
+            "trace_id": [trace.trace_id for trace, _ in found],
+            "root_id": [root.span_id if root else None for _, root in found],
+            "said": [_dumped(root, trace.totals) for trace, root in found],
+        }
+        cursor.execute(STATEMENTS["remember_traces"], columns)
+
+
+def _dumped(root: Root | None, totals: Totals | None) -> str:
+    said = [root.start, root.session_id, root.user_id, root.tags, root.chosen_by_rule] if root else None
+    return json.dumps([said, totals.dumped() if totals else None])
+
+
+def recalled(root_id: str | None, text: str) -> tuple[Mapping[str, Root], Totals | None]:
+    """A row of `headrace.remembered_trace` → the root that has decided, by its span id, and the totals.
+
+    No root: none had come. No totals: no span had figures, or some that cannot be added.
+    """
+    said, totals = json.loads(text)
+    roots = {} if root_id is None else {root_id: Root.that_decided(said[0], root_id, *said[1:])}
+    return roots, Totals.loaded(totals) if totals else None
 
 
 def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
@@ -34,10 +66,10 @@ def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
 
 def keep_unfinished(cursor: Rows, traces: Sequence[Trace], note: bool) -> None:
     """Notes (with `note`) the traces whose root has not come, for `finish.py`; takes back what that did where it has come."""
-    rootless = [trace.trace_id for trace in traces if trace.verdict and not trace.verdict.has_root and not trace.finalized]
+    rootless = [trace.trace_id for trace in traces if trace.verdict and not trace.verdict.root and not trace.finalized]
     if note and rootless:
         cursor.execute(STATEMENTS["note_unfinished"], {"ids": rootless})
-    rooted = [trace for trace in traces if trace.verdict and trace.verdict.has_root and trace.stored]
+    rooted = [trace for trace in traces if trace.verdict and trace.verdict.root and trace.stored]
     if come := [trace.trace_id for trace in rooted if trace.stored and trace.stored.noted_unfinished]:
         cursor.execute(STATEMENTS["forget_unfinished"], {"ids": come})
     if late := [trace.trace_id for trace in rooted if FINISHED in trace.stored_tags]:

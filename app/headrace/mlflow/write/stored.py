@@ -1,6 +1,5 @@
 """What Postgres holds of the traces of a batch: rows → `Trace`, for the fold."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -9,12 +8,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from headrace.mlflow.fold.policy import FoldPolicy, S, V
 from headrace.mlflow.keys import FINALIZED
-from headrace.mlflow.model import Precedence, Root, StoredTrace, Trace, TracePart, TraceRow
+from headrace.mlflow.model import Precedence, Root, StoredTrace, Totals, Trace, TracePart, TraceRow
 from headrace.mlflow.text import UNCOUNTED, to_object
 from headrace.mlflow.translate.origin import CHOSEN_BY_RULE
 from headrace.mlflow.translate.readback import is_unfinished, to_span
 from headrace.mlflow.translate.tags import resource_tags, root_tags, session_and_user
-from headrace.mlflow.translate.values import to_node, to_root
+from headrace.mlflow.translate.values import to_root
+from headrace.mlflow.write.figures import read_nodes
+from headrace.mlflow.write.remembered import recalled
 from headrace.mlflow.write.statements import STATEMENTS, Rows
 
 
@@ -23,16 +24,27 @@ def read_traces(cursor: Rows, parts: Sequence[TracePart[V]], policy: FoldPolicy[
     stored = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
     traces = {trace_id: policy.open(trace) for trace_id, trace in stored.items()}
     known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
-    spans = Counter[str]()
+    _take_roots(cursor, known, policy)
+    _read_whole(cursor, _unfinished(known), traces)
+    read_nodes(cursor, {trace.trace_id: trace for trace, part in known if policy.needs_nodes(trace, part)})
+    return traces
+
+
+def _take_roots(cursor: Rows, known: Sequence[tuple[Trace[S], TracePart[V]]], policy: FoldPolicy[V, S]) -> None:
+    """Gives the policy the stored roots that it asks for: the one that is remembered, or else those that the spans tell."""
+    coming: dict[str, set[str]] = {}
     for _, part in known:
-        spans[part.trace_id] += len(part.spans)
-    wanted = {trace_id: most for trace_id in sorted(traces) if (most := policy.roots_wanted(spans[trace_id]))}
-    roots = _read_roots(cursor, wanted)
+        coming.setdefault(part.trace_id, set()).update(part.spans)
+    traces = {trace.trace_id: trace for trace, _ in known}
+    wanted = {trace_id: most for trace_id in sorted(traces) if (most := policy.roots_wanted(len(coming[trace_id])))}
+    roots: dict[str, Mapping[str, Root]] = {}
+    for trace_id in wanted:
+        stored = traces[trace_id].stored
+        if stored and stored.roots is not None and stored.roots.keys().isdisjoint(coming[trace_id]):
+            roots[trace_id] = stored.roots  # it does not come again, perhaps as something else: no other can decide
+    roots |= _read_roots(cursor, {trace_id: most for trace_id, most in wanted.items() if trace_id not in roots})
     for trace_id in wanted:
         policy.take_stored_roots(traces[trace_id], roots.get(trace_id, {}))
-    _read_whole(cursor, _unfinished(known), traces)
-    _read_nodes(cursor, {part.trace_id for trace, part in known if policy.needs_nodes(trace, part)}, traces)
-    return traces
 
 
 def _unfinished(known: Sequence[tuple[Trace[S], TracePart[V]]]) -> dict[str, set[str]]:
@@ -64,6 +76,8 @@ class _Marks:
     finalized: bool = False
     precedence: Precedence | None = None
     noted_unfinished: bool = False
+    roots: Mapping[str, Root] | None = None
+    totals: Totals | None = None
 
     def add(self, kind: str, key: str, value: str) -> None:
         """One row."""
@@ -74,6 +88,8 @@ class _Marks:
             self.precedence = Precedence(int(rank), int(start), key)
         elif kind == "unfinished":
             self.noted_unfinished = True
+        elif kind == "root":
+            self.roots, self.totals = recalled(key, value)
         elif key == FINALIZED:
             self.finalized = True
         else:
@@ -93,7 +109,16 @@ def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, StoredTrace]:
 
 
 def _stored(row: TraceRow, marks: _Marks) -> StoredTrace:
-    return StoredTrace(row, marks.tags, marks.user_id, marks.finalized, marks.precedence, marks.noted_unfinished)
+    return StoredTrace(
+        row,
+        marks.tags,
+        marks.user_id,
+        marks.finalized,
+        marks.precedence,
+        marks.noted_unfinished,
+        marks.roots,
+        marks.totals,
+    )
 
 
 class _RootSpan(NamedTuple):
@@ -105,7 +130,7 @@ class _RootSpan(NamedTuple):
     content: dict[str, Any]
 
 
-def _read_roots(cursor: Rows, most: Mapping[str, int]) -> dict[str, dict[str, Root]]:
+def _read_roots(cursor: Rows, most: Mapping[str, int]) -> Mapping[str, Mapping[str, Root]]:
     """The earliest root spans that are there already, by trace and span id: of each trace as many as `most` says."""
     if not most:
         return {}
@@ -124,11 +149,10 @@ def _root_that_decided(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     """The first of a trace. Its previews and its status stand in the trace's row, so nobody asks for them again: without
     them it is made in a tenth of the time."""
     attributes = root.content.get("attributes") or {}
-    own, trace_name = root_tags(attributes, UNCOUNTED)
+    own, _ = root_tags(attributes, UNCOUNTED)
     session, user = session_and_user(attributes, UNCOUNTED, null=False)
     chosen_by_rule = CHOSEN_BY_RULE in (root.content.get("otlp") or {})
-    said = (trace_name, session or None, user or None, (tags or {}) | own, chosen_by_rule)
-    return Root(root.start, root.span_id, "", None, None, "", "", "", *said)
+    return Root.that_decided(root.start, root.span_id, session or None, user or None, (tags or {}) | own, chosen_by_rule)
 
 
 def _root_that_may_decide(root: _RootSpan, tags: dict[str, str] | None) -> Root:
@@ -168,12 +192,3 @@ def _read_tags(cursor: Rows, digests: Collection[str]) -> dict[str, dict[str, st
     return {
         digest: resource_tags(ResourceSpans.FromString(data).resource, UNCOUNTED, null=False) or {} for digest, data in cursor
     }
-
-
-def _read_nodes(cursor: Rows, trace_ids: Collection[str], traces: Mapping[str, Trace[S]]) -> None:
-    """The figures of all spans that are there already."""
-    if not trace_ids:
-        return
-    for trace_id, span_id, parent_id, content in cursor.stream(STATEMENTS["read_nodes"], {"ids": sorted(trace_ids)}):
-        attributes = (to_object(content) or {}).get("attributes") or {} if content else {}
-        traces[trace_id].nodes[span_id] = to_node(span_id, parent_id, attributes)

@@ -32,6 +32,12 @@ FROM unnest(%(digest)b::text[], %(trace_id)b::text[]) AS u (digest, trace_id)
 WHERE o.digest = u.digest
   AND o.digest IN (SELECT digest FROM headrace.origin WHERE digest = ANY (%(digest)b) FOR UPDATE SKIP LOCKED)
 
+-- name: forget_traces
+-- Waits for nobody: one that is locked is being used just now.
+DELETE FROM headrace.remembered_trace
+WHERE trace_id IN (SELECT trace_id FROM headrace.remembered_trace WHERE used_on < current_date - %(days)s::int
+                   LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
 -- name: delete
 -- The same. `used_on` is read anew under the lock: a writer may have used the origin since.
 DELETE FROM headrace.origin

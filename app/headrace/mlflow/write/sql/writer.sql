@@ -2,6 +2,11 @@
 -- Lists are sent in binary, %(name)b: as text psycopg escapes each quote in Python, 250 us for a span's content instead of 1.
 -- Rows come in and go out ordered by key, so that writers that meet on the same rows lock them in the same order.
 
+-- name: plan_by_index
+-- For this transaction. A plan that Postgres makes once and keeps, as it does for statements that are prepared, does not know how
+-- long a list will be, nor how a table will grow: it reads small tables whole, and compares each row with each item of the list.
+SET LOCAL enable_seqscan = off; SET LOCAL jit = off
+
 -- name: lock_traces
 -- The traces of the batch that exist, locked until the end of the transaction.
 SELECT request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview, trace_name,
@@ -24,6 +29,11 @@ UNION ALL
 SELECT 'precedence', trace_id, span_id, rank || ' ' || start FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)b)
 UNION ALL
 SELECT 'unfinished', trace_id, '', '' FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)b)
+UNION ALL
+-- Only where the transaction that wrote this row wrote the trace's row last: nobody else has written spans since.
+SELECT 'root', m.trace_id, m.root_id, m.said
+FROM headrace.remembered_trace m JOIN trace_info t ON t.request_id = m.trace_id AND t.xmin = m.xmin
+WHERE m.trace_id = ANY (%(ids)b)
 
 -- name: read_roots
 -- Of each trace the earliest roots, as many as `most` says for it: no other can decide.
@@ -55,6 +65,20 @@ SELECT trace_id, span_id, parent_span_id,
        CASE WHEN content LIKE '%%"mlflow.chat.tokenUsage"%%' OR content LIKE '%%"mlflow.llm.cost"%%' THEN content END
 FROM spans
 WHERE trace_id = ANY (%(ids)b) AND content <> ''
+
+-- name: read_chains
+-- Of these spans those that are there, with all their ancestors; only those with figures need their content.
+WITH RECURSIVE up (trace_id, span_id, parent_span_id) AS (
+    SELECT s.trace_id, s.span_id, s.parent_span_id
+    FROM unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS w (trace_id, span_id)
+    JOIN spans s ON s.trace_id = w.trace_id AND s.span_id = w.span_id
+    UNION
+    SELECT s.trace_id, s.span_id, s.parent_span_id
+    FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.parent_span_id
+)
+SELECT s.trace_id, s.span_id, s.parent_span_id,
+       CASE WHEN s.content LIKE '%%"mlflow.chat.tokenUsage"%%' OR s.content LIKE '%%"mlflow.llm.cost"%%' THEN s.content END
+FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.span_id
 
 -- name: read_rollup_snapshots
 SELECT t.request_id, t.experiment_id, t.timestamp_ms,
@@ -177,6 +201,11 @@ WHERE o.used_on < excluded.used_on
 INSERT INTO headrace.movable_trace (trace_id, rank, start, span_id)
 SELECT * FROM unnest(%(trace_id)b::text[], %(rank)b::smallint[], %(start)b::bigint[], %(span_id)b::text[])
 ON CONFLICT (trace_id) DO UPDATE SET rank = excluded.rank, start = excluded.start, span_id = excluded.span_id
+
+-- name: remember_traces
+INSERT INTO headrace.remembered_trace (trace_id, root_id, said)
+SELECT * FROM unnest(%(trace_id)b::text[], %(root_id)b::text[], %(said)b::text[])
+ON CONFLICT (trace_id) DO UPDATE SET root_id = excluded.root_id, said = excluded.said, used_on = excluded.used_on
 
 -- name: remove_precedences
 DELETE FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)b)

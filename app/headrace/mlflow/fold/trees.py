@@ -1,0 +1,141 @@
+"""Which figures of a tree of spans count, and how a span that comes later changes that. No I/O.
+
+As MLflow's `_aggregate_from_nodes`: a span's figures stand for those of all spans below it. Spans that hang on no root, as
+their parents make a circle, do not count.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from headrace.mlflow.fold.totals import COST_KEYS, TOKEN_KEYS
+from headrace.mlflow.model import Node, Totals
+from headrace.mlflow.model.totals import Sum, Tally, exact
+
+
+class _Kind(NamedTuple):
+    """Token usage, or costs."""
+
+    of: Callable[[Node], dict[str, Any] | None]
+    names: frozenset[str]
+
+
+_USAGE = _Kind(lambda node: node.usage, frozenset(TOKEN_KEYS))
+_COST = _Kind(lambda node: node.cost, frozenset(COST_KEYS))
+
+Known = Mapping[str, Node]
+"""Spans that are there, by id."""
+
+
+def totals_of(nodes: Collection[Node]) -> Totals:
+    """The totals of these spans, which are all that there are.
+
+    Raises:
+        ValueError, OverflowError: a figure is not a number, or infinite.
+    """
+    return Totals(_tally(nodes, _USAGE), _tally(nodes, _COST))
+
+
+def _tally(nodes: Collection[Node], kind: _Kind) -> Tally:
+    if all(kind.of(node) is None for node in nodes):
+        return Tally()
+    tally = Tally(seen=True)
+    for parent_id, figures in _that_count(nodes, kind):
+        tally.add(parent_id, _sums(figures, kind))
+    return tally
+
+
+def _that_count(nodes: Collection[Node], kind: _Kind) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The figures that count, each with the parent that is not there, below which they are."""
+    ids = {node.span_id for node in nodes}
+    children: defaultdict[str, list[Node]] = defaultdict(list)
+    stack: list[tuple[str, Node]] = []
+    for node in nodes:
+        if node.parent_id and node.parent_id in ids:
+            children[node.parent_id].append(node)
+        else:
+            stack.append((node.parent_id or "", node))
+    while stack:
+        above, node = stack.pop()
+        if (figures := kind.of(node)) is not None:
+            yield above, figures
+        else:
+            stack.extend((above, child) for child in children.get(node.span_id, ()))
+
+
+def _sums(figures: Mapping[str, Any], kind: _Kind) -> dict[str, Sum]:
+    return {key: exact(figure) for key, figure in figures.items() if key in kind.names}
+
+
+def starts(totals: Totals, nodes: Known) -> set[str]:
+    """The spans of whose ancestors `added` must know in order to add these."""
+    waited_for = totals.usage.by_parent.keys() | totals.cost.by_parent.keys()
+    if any(node.usage is not None or node.cost is not None or node.span_id in waited_for for node in nodes.values()):
+        return nodes.keys() | {node.parent_id for node in nodes.values() if node.parent_id}
+    return set(nodes)
+
+
+def added(totals: Totals, nodes: Known, stored: Known) -> bool:
+    """Adds spans to the totals of their trace. `stored`: those of the `starts` that are there, with all their ancestors.
+
+    False: all spans have to be looked at, as one of these comes again in another place, or with figures where it had none.
+
+    Raises:
+        ValueError, OverflowError: a figure is not a number, or infinite.
+    """
+    again = [(node, before) for span_id, node in nodes.items() if (before := stored.get(span_id))]
+    if not all(_alike(node, before) for node, before in again):
+        return False
+    fresh = [node for span_id, node in nodes.items() if span_id not in stored]
+    for kind, tally in ((_USAGE, totals.usage), (_COST, totals.cost)):
+        known = dict(stored)
+        for node, before in again:
+            _change(tally, kind, node, before, known)
+        _attach(tally, kind, fresh, known)
+    return True
+
+
+def _alike(node: Node, before: Node) -> bool:
+    """Whether it has the same place as before, and figures of the same names."""
+    return node.parent_id == before.parent_id and all(
+        _names(kind.of(node)) == _names(kind.of(before)) for kind in (_USAGE, _COST)
+    )
+
+
+def _names(figures: Mapping[str, Any] | None) -> Collection[str] | None:
+    return None if figures is None else figures.keys()
+
+
+def _change(tally: Tally, kind: _Kind, node: Node, before: Node, known: Known) -> None:
+    """A span that comes again: the difference counts, if it counts at all."""
+    now, then = kind.of(node) or {}, kind.of(before) or {}
+    if now != then and (above := _above(node, kind, known)) is not None:
+        tally.add(above, _sums(then, kind), -1)
+        tally.add(above, _sums(now, kind))
+
+
+def _attach(tally: Tally, kind: _Kind, fresh: Iterable[Node], known: dict[str, Node]) -> None:
+    """New spans, one after the other: with each comes what has waited below it, unless its own figures stand for that."""
+    for node in fresh:
+        sums = tally.by_parent.pop(node.span_id, None)
+        if (figures := kind.of(node)) is not None:
+            tally.seen, sums = True, _sums(figures, kind)
+        if sums is not None and (above := _above(node, kind, known)) is not None:
+            tally.add(above, sums)
+        known[node.span_id] = node
+
+
+def _above(node: Node, kind: _Kind, known: Known) -> str | None:
+    """The parent that is not there, below which the span is; "" if it is below a root. None: it does not count."""
+    seen, span_id = {node.span_id}, node.parent_id
+    while span_id:
+        if span_id in seen:
+            return None
+        above = known.get(span_id)
+        if above is None:
+            return span_id
+        if kind.of(above) is not None:
+            return None
+        seen.add(span_id)
+        span_id = above.parent_id
+    return ""
