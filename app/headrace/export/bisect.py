@@ -14,7 +14,7 @@ from headrace.envelope.split import halves, set_apart
 from headrace.errors import PermanentExportError, RejectedSpans, StatementTimeout, WriteBroke
 from headrace.export.exporter import Exporter
 from headrace.export.rehearsal import MOST_SECONDS
-from headrace.mlflow.write import Translated
+from headrace.mlflow.write import Translated, Writer
 from headrace.store.dead_letters import DeadLetter
 from headrace.telemetry.metrics import BATCHES_SPLIT
 
@@ -35,11 +35,13 @@ class Export:
         self._exporter = exporter
         self._envelopes = envelopes
         self._translated: Translated[Any] | None = None
+        self._translated_by: Writer[Any] | None = None
         self._left: list[_Deliveries] | None = None  # parts that are not written yet, the next one last; None: not begun
         self._letters: list[DeadLetter] = []
 
     def translate(self) -> None:
         """A part of `run` that may be done ahead, in another thread. Where anything stands in its way, `run` finds out what."""
+        self._translated_by = self._exporter.writer
         self._translated = self._exporter.translate(self._envelopes)
 
     def run(self) -> list[DeadLetter]:
@@ -59,8 +61,8 @@ class Export:
 
     def _commit_translated(self) -> bool:
         """Whether the batch, as it was translated ahead, is committed as a whole. If not, something in it is in the way."""
-        if self._translated is None:
-            return False
+        if self._translated is None or self._exporter.open() is not self._translated_by:
+            return False  # or MLflow's tables have changed since, and another writer writes them
         try:
             self._exporter.commit(self._translated)
             return True

@@ -1,7 +1,7 @@
 """Beside the worker: finishes, from time to time, the traces whose root span never comes (`mlflow/write/finish.py`)."""
 
 from headrace.errors import HeadraceError
-from headrace.mlflow.schema import knows_schema
+from headrace.mlflow.schema import known_shape
 from headrace.parts import PartThread
 from headrace.store.database import Database
 from headrace.telemetry.logging import log_rarely
@@ -37,7 +37,7 @@ class Finisher:
                 log_rarely("unfinished traces wait", "finisher", error=str(error))
 
     def _finish_all(self) -> None:
-        if not knows_schema(self._database):
+        if known_shape(self._database) is None:
             return
         from headrace.mlflow.write.finish import finish_quiet  # imports MLflow
 

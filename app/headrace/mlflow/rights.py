@@ -6,6 +6,7 @@ from headrace.errors import DatabaseRefuses
 from headrace.store.database import Database
 
 _NEEDED = {
+    "alembic_version": "SELECT",
     "experiments": "SELECT",
     "trace_info": "SELECT INSERT UPDATE",
     "spans": "SELECT INSERT UPDATE",

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from headrace.errors import QueueError
 from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.tables import Tables
 from headrace.parts import Down, down
 from headrace.queue import Queue, Size
 from headrace.receiver.exposition import exposition
@@ -24,8 +25,8 @@ _READY_WAIT_SECONDS = 2.0
 while Postgres hangs."""
 
 
-def health_router(queue: Queue, database: Database, experiments: Experiments) -> APIRouter:
-    """The three routes. They report on this queue, this database and these experiments."""
+def health_router(queue: Queue, database: Database, experiments: Experiments, tables: Tables) -> APIRouter:
+    """The three routes. They report on this queue, this database, and what is known of its experiments and tables."""
     router = APIRouter()
 
     @router.get("/healthz")
@@ -65,6 +66,7 @@ def health_router(queue: Queue, database: Database, experiments: Experiments) ->
                 "oldest_seconds": round(_age(size), 3),
             },
             "database": _database(reach),
+            "schema": tables.describe(),
         }
 
     asking: asyncio.Future[Reachability] | None = None

@@ -21,6 +21,8 @@ from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.fold.root_decides import RootDecides
 from headrace.mlflow.keys import ARTIFACT_LOCATION, SPANS_LOCATION, TRACKING_STORE, to_otlp_trace_id
 from headrace.mlflow.model import Trace, TracePart
+from headrace.mlflow.shape import Schema
+from headrace.mlflow.shape.watch import Watch
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
@@ -54,12 +56,19 @@ class _Written:
 
 
 class BulkWriter:
-    """A `Writer` for the schema revisions of `schema.REVISIONS`."""
+    """A `Writer` for the shapes of `shape/known.py`."""
 
     def __init__(
-        self, database: Database, enrich: bool = False, note_unfinished: bool = False, max_tags: int = MAX_TAGS
+        self,
+        database: Database,
+        enrich: bool = False,
+        note_unfinished: bool = False,
+        max_tags: int = MAX_TAGS,
+        schema: Schema | None = None,
     ) -> None:
+        """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look."""
         self._database = database
+        self._watch = Watch(database, schema)
         self._policy: FoldPolicy[Any, Any] = RootDecides() if enrich else ArrivalOrder()
         self._note_unfinished = note_unfinished
         self._max_tags = max_tags
@@ -93,6 +102,10 @@ class BulkWriter:
                 raise
         raise PermanentExportError("Its traces are created again and again by somebody else.")
 
+    def look_again(self) -> None:
+        """See `Writer.look_again`."""
+        self._watch.look_again()
+
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         """See `Writer.rehearse`."""
         until = time.monotonic() + seconds
@@ -109,6 +122,7 @@ class BulkWriter:
             used = self._add_origins(cursor, origins)
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
+            self._watch.check(connection)
             if rehearsed_until is not None:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
                 raise _TakenBack
