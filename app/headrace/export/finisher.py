@@ -37,9 +37,10 @@ class Finisher:
                 log_rarely("unfinished traces wait", "finisher", error=str(error))
 
     def _finish_all(self) -> None:
-        if known_shape(self._database) is None:
+        shape = known_shape(self._database)
+        if shape is None:
             return
         from headrace.mlflow.write.finish import finish_quiet  # imports MLflow
 
-        while finish_quiet(self._database, self._quiet) and not self._thread.stopping.is_set():
+        while finish_quiet(self._database, self._quiet, shape) and not self._thread.stopping.is_set():
             pass

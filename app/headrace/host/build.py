@@ -180,8 +180,8 @@ def open_database(database: Database, creates_experiments: bool = True) -> None:
         StartError: Postgres answers, but does not let us in, or its schema cannot be written.
     """
     try:
-        check(database)
-        check_rights(database, creates_experiments)
+        schema = check(database)
+        check_rights(database, creates_experiments, schema.shape)
     except DatabaseRefuses as error:
         raise StartError(str(error)) from None
     except PermanentExportError as error:

@@ -16,7 +16,10 @@ _NAMES = {"int4": "integer", "int8": "bigint", "float8": "double precision"}
 
 def differences(shape: Shape, found: Mapping[str, FoundTable], environment: Mapping[str, str]) -> list[str]:
     """Why a writer of this shape cannot write these tables. Empty: it can. `environment`: of this process."""
-    return [
+    others = [
+        f"Table {name} is there: MLflow no longer reads what Headrace would write." for name in shape.absent if name in found
+    ]
+    return others + [
         said
         for needed in shape.tables
         if not needed.only_if or environment.get(needed.only_if, "").lower() in ("true", "1")

@@ -7,6 +7,7 @@ from headrace.mlflow.shape.needs import (
     BIG,
     FLOAT,
     INTEGER,
+    JSON,
     TEXT,
     Column,
     Shape,
@@ -129,5 +130,29 @@ TOTALS_IN_COLUMNS = Shape(
     ),
 )
 
-SHAPES = (TOTALS_IN_COLUMNS,)
+TOTALS_IN_ROWS = Shape(
+    "totals in rows",
+    "3.14 to 3.16",
+    (
+        *_COMMON,
+        _trace_info({}),
+        _spans({"dimension_attributes": or_null(Column(JSON))}),
+        TableShape(
+            "trace_metrics",
+            {"request_id": _ID, "key": _KEY, "value": number(FLOAT)},
+            keys=(("request_id", "key"),),
+            references={("request_id",): "trace_info"},
+        ),
+        TableShape(
+            "span_metrics",
+            {"trace_id": _ID, "span_id": _ID, "key": _KEY, "value": number(FLOAT)},
+            keys=(("trace_id", "span_id", "key"),),
+            references={("trace_id", "span_id"): "spans"},
+        ),
+    ),
+    # 3.17 keeps the tables of metrics, and no longer reads them.
+    absent=("sql_trace_rollup_rebuild_queue",),
+)
+
+SHAPES = (TOTALS_IN_COLUMNS, TOTALS_IN_ROWS)
 """The newest first."""

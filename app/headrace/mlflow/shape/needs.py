@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-TEXT, INTEGER, BIG, FLOAT, JSON = ("text", "varchar"), ("int4",), ("int8",), ("float8",), ("json", "jsonb")
+TEXT, INTEGER, BIG, FLOAT, JSON = ("text", "varchar"), ("int4",), ("int8",), ("float8",), ("json",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Shape:
     minors: str
     """The releases of MLflow that have it."""
     tables: tuple[TableShape, ...]
+    absent: tuple[str, ...] = ()
+    """Tables of another shape: where they are, MLflow reads that."""
 
     def __str__(self) -> str:
         return f"{self.name} (MLflow {self.minors})"

@@ -28,11 +28,12 @@ from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
+from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.remembered import keep_precedences, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
 from headrace.mlflow.write.stored import read_others, read_traces
-from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces, write_users
+from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces
 from headrace.store.database import Database
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
 
@@ -69,6 +70,7 @@ class BulkWriter:
         """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look."""
         self._database = database
         self._watch = Watch(database, schema)
+        self._layout = layout_of(schema.shape if schema else None)
         self._policy: FoldPolicy[Any, Any] = RootDecides() if enrich else ArrivalOrder()
         self._note_unfinished = note_unfinished
         self._max_tags = max_tags
@@ -116,7 +118,8 @@ class BulkWriter:
         written = _Written()
         origins = {digest: (data, part.trace_id) for part in parts for digest, data in part.origins.items()}
         with transaction(self._database) as (connection, cursor):
-            mark_stale(connection, cursor, parts, self._policy.may_move)
+            if self._layout.follows_traces:
+                mark_stale(connection, cursor, parts, self._policy.may_move)
             traces = self._fold(cursor, parts, written.repairs)
             written.links_failed = self._write_traces(cursor, traces)
             used = self._add_origins(cursor, origins)
@@ -134,13 +137,13 @@ class BulkWriter:
         new = [trace for trace in traces if trace.stored is None]
         old = [trace for trace in traces if trace.stored is not None]
         self._add_artifact_locations(cursor, [trace for trace in traces if trace.stored is None or trace.moved])
-        write_traces(cursor, new, old)
-        write_spans(cursor, new, old)
+        write_traces(cursor, self._layout, new, old)
+        write_spans(cursor, self._layout, new, old)
         write_tags(cursor, new, old)
-        write_users(cursor, traces)
+        self._layout.write_beside(cursor, traces)
         links_failed = link_runs(cursor, traces)
         link_prompts(cursor, traces)
-        move(cursor, old)
+        move(cursor, self._layout, old)
         return links_failed
 
     def _add_origins(self, cursor: Rows, origins: Mapping[str, tuple[bytes, str]]) -> dict[str, int]:
@@ -156,7 +159,7 @@ class BulkWriter:
     def _fold(self, cursor: Rows, parts: Sequence[TracePart], repaired: Repairs) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
         policy = self._policy
-        traces = read_traces(cursor, parts, policy)
+        traces = read_traces(cursor, self._layout, parts, policy)
         _check_locations(traces, parts)
         _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]

@@ -148,9 +148,9 @@ SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 WHERE t.value IS DISTINCT FROM excluded.value
 
--- name: set_users
+-- name: set_metadata
 INSERT INTO trace_request_metadata (request_id, key, value)
-SELECT request_id, 'mlflow.trace.user', value FROM unnest(%(request_id)b::text[], %(value)b::text[]) AS u (request_id, value)
+SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 
 -- name: link_runs
