@@ -183,6 +183,11 @@ class DatabaseUnavailable(ExportError):
     retry_after = 2
 
 
+class TablesChanged(DatabaseUnavailable):
+    """MLflow's tables are not, or are no longer, as the writer was made for. It waits, and looks at them again: it is not the
+    batch's fault."""
+
+
 class DatabaseRefuses(DatabaseUnavailable):
     """Postgres answers, but does not let Headrace in, or lacks its database, or denies it a right. It does not pass by itself:
     the message says what to change."""
@@ -221,6 +226,15 @@ class PermanentExportError(ExportError):
     def __init__(self, message: str, rejected: Sequence[RejectedSpans] = ()) -> None:
         super().__init__(message)
         self.rejected = tuple(rejected)
+
+
+class RowsRefused(PermanentExportError):
+    """Postgres refuses rows of this batch. `of_tables`: by a rule of the tables themselves, which may be other tables than the
+    writer was made for (a column that must not be NULL, a key, a type), and not by a rule of a check or trigger."""
+
+    def __init__(self, message: str, of_tables: bool) -> None:
+        super().__init__(message)
+        self.of_tables = of_tables
 
 
 class StartError(HeadraceError):

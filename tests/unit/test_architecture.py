@@ -25,7 +25,9 @@ ROOMS = (
 """From the ground up. A room may use those below it."""
 IN_MLFLOW = (
     ("json_text",),
-    ("keys", "runtime", "text"),
+    ("keys", "runtime", "text", "installed"),
+    ("shape",),
+    ("tables",),
     ("reserved",),
     ("model",),
     ("experiments", "translate"),

@@ -16,6 +16,7 @@ NAMED_OTHERWISE = {
     "backports.zstd": "backports-zstd",
     "google.protobuf": "protobuf",
     "google.rpc": "googleapis-common-protos",
+    "mlflow": "mlflow-skinny",
     "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry.proto": "opentelemetry-proto",
     "opentelemetry.sdk": "opentelemetry-sdk",
@@ -43,7 +44,8 @@ def distribution(name: str) -> str:
 
 
 def missing(names: set[str]) -> set[str]:
-    others = {name for name in names if name.partition(".")[0] not in {"headrace", *sys.stdlib_module_names}}
+    there = {"headrace", "compression", *sys.stdlib_module_names}  # Python 3.14 has a package `compression`
+    others = {name for name in names if name.partition(".")[0] not in there}
     return {name for name in others if distribution(name) not in LOCKED}
 
 

@@ -63,14 +63,13 @@ def _up(config: "Config", status: "Status") -> None:
 
 
 def _bring_up_to_date(database: "Database", url: str) -> None:
-    from headrace.errors import StartError
     from headrace.local.mlflow_server import upgrade_mlflow_schema
-    from headrace.mlflow.schema import verify_mlflow_schema
+    from headrace.mlflow.installed import newest_revision
+    from headrace.mlflow.shape import mlflow_revision
 
-    try:
-        with database.begin() as connection:
-            verify_mlflow_schema(connection)
-    except StartError:
+    with database.begin() as connection:
+        found = mlflow_revision(connection)
+    if found is None or found != newest_revision():  # the MLflow UI beside us accepts that one only
         upgrade_mlflow_schema(url)
 
 

@@ -14,7 +14,7 @@ from headrace.envelope.split import halves, set_apart
 from headrace.errors import PermanentExportError, RejectedSpans, StatementTimeout, WriteBroke
 from headrace.export.exporter import Exporter
 from headrace.export.rehearsal import MOST_SECONDS
-from headrace.mlflow.write import Translated
+from headrace.mlflow.write import Translated, Writer
 from headrace.store.dead_letters import DeadLetter
 from headrace.telemetry.metrics import BATCHES_SPLIT
 
@@ -36,12 +36,14 @@ class Export:
         self._exporter = exporter
         self._envelopes = envelopes
         self._translated: Translated[Any] | None = None
+        self._translated_by: Writer[Any] | None = None
         self._left: list[_Deliveries] | None = None  # parts that are not written yet, the next one last; None: not begun
         self._letters: list[DeadLetter] = []
 
     def translate(self) -> None:
         """Does a part of `run` ahead of time, in another thread. It ignores every error: `run` will meet the error again and
         handle it."""
+        self._translated_by = self._exporter.writer
         self._translated = self._exporter.translate(self._envelopes)
 
     def run(self) -> list[DeadLetter]:
@@ -61,8 +63,8 @@ class Export:
 
     def _commit_translated(self) -> bool:
         """Tries to commit the whole batch as it was translated ahead. Returns whether that succeeded. If not, some span in it
-        cannot be written."""
-        if self._translated is None:
+        cannot be written, or MLflow's tables have changed and another writer writes them now."""
+        if self._translated is None or self._exporter.open() is not self._translated_by:
             return False
         try:
             self._exporter.commit(self._translated)

@@ -22,11 +22,12 @@ from typing import Any
 from headrace.config import MIB, Config
 from headrace.envelope import Delivery
 from headrace.envelope.split import halves
-from headrace.errors import HeadraceError, PermanentExportError, StatementTimeout
+from headrace.errors import HeadraceError, PermanentExportError, RowsRefused, StatementTimeout, TablesChanged
 from headrace.export.destinations import Destinations
 from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
+from headrace.mlflow.tables import Tables
 from headrace.mlflow.translate.weight import weigh
 from headrace.mlflow.write import Translated, Writer
 from headrace.otlp.spans import count_spans
@@ -52,21 +53,36 @@ class Exporter:
         experiments: Experiments,
         open_writer: Callable[[Database], Writer[Any]],
         max_write_bytes: int = 64 * MIB,
+        tables: Tables | None = None,
     ) -> None:
         self._database = database
         self.destinations = Destinations(experiments)
         self._open_writer = open_writer
         self._writer: Writer[Any] | None = None
+        self._tables = tables or Tables()
         self.max_bytes = max_write_bytes
         """A batch that becomes more bytes than this is written in smaller parts."""
         self.stopping = threading.Event()
         """If it is set, a write whose connection broke is not tried again here."""
 
     @classmethod
-    def of(cls, config: Config, database: Database, experiments: Experiments) -> "Exporter":
-        """An exporter with the writer that fits the database's schema, configured by the settings."""
-        opener = partial(open_writer, enrich=config.enrich, note_unfinished=config.finishes, max_tags=config.max_tags_per_trace)
-        return cls(database, experiments, opener, config.max_write_bytes)
+    def of(cls, config: Config, database: Database, experiments: Experiments, tables: Tables | None = None) -> "Exporter":
+        """An exporter with the writer that fits the database's schema, configured by the settings. It notes in `tables` what
+        that schema is."""
+        tables = tables or Tables()
+        opener = partial(
+            open_writer,
+            enrich=config.enrich,
+            note_unfinished=config.finishes,
+            max_tags=config.max_tags_per_trace,
+            tables=tables,
+        )
+        return cls(database, experiments, opener, config.max_write_bytes, tables)
+
+    @property
+    def writer(self) -> Writer[Any] | None:
+        """The writer that is open, if any."""
+        return self._writer
 
     def open(self) -> Writer[Any]:
         """The writer, opened if it is not yet.
@@ -129,7 +145,7 @@ class Exporter:
     def commit(self, batch: Translated[Any]) -> None:
         """Writes all that `translate` returned, or nothing, and counts it. Raises what `write` raises, and WriteBroke."""
         started = time.perf_counter()
-        with _faults_are_permanent():
+        with _faults_are_permanent(), self._tables_are_watched():
             repairs = self.open().write(batch)
         WRITE_SECONDS.observe(time.perf_counter() - started)
         now = time.time_ns()
@@ -141,6 +157,22 @@ class Exporter:
         BATCH_REQUESTS.observe(len(batch.deliveries))
         for delivery in batch.deliveries:
             VISIBLE_SECONDS.observe(max(0, now - delivery.received_unix_nano) / 1e9)
+
+    @contextmanager
+    def _tables_are_watched(self) -> Iterator[None]:
+        """A refusal by a rule of the tables is the batch's fault only if the tables are as they were. Otherwise the writer is
+        dropped, so that the next try opens one for what is there then."""
+        try:
+            try:
+                yield
+            except RowsRefused as error:
+                if error.of_tables:
+                    self.open().look_again()
+                raise
+        except TablesChanged as error:
+            self._writer = None
+            self._tables.note_misfit(str(error))
+            raise
 
 
 def _translate(writer: Writer[Any], deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Any]:

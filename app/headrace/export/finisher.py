@@ -1,7 +1,7 @@
 """A thread that finishes traces whose root span never came (`mlflow/write/finish.py`). It runs beside the worker."""
 
 from headrace.errors import HeadraceError
-from headrace.mlflow.schema import knows_schema
+from headrace.mlflow.schema import known_shape
 from headrace.parts import PartThread
 from headrace.store.database import Database
 from headrace.telemetry.logging import log_rarely
@@ -37,9 +37,10 @@ class Finisher:
                 log_rarely("unfinished traces wait", "finisher", error=str(error))
 
     def _finish_all(self) -> None:
-        if not knows_schema(self._database):
+        shape = known_shape(self._database)
+        if shape is None:
             return
         from headrace.mlflow.write.finish import finish_quiet  # imports MLflow
 
-        while finish_quiet(self._database, self._quiet) and not self._thread.stopping.is_set():
+        while finish_quiet(self._database, self._quiet, shape) and not self._thread.stopping.is_set():
             pass

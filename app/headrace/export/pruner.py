@@ -2,7 +2,7 @@
 worker."""
 
 from headrace.errors import HeadraceError
-from headrace.mlflow.schema import knows_schema
+from headrace.mlflow.schema import known_shape
 from headrace.parts import PartThread
 from headrace.store.database import Database
 from headrace.telemetry.logging import log_rarely
@@ -45,7 +45,7 @@ class Pruner:
                 log_rarely("unused origins wait to be deleted", "pruner", error=str(error))
 
     def _prune(self) -> None:
-        if not knows_schema(self._database):
+        if known_shape(self._database) is None:
             return
         from headrace.mlflow.write.prune import forget_traces, prune_origins  # imports MLflow
 

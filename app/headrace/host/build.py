@@ -23,6 +23,7 @@ from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
 from headrace.mlflow.schema import check
+from headrace.mlflow.tables import Tables
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, processors
 from headrace.processor.authorize import Authorizer
@@ -76,11 +77,12 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     authorizer = Authorizer(ExperimentResolver(config, experiments, database))
     intake = Intake(config, Pipeline(processors(config), authorizer, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
-    worker = Worker(config, queue, database, Exporter.of(config, database, experiments))
+    tables = Tables()
+    worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
     parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number)))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
-    app = _app(config, parts, intake, health_router(queue, database, experiments))
+    app = _app(config, parts, intake, health_router(queue, database, experiments, tables))
     return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
@@ -178,8 +180,8 @@ def open_database(database: Database, creates_experiments: bool = True) -> None:
         StartError: Postgres answers, but does not let us in, or its schema cannot be written.
     """
     try:
-        check(database)
-        check_rights(database, creates_experiments)
+        schema = check(database)
+        check_rights(database, creates_experiments, schema.shape)
     except DatabaseRefuses as error:
         raise StartError(str(error)) from None
     except PermanentExportError as error:

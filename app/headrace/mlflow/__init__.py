@@ -1,5 +1,6 @@
 """OTLP → MLflow's tables. With `headrace.local`, the one package that knows MLflow.
 
+shape/          what a writer needs of each table, beside what Postgres has
 schema.py       can these tables be written, and by whom
 experiments/    which experiment a name or an id is
 translate/      OTLP → rows: what MLflow's translation makes of a span, and what Headrace adds

@@ -6,22 +6,28 @@ Source: mlflow/server/otel_api.py, `export_traces` (3.17). One request is one `l
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from mlflow.entities.span import Span
+from mlflow.store.db.base_sql_model import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from sqlalchemy import text
+from sqlalchemy import Connection, PrimaryKeyConstraint, Table, UniqueConstraint, text
 from sqlalchemy.orm import Session
 
 import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.envelope import Delivery
 from headrace.envelope.limit import Limit
-from headrace.errors import DatabaseUnavailable, PermanentExportError, RejectedSpans
+from headrace.errors import DatabaseUnavailable, ExportError, PermanentExportError, RejectedSpans
+from headrace.mlflow.installed import version
 from headrace.mlflow.keys import TAG_PREFIX, to_otlp_trace_id
 from headrace.mlflow.reserved import FINISHED, RESERVED_TAGS
+from headrace.mlflow.shape import SHAPES, Schema
+from headrace.mlflow.shape.catalogue import read_tables
+from headrace.mlflow.shape.differences import differences
+from headrace.mlflow.shape.needs import Column, Shape, TableShape
+from headrace.mlflow.shape.watch import Watch
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import MAX_TAGS, known_service
 from headrace.mlflow.translate.times import storable_end
@@ -54,10 +60,12 @@ class _CheckedStore(SqlAlchemyStore):
 
 
 class MlflowStoreWriter:
-    """A `Writer` for any schema revision that the installed MLflow accepts."""
+    """A `Writer` for tables that only the installed MLflow knows."""
 
-    def __init__(self, database: Database, max_tags: int = MAX_TAGS) -> None:
+    def __init__(self, database: Database, max_tags: int = MAX_TAGS, schema: Schema | None = None) -> None:
+        """`schema`: as of the `BulkWriter`."""
         self._max_tags = max_tags
+        self._watch = Watch(database, schema)
         self._database = database
         self._store = _CheckedStore(database.url)
 
@@ -80,6 +88,10 @@ class MlflowStoreWriter:
         self._database.note(None)
         return repaired
 
+    def look_again(self) -> None:
+        """See `Writer.look_again`."""
+        self._watch.look_again()
+
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         """See `Writer.rehearse`. MLflow's store takes nothing back: the bytes go to Postgres, but into no table."""
         query = text("SELECT length(:request), pg_sleep(:seconds)")
@@ -87,14 +99,20 @@ class MlflowStoreWriter:
             connection.execute(query, {"request": delivery.request.SerializeToString(), "seconds": seconds})
 
     def _log(self, delivery: Delivery, number: int, experiment_id: str, spans: list[Any]) -> None:
-        """Writes the spans, unless a trace or the run turns out not to be their sender's: then all is taken back."""
-        if delivery.limit is not None:
-            traces = {span.trace_id for span in spans}
-            self._store.check = partial(_check, traces, delivery.run_id, experiment_id, delivery.limit, number)
+        """Writes the spans. All is taken back if a trace or the run turns out not to be their sender's, or if MLflow's tables
+        were upgraded meanwhile."""
+        traces = {span.trace_id for span in spans}
+
+        def check(session: Session) -> None:
+            if delivery.limit is not None:
+                _check(traces, delivery.run_id, experiment_id, delivery.limit, number, session)
+            self._watch.check(session.connection())
+
+        self._store.check = check
         try:
             self._store.log_spans(experiment_id, spans)
         except Exception as error:
-            raise _refusal_in(error) or self._database.judge(error) from error
+            raise _raised_in(error) or self._database.judge(error) from error
         finally:
             self._store.check = None
 
@@ -121,12 +139,42 @@ def _check(trace_ids: Collection[str], run_id: str, experiment_id: str, limit: L
         raise PermanentExportError(rejected[0].reason, rejected)
 
 
-def _refusal_in(error: BaseException) -> PermanentExportError | None:
-    """What `_check` has raised, which MLflow wraps in an error of its own."""
+def _raised_in(error: BaseException) -> ExportError | None:
+    """What a check has raised, which MLflow wraps in an error of its own."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, PermanentExportError):
+    while cause is not None and not isinstance(cause, ExportError):
         cause = cause.__cause__
     return cause
+
+
+def differences_for_store(connection: Connection) -> list[str]:
+    """Why MLflow's own store, as it is installed, cannot write these tables. Empty: it can.
+
+    By its own models: their columns, keys and foreign keys. It converts what it writes, so types are its own matter.
+    """
+    tables = {table.name: table for table in Base.metadata.tables.values()}
+    names = sorted({table.name for shape in SHAPES for table in shape.tables if not table.only_if} & tables.keys())
+    shape = Shape("MLflow's own store", version(), tuple(_needs(tables[name]) for name in names))
+    return differences(shape, read_tables(connection, names), {})
+
+
+def _needs(table: Table) -> TableShape:
+    return TableShape(
+        table.name,
+        {
+            column.name: Column((), writes_null=bool(column.nullable), written=column.computed is None)
+            for column in table.columns
+        },
+        keys=tuple(
+            tuple(column.name for column in constraint.columns)
+            for constraint in table.constraints
+            if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint)
+        ),
+        references={
+            tuple(column.name for column in constraint.columns): constraint.referred_table.name
+            for constraint in table.foreign_key_constraints
+        },
+    )
 
 
 def _mlflow_spans(delivery: Delivery, experiment_id: str, max_tags: int, repaired: Repairs) -> list[Any]:

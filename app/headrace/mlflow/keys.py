@@ -30,6 +30,10 @@ FINALIZED = "mlflow.trace.infoFinalized"
 """Metadata: MLflow's own client has reported the whole trace, `start_trace`."""
 USER = "mlflow.trace.user"
 """Metadata: the trace's user."""
+TRACE_SESSION = "mlflow.trace.session"
+TRACE_TOKENS = "mlflow.trace.tokenUsage"
+TRACE_COST = "mlflow.trace.cost"
+"""Metadata before 3.17: the trace's session, and its totals as JSON."""
 
 _TRACE_ID = "tr-"
 

@@ -3,16 +3,22 @@
 from sqlalchemy import Connection, text
 
 from headrace.errors import DatabaseRefuses
+from headrace.mlflow.shape.known import TOTALS_IN_COLUMNS, TOTALS_IN_ROWS
+from headrace.mlflow.shape.needs import Shape
 from headrace.store.database import Database
 
 _NEEDED = {
+    "alembic_version": "SELECT",
     "experiments": "SELECT",
     "trace_info": "SELECT INSERT UPDATE",
     "spans": "SELECT INSERT UPDATE",
     "trace_tags": "SELECT INSERT UPDATE DELETE",
     "trace_request_metadata": "SELECT INSERT UPDATE",
-    "assessments": "SELECT UPDATE",
     "entity_associations": "SELECT INSERT",
+}
+_OF_SHAPE = {
+    TOTALS_IN_COLUMNS: {"assessments": "SELECT UPDATE"},
+    TOTALS_IN_ROWS: {"trace_metrics": "SELECT INSERT UPDATE", "span_metrics": "SELECT INSERT UPDATE"},
 }
 _TO_CREATE = {"experiments": "SELECT INSERT UPDATE"}
 """Also needed if Headrace may create experiments."""
@@ -31,15 +37,16 @@ _MISSING = text("""
 """)
 
 
-def check_rights(database: Database, creates_experiments: bool) -> None:
-    """Checks the rights on MLflow's tables, as far as they exist, and on our own.
+def check_rights(database: Database, creates_experiments: bool, shape: Shape | None = None) -> None:
+    """Checks the rights on MLflow's tables, as far as they exist, and on our own. `shape`: that of the tables, if it is known.
 
     Raises:
         DatabaseRefuses: a right is missing. It says which, and the command that grants it.
         DatabaseUnavailable: Postgres does not answer now.
     """
     with database.begin() as connection:
-        missing = _missing(connection, _NEEDED | (_TO_CREATE if creates_experiments else {}))
+        of_shape = _OF_SHAPE[shape] if shape else {}
+        missing = _missing(connection, _NEEDED | of_shape | (_TO_CREATE if creates_experiments else {}))
     if missing:
         role = missing[0][0]
         grants = "; ".join(f"GRANT {rights} ON {name} TO {role}" for _, name, rights in missing)

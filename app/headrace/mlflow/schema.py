@@ -1,12 +1,16 @@
-"""Is the database one that we can write? MLflow's revision is checked, our own schema `headrace` is brought up to date.
+"""Is the database one that we can write? MLflow's tables are looked at, our own schema is brought up to date.
 
 MLflow's tables belong to `mlflow db upgrade`; ours to the Alembic migrations in migrations/. The two keep separate version
 tables, so neither sees the other.
 """
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
 
 from headrace.errors import StartError
+from headrace.mlflow.installed import newest_revision, revisions, version
+from headrace.mlflow.shape import Schema, look
+from headrace.mlflow.shape.needs import Shape
+from headrace.mlflow.tables import Tables
 from headrace.mlflow.write import Writer
 from headrace.store.database import Database
 from headrace.store.migrations import migrate
@@ -14,86 +18,103 @@ from headrace.telemetry.logging import log
 
 _UPGRADE = 'mlflow db upgrade "postgresql+psycopg://USER:PASSWORD@HOST:5432/DATABASE"'
 
-REVISIONS = frozenset({"dc11669786a5"})
-"""The Alembic revisions of MLflow's schema that the bulk writer knows: 3.17."""
 
-
-def open_writer(database: Database, enrich: bool = True, note_unfinished: bool = False, max_tags: int = 128) -> Writer:
-    """Checks the schema and returns the writer that fits it. Imports MLflow: takes about two seconds the first time.
+def open_writer(
+    database: Database, enrich: bool = True, note_unfinished: bool = False, max_tags: int = 128, tables: Tables | None = None
+) -> Writer:
+    """Looks at MLflow's tables and returns the writer that fits them. Imports MLflow: takes about two seconds the first time.
 
     `enrich`: whether it adds what `enrich.py` says (MLflow's own store never does). `note_unfinished`: for `finish.py`.
-    `max_tags`: the most of a trace.
+    `max_tags`: the most of a trace. `tables`: where to note what was found.
 
     Raises:
         StartError, DatabaseUnavailable: as `check`.
     """
-    revision = check(database)
-    if revision in REVISIONS:
+    tables = tables or Tables()
+    try:
+        schema = check(database)
+    except StartError as error:
+        tables.note_misfit(str(error))
+        raise
+    tables.note(schema)
+    if schema.watchers:
+        log.warning("MLflow's tables have checks or triggers of somebody else", found=", ".join(schema.watchers))
+    if schema.shape is not None:
         from headrace.mlflow.write.bulk import BulkWriter
 
-        return BulkWriter(database, enrich, note_unfinished, max_tags)
-    log.warning("unknown MLflow schema revision: writing through MLflow's own store, many times slower", revision=revision)
+        return BulkWriter(database, enrich, note_unfinished, max_tags, schema)
+    log.warning(
+        "MLflow's tables do not fit the bulk writer: writing through MLflow's own store, many times slower",
+        revision=schema.revision,
+        reason=schema.differences[0],
+    )
     from headrace.mlflow.fallback import MlflowStoreWriter
 
     try:
-        return MlflowStoreWriter(database, max_tags)
+        return MlflowStoreWriter(database, max_tags, schema)
     except Exception as error:
         raise database.judge(error) from error
 
 
-def knows_schema(database: Database) -> bool:
-    """Whether the bulk writer writes to this database.
+def known_shape(database: Database) -> Shape | None:
+    """The shape in which the bulk writer writes to this database. None: it does not, or has not begun to.
 
     Raises:
         DatabaseUnavailable: Postgres does not answer now.
     """
     with database.begin() as connection:
         found = connection.execute(text("SELECT to_regclass('headrace.unfinished_trace') IS NOT NULL")).scalar_one()
-        return bool(found) and mlflow_revision(connection) in REVISIONS
+        schema = look(connection) if found else None
+        return schema.shape if schema else None
 
 
-def check(database: Database) -> str:
-    """Checks MLflow's schema and migrates our own; returns MLflow's revision.
+def check(database: Database) -> Schema:
+    """Checks MLflow's tables and migrates our own schema; returns what MLflow's tables are like.
 
     Raises:
-        StartError: MLflow's schema is missing, or of a revision that cannot be written; names the command to run.
+        StartError: MLflow's tables are missing, or cannot be written; names what is in the way, and what helps.
         DatabaseUnavailable: Postgres does not answer now.
     """
     with database.begin() as connection:
-        revision = verify_mlflow_schema(connection)
+        schema = verify_mlflow_schema(connection)
         migrate(connection)
-    return revision
+    return schema
 
 
-def verify_mlflow_schema(connection: Connection) -> str:
-    """The revision of MLflow's schema, where it is one that the bulk writer or the installed MLflow can write.
+def verify_mlflow_schema(connection: Connection) -> Schema:
+    """MLflow's tables, where they are such as the bulk writer or the installed MLflow can write.
 
     Raises:
-        StartError: it is not; says which revision it is, which is needed, and the command to run.
+        StartError: they are not; says what is in the way, and what helps.
     """
-    found = mlflow_revision(connection)
-    if found is None:
+    schema = look(connection)
+    if schema is None:
         raise StartError(
             f"The database has no MLflow schema. Point HEADRACE_DATABASE_URL at MLflow's database, or make one with: {_UPGRADE}"
         )
-    if found in REVISIONS:
-        return found
-    from mlflow.store.db.utils import _get_latest_schema_revision
-    from mlflow.version import VERSION
-
-    needed: str = _get_latest_schema_revision()  # type: ignore[no-untyped-call]
-    if found != needed:
+    if schema.shape is None and (reason := _why_store_cannot(connection, schema)):
         raise StartError(
-            f"MLflow's schema is at revision {found}; this Headrace writes revision {needed} (MLflow {VERSION}). "
-            f"If the database is the older one, take a backup and run: {_UPGRADE}. "
-            "If it is the newer one, install the Headrace that was made for it."
+            f"Headrace cannot write MLflow's tables as they are at revision {schema.revision}: {reason} "
+            f"{_what_helps(schema.revision)}"
         )
-    return found
+    return schema
 
 
-def mlflow_revision(connection: Connection) -> str | None:
-    """The Alembic revision of MLflow's tables, or None where there are none."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return revision
+def _why_store_cannot(connection: Connection, schema: Schema) -> str:
+    """What is in the way of MLflow's own store as well. Empty: it can write them."""
+    if schema.revision != newest_revision():
+        return schema.differences[0]
+    from headrace.mlflow.fallback import differences_for_store
+
+    return next(iter(differences_for_store(connection)), "")
+
+
+def _what_helps(revision: str) -> str:
+    if revision == newest_revision():
+        return f"The revision is that of MLflow {version()}, which is installed here: somebody has changed the table by hand."
+    if revision in revisions():
+        return f"They are older than MLflow {version()}, which is installed here: take a backup and run: {_UPGRADE}."
+    return (
+        f"MLflow {version()}, which is installed here, does not know that revision: if the tables are newer, install the "
+        f"Headrace that was made for them; if they are older, take a backup and run: {_UPGRADE}."
+    )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from headrace.errors import QueueError
 from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.tables import Tables
 from headrace.parts import Down, down
 from headrace.queue import Queue, Size
 from headrace.receiver.exposition import exposition
@@ -24,9 +25,9 @@ _READY_WAIT_SECONDS = 2.0
 while Postgres hangs."""
 
 
-def health_router(queue: Queue, database: Database, experiments: Experiments) -> APIRouter:
-    """The three routes. They report on this queue, this database and these experiments."""
-    health = _Health(queue, database, experiments)
+def health_router(queue: Queue, database: Database, experiments: Experiments, tables: Tables) -> APIRouter:
+    """The three routes. They report on this queue, this database, and what is known of its experiments and tables."""
+    health = _Health(queue, database, experiments, tables)
     router = APIRouter()
     router.get("/healthz")(health.healthz)
     router.get("/readyz")(health.readyz)
@@ -37,10 +38,11 @@ def health_router(queue: Queue, database: Database, experiments: Experiments) ->
 class _Health:
     """What the routes answer. FastAPI shows the docstring of each in `/openapi.json`."""
 
-    def __init__(self, queue: Queue, database: Database, experiments: Experiments) -> None:
+    def __init__(self, queue: Queue, database: Database, experiments: Experiments, tables: Tables) -> None:
         self._queue = queue
         self._database = database
         self._experiments = experiments
+        self._tables = tables
         self._asking: asyncio.Future[Reachability] | None = None
 
     async def healthz(self, response: Response) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class _Health:
             **({"waits_for": waits_for} if waits_for else {}),
             "queue": _queue(size),
             "database": database,
+            "schema": self._tables.describe(),
         }
 
     async def metrics(self, request: Request) -> Response:

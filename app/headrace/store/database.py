@@ -24,7 +24,9 @@ from headrace.errors import (
     DatabaseUnavailable,
     ExportError,
     PermanentExportError,
+    RowsRefused,
     StatementTimeout,
+    TablesChanged,
     WriteBroke,
 )
 from headrace.store import sqlstate as sqlstate_words
@@ -42,6 +44,13 @@ _PERMANENT = ("21", "22", "23", "44", "54", "P0")
 exception, integrity violation, a view's check option, limit exceeded, and what a trigger raises.
 Every other class is a state of Postgres, which will change: connection, resources, shutdown, deadlock, read-only, even a
 missing table while somebody runs `mlflow db upgrade`."""
+
+_OF_TABLES = ("22001", "22003", "22P03", "23502", "23503", "23505")
+"""Of these, those that rows also meet where the tables are not as the writer was made for: too short or too small a column,
+another type, a column that must not be NULL, a foreign key, a unique key."""
+
+_OTHER_TABLES = ("3F", "42")
+"""Classes of SQLSTATE that tell of other tables: no such schema, and no such table, column, type or key."""
 
 _PERMANENT_KINDS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
 """Permanent errors without a SQLSTATE. A broken connection has no SQLSTATE either, and is not among these: psycopg may raise it
@@ -129,7 +138,7 @@ class Database:
         permanent = error.sqlstate[:2] in _PERMANENT if error.sqlstate else isinstance(error, _PERMANENT_KINDS)
         message = f"{error.sqlstate}: {_one_line(error)}" if error.sqlstate else _one_line(error)
         if permanent:
-            return PermanentExportError(f"Postgres refuses the rows ({message})")
+            return RowsRefused(f"Postgres refuses the rows ({message})", error.sqlstate in _OF_TABLES)
         sqlstate = error.sqlstate or self._why_refused(error)
         if sqlstate and not error.sqlstate:
             message = f"{sqlstate}: {message}"
@@ -192,6 +201,8 @@ class Database:
 def _kind(sqlstate: str | None) -> type[DatabaseUnavailable]:
     if sqlstate in _TIMEOUTS:
         return StatementTimeout
+    if sqlstate and sqlstate[:2] in _OTHER_TABLES:
+        return TablesChanged
     broke = not sqlstate or sqlstate.startswith("08") or sqlstate in _BREAKS
     return WriteBroke if broke else DatabaseUnavailable
 

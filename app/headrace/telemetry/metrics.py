@@ -218,6 +218,10 @@ QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
 QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits, in seconds.")
 READY = _gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
 DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
+TABLES_FIT = _gauge(
+    "headrace_tables_fit",
+    "1 while MLflow's tables can be written as they are, 0 while writing waits for other ones.",
+)
 OWN_SPANS = _counter(
     "headrace_own_spans",
     "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): `sent`; `failed`: the endpoint did not take them; `dropped`: too many "
@@ -239,4 +243,5 @@ def start_gauges(in_flight_max_bytes: int) -> None:
     IN_FLIGHT_BYTES.set(0)
     IN_FLIGHT_MAX_BYTES.set(in_flight_max_bytes)
     EXPORT_RETRYING.set(0)
+    TABLES_FIT.set(1)
     EXPORT_LOOP_SECONDS.set_to_current_time()

@@ -87,6 +87,9 @@ class FailingWriter:
         self.written += names
         return translated.repairs
 
+    def look_again(self) -> None:
+        """The tables are as they were."""
+
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         """Never asked for: it says plainly that Postgres is away."""
 
@@ -277,6 +280,9 @@ class Interrupted:
         if self.calls == self._fails:
             raise DatabaseUnavailable("away")
         return self._writer.write(translated)
+
+    def look_again(self) -> None:
+        """The tables are as they were."""
 
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         self._writer.rehearse(delivery, seconds)

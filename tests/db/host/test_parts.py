@@ -20,6 +20,7 @@ from headrace.config import Config
 from headrace.errors import QueueUnavailable
 from headrace.export.finisher import Finisher
 from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.tables import Tables
 from headrace.parts import Part, down
 from headrace.queue.disk.committer import Committer
 from headrace.queue.disk.place import Place
@@ -58,7 +59,7 @@ class Client:
 
 def test_health_names_what_is_down(queue: DiskQueue, database: Database) -> None:
     app = FastAPI()
-    app.include_router(health_router(queue, database, Experiments(database, create=True, cache_seconds=60)))
+    app.include_router(health_router(queue, database, Experiments(database, create=True, cache_seconds=60), Tables()))
     client = Client(app)
     part = Part("tls")
     part.enter()
@@ -179,7 +180,7 @@ def test_the_finisher_outlives_a_lack_of_descriptors(database: Database, monkeyp
         asked.release()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("headrace.export.finisher.knows_schema", knows)
+    monkeypatch.setattr("headrace.export.finisher.known_shape", knows)
     finisher = Finisher(database, 0.1)
     finisher.start()
     for _ in range(3):

@@ -27,6 +27,7 @@ from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.fallback import MlflowStoreWriter
 from headrace.mlflow.schema import open_writer
+from headrace.mlflow.shape.needs import Shape, TableShape, text
 from headrace.mlflow.write import Writer
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.processor.route import Route
@@ -62,13 +63,13 @@ Open = Callable[[Callable[[Database], Writer]], tuple[Writer, str]]
 
 
 @pytest.fixture
-def unknown_revision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the installed MLflow were newer than the bulk writer."""
-    monkeypatch.setattr("headrace.mlflow.schema.REVISIONS", frozenset())
+def unknown_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if MLflow had another shape than the bulk writer knows."""
+    monkeypatch.setattr("headrace.mlflow.shape.SHAPES", (Shape("other", "4", (TableShape("spans", {"soul": text()}),)),))
 
 
 @pytest.fixture
-def fallback(database: Database, unknown_revision: None) -> Writer:
+def fallback(database: Database, unknown_shape: None) -> Writer:
     """The writer that `serve` would open."""
     return open_writer(database)
 
@@ -118,7 +119,7 @@ def deliveries_of(scenarios: Sequence[Scenario]) -> list[Delivery]:
 
 
 def test_an_unknown_revision_is_written_through_mlflow_s_store_and_said_loudly(
-    database: Database, database_url: str, unknown_revision: None
+    database: Database, database_url: str, unknown_shape: None
 ) -> None:
     with structlog.testing.capture_logs() as events:
         writer = open_writer(database)
@@ -135,7 +136,7 @@ def test_a_known_revision_is_not_warned_of(database: Database) -> None:
     assert [event for event in events if event["log_level"] == "warning"] == []
 
 
-def test_both_writers_leave_the_same_rows(open_on_seeded: Open, unknown_revision: None) -> None:
+def test_both_writers_leave_the_same_rows(open_on_seeded: Open, unknown_shape: None) -> None:
     by_name = {scenario.name: scenario for scenario in corpus()}
     scenarios = [by_name[name] for name in SCENARIOS]
     deliveries = deliveries_of(scenarios)
@@ -180,7 +181,7 @@ def test_writing_twice_changes_nothing(fallback: Writer, database_url: str) -> N
 
 @pytest.mark.parametrize("opener", [open_writer, open_bulk_writer])
 def test_a_tag_that_says_the_spans_are_elsewhere_does_not_hide_them(
-    database: Database, database_url: str, unknown_revision: None, opener: Callable[[Database], Writer]
+    database: Database, database_url: str, unknown_shape: None, opener: Callable[[Database], Writer]
 ) -> None:
     writer = opener(database)
     root = otlp.span("root", attrs={"mlflow.traceTag.mlflow.trace.spansLocation": "ARTIFACT_REPO", "mlflow.traceTag.team": "a"})
@@ -196,7 +197,7 @@ def test_a_tag_that_says_the_spans_are_elsewhere_does_not_hide_them(
 
 @pytest.mark.parametrize("opener", [open_writer, open_bulk_writer])
 def test_any_number_of_traces_is_linked_to_its_run(
-    open_on_seeded: Open, unknown_revision: None, opener: Callable[[Database], Writer]
+    open_on_seeded: Open, unknown_shape: None, opener: Callable[[Database], Writer]
 ) -> None:
     roots = [otlp.span(f"root {n}") for n in range(250)]
     child = otlp.span("child", parent=b"12345678")
@@ -220,7 +221,7 @@ def test_a_request_for_several_experiments_is_shared_out(fallback: Writer, datab
     assert found == {otlp.trace_id_of(spans[0]): 0, otlp.trace_id_of(spans[1]): second}
 
 
-def test_what_postgres_cannot_do_now_may_be_tried_again(database_url: str, unknown_revision: None) -> None:
+def test_what_postgres_cannot_do_now_may_be_tried_again(database_url: str, unknown_shape: None) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET lock_timeout = '50ms'".encode())
     database = Database(database_url)
@@ -245,7 +246,7 @@ def test_what_mlflow_s_store_cannot_write_is_permanent(fallback: Writer, databas
 
 
 def test_such_a_span_is_a_dead_letter_and_the_others_are_written(
-    config: Config, database: Database, database_url: str, tmp_path: Path, unknown_revision: None
+    config: Config, database: Database, database_url: str, tmp_path: Path, unknown_shape: None
 ) -> None:
     good, bad = [otlp.span(f"good {n}") for n in range(5)], otlp.span("a\x00b")
     queue = DiskQueue(tmp_path / "queue", 1 << 24)

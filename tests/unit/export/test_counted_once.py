@@ -54,6 +54,9 @@ class OneRefuses:
         self.written += names
         return Counter()
 
+    def look_again(self) -> None:
+        """The tables are as they were."""
+
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         raise DatabaseUnavailable("Postgres is away")
 

@@ -45,6 +45,14 @@ class Writer(Protocol[Rows]):
 
         Raises:
             DatabaseUnavailable: the same call may succeed later. PermanentExportError: it never will.
+            TablesChanged: not by this writer; open another one.
+        """
+
+    def look_again(self) -> None:
+        """Looks whether MLflow's tables are still those that this writer was opened for.
+
+        Raises:
+            TablesChanged: they are not; open another writer. DatabaseUnavailable: Postgres does not answer now.
         """
 
     def rehearse(self, delivery: Delivery, seconds: float) -> None:

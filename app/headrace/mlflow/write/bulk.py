@@ -21,17 +21,20 @@ from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.fold.root_decides import RootDecides
 from headrace.mlflow.keys import ARTIFACT_LOCATION, SPANS_LOCATION, TRACKING_STORE, to_otlp_trace_id
 from headrace.mlflow.model import Trace, TracePart
+from headrace.mlflow.shape import Schema
+from headrace.mlflow.shape.watch import Watch
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
 from headrace.mlflow.write.figures import read_totals
+from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
 from headrace.mlflow.write.stored import read_others, read_traces
-from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces, write_users
+from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces
 from headrace.store.database import Database
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
 
@@ -55,12 +58,20 @@ class _Written:
 
 
 class BulkWriter:
-    """A `Writer` for the schema revisions of `schema.REVISIONS`."""
+    """A `Writer` for the shapes of `shape/known.py`."""
 
     def __init__(
-        self, database: Database, enrich: bool = False, note_unfinished: bool = False, max_tags: int = MAX_TAGS
+        self,
+        database: Database,
+        enrich: bool = False,
+        note_unfinished: bool = False,
+        max_tags: int = MAX_TAGS,
+        schema: Schema | None = None,
     ) -> None:
+        """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look."""
         self._database = database
+        self._watch = Watch(database, schema)
+        self._layout = layout_of(schema.shape if schema else None)
         self._policy: FoldPolicy[Any, Any] = RootDecides() if enrich else ArrivalOrder()
         self._note_unfinished = note_unfinished
         self._max_tags = max_tags
@@ -94,6 +105,10 @@ class BulkWriter:
                 raise
         raise PermanentExportError("Its traces are created again and again by somebody else.")
 
+    def look_again(self) -> None:
+        """See `Writer.look_again`."""
+        self._watch.look_again()
+
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
         """See `Writer.rehearse`."""
         until = time.monotonic() + seconds
@@ -105,13 +120,15 @@ class BulkWriter:
         origins = {digest: (data, part.trace_id) for part in parts for digest, data in part.origins.items()}
         with transaction(self._database) as (connection, cursor):
             cursor.execute(STATEMENTS["plan_by_index"], prepare=False)
-            mark_stale(connection, cursor, parts, self._policy.may_move)
+            if self._layout.follows_traces:
+                mark_stale(connection, cursor, parts, self._policy.may_move)
             traces = self._fold(cursor, parts, written.repairs)
             written.links_failed = self._write_traces(cursor, traces)
             used = self._add_origins(cursor, origins)
             keep_traces(cursor, traces)
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
+            self._watch.check(connection)
             if rehearsed_until is not None:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
                 raise _TakenBack
@@ -123,13 +140,13 @@ class BulkWriter:
         new = [trace for trace in traces if trace.stored is None]
         old = [trace for trace in traces if trace.stored is not None]
         self._add_artifact_locations(cursor, [trace for trace in traces if trace.stored is None or trace.moved])
-        write_traces(cursor, new, old)
-        write_spans(cursor, new, old)
+        write_traces(cursor, self._layout, new, old)
+        write_spans(cursor, self._layout, new, old)
         write_tags(cursor, new, old)
-        write_users(cursor, traces)
+        self._layout.write_beside(cursor, traces)
         links_failed = link_runs(cursor, traces)
         link_prompts(cursor, traces)
-        move(cursor, old)
+        move(cursor, self._layout, old)
         return links_failed
 
     def _add_origins(self, cursor: Rows, origins: Mapping[str, tuple[bytes, str]]) -> dict[str, int]:
@@ -145,7 +162,7 @@ class BulkWriter:
     def _fold(self, cursor: Rows, parts: Sequence[TracePart], repaired: Repairs) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
         policy = self._policy
-        traces = read_traces(cursor, parts, policy)
+        traces = read_traces(cursor, self._layout, parts, policy)
         _check_locations(traces, parts)
         _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]

@@ -6,17 +6,20 @@ touched, and none that MLflow's own client has reported.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow.store.tracking.utils.sql_trace_rollups import RollupFamily, enqueue_rollup_rebuild_partitions, rollups_enabled
+from psycopg.sql import SQL
 from sqlalchemy.orm import Session
 
 from headrace.mlflow.fold.root_decides import take_root
 from headrace.mlflow.model import Trace
 from headrace.mlflow.reserved import FINISHED
+from headrace.mlflow.shape.needs import Shape
 from headrace.mlflow.translate.readback import to_span
 from headrace.mlflow.translate.values import to_root
+from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements, transaction
 from headrace.store.database import Database
 from headrace.telemetry.metrics import TRACES_FINISHED
@@ -26,8 +29,9 @@ _LIMIT = 200
 """Traces a transaction."""
 
 
-def finish_quiet(database: Database, quiet_seconds: float) -> bool:
+def finish_quiet(database: Database, quiet_seconds: float, shape: Shape | None = None) -> bool:
     """Finishes traces of which nothing was written for so long, `_LIMIT` at most in one transaction. True: there may be more.
+    `shape`: that of the tables; None: the newest.
 
     Raises:
         DatabaseUnavailable, PermanentExportError.
@@ -37,15 +41,16 @@ def finish_quiet(database: Database, quiet_seconds: float) -> bool:
         found = cursor.fetchall()
         if not found:
             return False
-        if rollups_enabled():  # before any lock on a trace: MLflow's order
+        layout = layout_of(shape)
+        if layout.follows_traces and rollups_enabled():  # before any lock on a trace: MLflow's order
             days = [(RollupFamily.TRACE_METRIC, experiment, [start]) for _, experiment, start in found if start is not None]
             enqueue_rollup_rebuild_partitions(Session(bind=connection), days)
-        finished = _finish(cursor, sorted(trace_id for trace_id, *_ in found), quiet_seconds)
+        finished = _finish(cursor, _STATEMENTS | layout.statements, sorted(trace_id for trace_id, *_ in found), quiet_seconds)
     TRACES_FINISHED.inc(finished)
     return len(found) == _LIMIT
 
 
-def _finish(cursor: Rows, ids: list[str], quiet_seconds: float) -> int:
+def _finish(cursor: Rows, statements: Mapping[str, SQL], ids: list[str], quiet_seconds: float) -> int:
     given: dict[str, Any] = {"ids": ids, "quiet": quiet_seconds, "tag": FINISHED}
     cursor.execute(_STATEMENTS["lock_traces"], given)
     cursor.execute(_STATEMENTS["read_unfinished"], given)
@@ -59,7 +64,9 @@ def _finish(cursor: Rows, ids: list[str], quiet_seconds: float) -> int:
             "request": [trace.request_preview for trace in traces],
             "response": [trace.response_preview for trace in traces],
         }
-        cursor.execute(_STATEMENTS["finish_traces"], columns)
+        cursor.execute(statements["finish_traces"], columns)
+        if "name_traces" in statements:
+            cursor.execute(statements["name_traces"], columns)
         marks = {"key": [FINISHED] * len(traces), "value": [f"no root span within {quiet_seconds:g} s"] * len(traces)}
         cursor.execute(STATEMENTS["upsert_tags"], {"request_id": columns["id"], **marks})
     cursor.execute(_STATEMENTS["forget"], given)

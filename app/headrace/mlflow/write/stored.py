@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from headrace.mlflow.fold.policy import FoldPolicy, S, V
-from headrace.mlflow.keys import FINALIZED
+from headrace.mlflow.keys import FINALIZED, USER
 from headrace.mlflow.model import Precedence, Root, StoredTrace, Totals, Trace, TracePart, TraceRow
 from headrace.mlflow.text import UNCOUNTED, to_object
 from headrace.mlflow.translate.origin import CHOSEN_BY_RULE
@@ -15,13 +15,14 @@ from headrace.mlflow.translate.readback import is_unfinished, to_span
 from headrace.mlflow.translate.tags import resource_tags, root_tags, session_and_user
 from headrace.mlflow.translate.values import to_root
 from headrace.mlflow.write.figures import read_nodes
+from headrace.mlflow.write.layout import Layout
 from headrace.mlflow.write.remembered import recalled
 from headrace.mlflow.write.statements import STATEMENTS, Rows
 
 
-def read_traces(cursor: Rows, parts: Sequence[TracePart[V]], policy: FoldPolicy[V, S]) -> dict[str, Trace[S]]:
+def read_traces(cursor: Rows, layout: Layout, parts: Sequence[TracePart[V]], policy: FoldPolicy[V, S]) -> dict[str, Trace[S]]:
     """The traces of these parts that exist, locked until the end of the transaction, with what the fold needs of them."""
-    stored = _lock_traces(cursor, sorted({part.trace_id for part in parts}))
+    stored = _lock_traces(cursor, layout, sorted({part.trace_id for part in parts}))
     traces = {trace_id: policy.open(trace) for trace_id, trace in stored.items()}
     known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
     _take_roots(cursor, known, policy)
@@ -78,6 +79,7 @@ class _Marks:
     noted_unfinished: bool = False
     roots: Mapping[str, Root] | None = None
     totals: Totals | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, key: str, value: str) -> None:
         """One row."""
@@ -92,25 +94,27 @@ class _Marks:
             self.roots, self.totals = recalled(key, value)
         elif key == FINALIZED:
             self.finalized = True
-        else:
+        elif key == USER:
             self.user_id = value
+        else:
+            self.metadata[key] = value
 
 
-def _lock_traces(cursor: Rows, trace_ids: list[str]) -> dict[str, StoredTrace]:
-    cursor.execute(STATEMENTS["lock_traces"], {"ids": trace_ids})
+def _lock_traces(cursor: Rows, layout: Layout, trace_ids: list[str]) -> dict[str, StoredTrace]:
+    cursor.execute(layout.statements["lock_traces"], {"ids": trace_ids})
     found = [TraceRow(*row) for row in cursor]
     if not found:
         return {}
     marks = {row.trace_id: _Marks() for row in found}
-    cursor.execute(STATEMENTS["read_marks"], {"ids": sorted(marks)})
+    cursor.execute(STATEMENTS["read_marks"], {"ids": sorted(marks), "metadata": list(layout.metadata)})
     for kind, trace_id, key, value in cursor:
         marks[trace_id].add(kind, key, value)
-    return {row.trace_id: _stored(row, marks[row.trace_id]) for row in found}
+    return {row.trace_id: _stored(row, marks[row.trace_id], layout) for row in found}
 
 
-def _stored(row: TraceRow, marks: _Marks) -> StoredTrace:
+def _stored(row: TraceRow, marks: _Marks, layout: Layout) -> StoredTrace:
     return StoredTrace(
-        row,
+        layout.complete(row, marks.tags, marks.metadata),
         marks.tags,
         marks.user_id,
         marks.finalized,

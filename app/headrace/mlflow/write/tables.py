@@ -9,27 +9,26 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.mlflow.model import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, SpanRow, Trace
+from headrace.mlflow.model import COST_COLUMNS, TOKEN_COLUMNS, Trace
+from headrace.mlflow.write.layout import Layout
 from headrace.mlflow.write.statements import STATEMENTS, Rows
 
 _MAX_RUN_ID = 36
-_COPIED_SPAN_TYPES = [*(SPAN_TYPES[column] for column in SpanRow._fields), "int4"]
-"""Of the columns that `copy_spans` names: those of a `SpanRow`, then the experiment."""
 
 
 class Race(Exception):
     """Another writer created one of our traces between our look and our insert."""
 
 
-def write_traces(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:
+def write_traces(cursor: Rows, layout: Layout, new: Sequence[Trace], old: Sequence[Trace]) -> None:
     """The table `trace_info`, and the times of assessments, which repeat that of their trace. Raises Race."""
     if new:
-        cursor.execute(STATEMENTS["create_traces"], _columns(new))
+        cursor.execute(layout.statements["create_traces"], _columns(new))
         if cursor.rowcount != len(new):
             raise Race
     if old:
-        cursor.execute(STATEMENTS["update_traces"], _columns(old))
-    if earlier := [trace for trace in old if trace.begins_earlier]:
+        cursor.execute(layout.statements["update_traces"], _columns(old))
+    if layout.follows_traces and (earlier := [trace for trace in old if trace.begins_earlier]):
         begun = {
             "request_id": [trace.trace_id for trace in earlier],
             "timestamp_ms": [trace.timestamp_ms for trace in earlier],
@@ -55,21 +54,22 @@ def _columns(traces: Sequence[Trace]) -> dict[str, list[Any]]:
     return columns
 
 
-def write_spans(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:
+def write_spans(cursor: Rows, layout: Layout, new: Sequence[Trace], old: Sequence[Trace]) -> None:
     """The table `spans`."""
+    values_of = layout.span
     if new:
-        with cursor.copy(STATEMENTS["copy_spans"]) as copy:
-            copy.set_types(_COPIED_SPAN_TYPES)
+        with cursor.copy(layout.statements["copy_spans"]) as copy:
+            copy.set_types([*layout.span_types.values(), "int4"])
             for trace in new:
                 for row in trace.spans.values():
-                    copy.write_row((*row, trace.experiment_id))
-    rows = [(trace.experiment_id, row) for trace in old for row in sorted(trace.spans.values())]
+                    copy.write_row((*values_of(row), trace.experiment_id))
+    rows = [(trace.experiment_id, values_of(row)) for trace in old for row in sorted(trace.spans.values())]
     if rows:
         columns: dict[str, list[Any]] = {
             name: list(values)
-            for name, values in zip(SpanRow._fields, zip(*(row for _, row in rows), strict=True), strict=True)
+            for name, values in zip(layout.span_types, zip(*(row for _, row in rows), strict=True), strict=True)
         }
-        cursor.execute(STATEMENTS["upsert_spans"], columns | {"experiment_id": [experiment for experiment, _ in rows]})
+        cursor.execute(layout.statements["upsert_spans"], columns | {"experiment_id": [experiment for experiment, _ in rows]})
 
 
 def write_tags(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:
@@ -84,18 +84,6 @@ def write_tags(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None
     if rows:
         ids, keys, values = (list(column) for column in zip(*rows, strict=True))
         cursor.execute(STATEMENTS["upsert_tags"], {"request_id": ids, "key": keys, "value": values})
-
-
-def write_users(cursor: Rows, traces: Sequence[Trace]) -> None:
-    """The users, which stand among the metadata."""
-    users = [
-        (trace.trace_id, trace.user_id)
-        for trace in traces
-        if trace.user_id and not (trace.stored and trace.stored.user_id == trace.user_id)
-    ]
-    if users:
-        ids, names = (list(column) for column in zip(*users, strict=True))
-        cursor.execute(STATEMENTS["set_users"], {"request_id": ids, "value": names})
 
 
 def link_runs(cursor: Rows, traces: Sequence[Trace]) -> int:
@@ -123,9 +111,9 @@ def link_prompts(cursor: Rows, traces: Sequence[Trace]) -> None:
         cursor.execute(STATEMENTS["link_prompts"], named)
 
 
-def move(cursor: Rows, old: Sequence[Trace]) -> None:
+def move(cursor: Rows, layout: Layout, old: Sequence[Trace]) -> None:
     """What hangs on traces that stand in another experiment now, but for the spans of this batch and the tags."""
     if moved := [trace for trace in old if trace.moved]:
         ids, experiments = [trace.trace_id for trace in moved], [trace.experiment_id for trace in moved]
-        for statement in ("move_spans", "move_assessments_to"):
+        for statement in ("move_spans", "move_assessments_to") if layout.follows_traces else ("move_spans",):
             cursor.execute(STATEMENTS[statement], {"request_id": ids, "experiment_id": experiments})

@@ -22,7 +22,7 @@ FOR UPDATE
 -- name: read_marks
 -- What else the fold has to know of them: finished by MLflow's own client, its user, its tags, by which precedence it stands where.
 SELECT 'metadata', request_id, key, value FROM trace_request_metadata
-WHERE request_id = ANY (%(ids)b) AND key IN ('mlflow.trace.infoFinalized', 'mlflow.trace.user')
+WHERE request_id = ANY (%(ids)b) AND key = ANY (%(metadata)b)
 UNION ALL
 SELECT 'tag', request_id, key, value FROM trace_tags WHERE request_id = ANY (%(ids)b)
 UNION ALL
@@ -172,9 +172,9 @@ SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 WHERE t.value IS DISTINCT FROM excluded.value
 
--- name: set_users
+-- name: set_metadata
 INSERT INTO trace_request_metadata (request_id, key, value)
-SELECT request_id, 'mlflow.trace.user', value FROM unnest(%(request_id)b::text[], %(value)b::text[]) AS u (request_id, value)
+SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 
 -- name: link_runs
