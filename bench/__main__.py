@@ -16,7 +16,7 @@ from typing import NoReturn
 from bench import options as command_line
 from bench import report
 from bench.lab import Lab
-from bench.programme import PROCESSES, Programme
+from bench.programme import PROCESSES, TELEMETRYGEN, Programme
 from bench.roads import Measurement
 from bench.witness import NoWitnessError
 from rich.console import Console
@@ -24,7 +24,8 @@ from rich.markdown import Markdown
 
 from headrace.local.postgres import EmbeddedPostgres
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+"""In a file the table needs no fewer columns than it has."""
 
 
 def main() -> int:
@@ -70,7 +71,8 @@ def _minutes(seconds: float) -> str:
 
 
 def _report(options: argparse.Namespace, about: dict[str, object], measured: dict[str, list[Measurement]]) -> int:
-    tables = {title: (report.costs if title == PROCESSES else report.table)(found) for title, found in measured.items()}
+    forms = {PROCESSES: report.costs, TELEMETRYGEN: report.witnessed}
+    tables = {title: forms.get(title, report.table)(found) for title, found in measured.items()}
     for title, table in tables.items():
         console.print(Markdown(f"**{title}**\n\n{table}"))
     every = [measurement for found in measured.values() for measurement in found]

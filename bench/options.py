@@ -95,7 +95,9 @@ def programme(options: argparse.Namespace) -> Programme:
     elif options.latency:
         made.latency(plans, options.rounds)
     elif options.workers:
-        _workers(made, options, options.workers)
+        if not options.shape:
+            plans = [plan for plan in plans if plan.shape in _COMPARED]
+        made.workers(plans, sorted(map(int, options.workers)), options.rounds)
     elif options.telemetrygen:
         made.telemetrygen = build()
         made.witness(_plans(options, ["10x10"], "http", "none")[0], options.roads, options.rounds)
@@ -112,17 +114,12 @@ def _whole(made: Programme, options: argparse.Namespace, plans: list[Plan]) -> N
         made.side_by_side(_plans(options, encoded, *way), ["headrace"], options.rounds)
     if options.all:
         made.latency(plans, options.rounds, known=True)
-        _workers(made, options, ["1", "2", "3", "4"])
+        made.workers([plan for plan in plans if plan.shape in _COMPARED], [1, 2, 3, 4], options.rounds)
         try:
             made.telemetrygen = build()
             made.witness(plans[0], ["mlflow", "headrace"], options.rounds)
         except NoWitnessError as error:
             print(f"Without telemetrygen: {error}", flush=True)
-
-
-def _workers(made: Programme, options: argparse.Namespace, numbers: list[str]) -> None:
-    plans = _plans(options, options.shape or list(_COMPARED), "http", "none")
-    made.workers(plans, sorted(int(number) for number in numbers), options.rounds)
 
 
 def _plans(options: argparse.Namespace, shapes: list[str], transport: str, encoding: str) -> list[Plan]:

@@ -25,6 +25,11 @@ _COSTS_CAPTION = (
     "Medians of the rounds. CPU in seconds for a million spans. The last column: how many of Postgres' connections worked "
     "(CPU) or waited, and for what, in the mean; the rest were idle."
 )
+_WITNESSED = ["road", "spans/s", "× MLflow", "acknowledged", "stored", "failed", "CPU server / Postgres / load", "peak RSS"]
+_WITNESSED_CAPTION = (
+    "Medians of the rounds; of acknowledged (with those of the warm-up), stored and failed spans the sums. CPU in seconds for "
+    "a million spans, RSS in MiB."
+)
 Groups = dict[tuple[str, str], list[Measurement]]
 
 
@@ -59,6 +64,15 @@ def costs(measurements: Sequence[Measurement]) -> str:
     return _markdown(_COSTS, 2, groups, rates, _costs) + f"\n\n{_COSTS_CAPTION}\n"
 
 
+def witnessed(measurements: Sequence[Measurement]) -> str:
+    """Markdown: what became of telemetrygen's spans."""
+    groups, rates = _grouped(measurements)
+    lines = [_WITNESSED, ["---", *["--:"] * (len(_WITNESSED) - 1)]]
+    for key, group in groups.items():
+        lines.append([key[1], *(_witnessed(group, rates) if key in rates else ["**FAILED**"])])
+    return _rows(lines) + f"\n\n{_WITNESSED_CAPTION}\n"
+
+
 def save(name: str, sections: dict[str, str], about: dict[str, object], measurements: Sequence[Measurement]) -> Path:
     """Writes bench/results/<name>.md, with a table for each title, and .json; returns the first."""
     _RESULTS.mkdir(exist_ok=True)
@@ -88,6 +102,10 @@ def _markdown(
 ) -> str:
     lines = [head, ["---"] * texts + ["--:"] * (len(head) - texts)]
     lines += [[*key, *(line(group, rates) if key in rates else ["**FAILED**"])] for key, group in groups.items()]
+    return _rows(lines)
+
+
+def _rows(lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(each) + " |" for each in lines)
 
 
@@ -108,6 +126,14 @@ def _costs(group: list[Measurement], rates: dict[tuple[str, str], float]) -> lis
     waits = ", ".join(f"{kind} {mean:.2f}" for kind, mean in sorted(kinds.items(), key=lambda each: -each[1]) if mean >= 0.01)
     spent = [_medians([m.cpu[:2] for m in group], 1, 0), f"{median(m.wal for m in group):,.0f}"]
     return [f"{own:,.0f}", f"{own / one:.2f}", *spent, waits or "–"]
+
+
+def _witnessed(group: list[Measurement], rates: dict[tuple[str, str], float]) -> list[str]:
+    shape, own = group[0].shape, rates[group[0].shape, group[0].road]
+    beside = f"{own / rates[shape, 'mlflow']:.2f}" if (shape, "mlflow") in rates else "–"
+    sums = [sum(m.spans + m.warm for m in group), sum(m.stored for m in group), sum(m.refused_requests for m in group)]
+    spent = [_medians([m.cpu for m in group], 1, 0), _medians([m.peak_rss for m in group], 2**-20, 0)]
+    return [f"{own:,.0f}", beside, *(f"{number:,}" for number in sums), *spent]
 
 
 def _medians(rounds: Sequence[Sequence[float]], factor: float, digits: int) -> str:

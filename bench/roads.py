@@ -32,6 +32,11 @@ class Measurement:
     whole: str = ""
     """The same of the shape with whole traces."""
     spans: int = 0
+    """That were acknowledged; of COPY, that were written."""
+    warm: int = 0
+    """Acknowledged while the server was warmed up."""
+    stored: int = 0
+    """Of both, in the table at the end."""
     seconds: float = 0.0
     spans_per_second: float = 0.0
     requests_per_second: float = 0.0
@@ -85,7 +90,8 @@ def measure(lab: Lab, road: str, url: str, plan: Plan, *, python: str = sys.exec
                 _load(lab, server, plan, sent, result)
             if waits:
                 result.waits, result.events = waits.shares(), waits.events()
-        result.failure = _missing(url, sent, road)
+        result.stored, result.warm = count_spans(url), sent.spans - result.spans
+        result.failure = _missing(url, result.stored, sent, road)
     except (RuntimeError, OSError, subprocess.SubprocessError, psycopg.Error, psutil.Error) as error:
         result.failure = str(error)
     if result.failure:
@@ -93,9 +99,8 @@ def measure(lab: Lab, road: str, url: str, plan: Plan, *, python: str = sys.exec
     return result
 
 
-def _missing(url: str, sent: _Sent, road: str) -> str:
+def _missing(url: str, found: int, sent: _Sent, road: str) -> str:
     """What is not in the tables as it should be; empty when all is. What was refused may have left traces without root."""
-    found = count_spans(url)
     if sent.spans != found or not found:
         return f"{sent.spans} spans were acknowledged, {found} are in the table"
     whole = count_whole_traces(url, previews=road != "mlflow")
@@ -144,7 +149,7 @@ def copy(lab: Lab, plan: Plan, source: str) -> Measurement:
                     stream.write(rows)
             connection.commit()
         result.seconds = time.monotonic() - started
-        result.spans = count_spans(url)
+        result.spans = result.stored = count_spans(url)
         result.spans_per_second = result.spans / result.seconds
         result.cpu = ((lab.cpu() - cpu) * 1e6 / max(1, result.spans),)
         result.wal = (lab.wal() - wal) / max(1, result.spans)

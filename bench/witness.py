@@ -55,6 +55,8 @@ def witness(lab: Lab, road: str, url: str, program: Path, seconds: float, client
     server = Server(road, lab.directory / f"witness-{road}", url)
     try:
         with server:
+            warm, warm_failed, _ = _run(program, server.port, 1.0, clients)
+            server.written(Outcome(0, 0, 0, 0, 0, time.monotonic(), [], 0))
             cpu, postgres_cpu, wal, first = cpu_of(server.pid), lab.cpu(), lab.wal(), time.monotonic()
             generated, failed, own_cpu = _run(program, server.port, seconds, clients)
             result.spans, result.refused_requests = generated - failed, failed
@@ -64,8 +66,9 @@ def witness(lab: Lab, road: str, url: str, program: Path, seconds: float, client
             spent = (cpu_of(server.pid) - cpu, lab.cpu() - postgres_cpu, own_cpu)
             result.cpu = tuple(each * 1e6 / max(1, result.spans) for each in spent)
             result.wal, result.peak_rss = (lab.wal() - wal) / max(1, result.spans), (server.peak_rss(),)
-        if (found := count_spans(url)) != result.spans or not found:
-            result.failure = f"{result.spans} spans were acknowledged, {found} are in the table"
+        result.stored, result.warm = count_spans(url), warm - warm_failed
+        if result.stored != result.spans + result.warm or not result.spans:
+            result.failure = f"{result.spans + result.warm} spans were acknowledged, {result.stored} are in the table"
     except (RuntimeError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
         result.failure = f"{error}; the end of the server's log:\n{server.log_tail()}"
     return result

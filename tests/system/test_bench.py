@@ -36,7 +36,7 @@ def measured(run: "subprocess.CompletedProcess[str]") -> dict[str, float]:
 
 
 def test_the_benchmark_measures_each_kind_of_shape_and_each_way() -> None:
-    """Whole, in pieces, long, an agent's; gzip and gRPC. Spans and whole traces are counted in the tables, else the status is 1."""
+    """Whole, in pieces, long, an agent's; gzip and gRPC. Where a span or a whole trace is missing, the status is 1."""
     rates = measured(bench("--quick", "--shape", "10x10,pieces,long,agent"))
     ways = [f"{shape} {road}" for shape in ("10x10", "pieces", "long", "agent") for road in ("headrace", "copy")]
     assert list(rates) == [*ways, "10x10 gzip headrace", "10x10 grpc headrace"]
