@@ -113,7 +113,7 @@ def _whole(made: Programme, options: argparse.Namespace, plans: list[Plan]) -> N
     for way in (("http", "gzip"), ("grpc", "none")):
         made.side_by_side(_plans(options, encoded, *way), ["headrace"], options.rounds)
     if options.all:
-        made.latency(plans, options.rounds, known=True)
+        made.latency(plans, options.rounds, known="headrace" in options.roads)
         made.workers([plan for plan in plans if plan.shape in _COMPARED], [1, 2, 3, 4], options.rounds)
         try:
             made.telemetrygen = build()

@@ -32,7 +32,9 @@ class Step(NamedTuple):
     @property
     def name(self) -> str:
         """For the reader who waits."""
-        return f"{self.plan.name}, {self.road}{' and copy' * self.copied}"
+        what = "telemetrygen" if self.section == TELEMETRYGEN else self.plan.name
+        what += ", half of the rate" if self.plan.rate else ""
+        return f"{what}, {self.road}{' and copy' * self.copied}"
 
     @property
     def seconds(self) -> float:

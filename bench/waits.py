@@ -19,7 +19,7 @@ _KINDS = {
     "WAL": r"(?:IO|LWLock|IPC):W(?:al|AL).*",
     "files of tables and indexes": r"IO:(?:DataFile|Slru|SLRU|Buffile).*|LWLock:RelationExtension|Lock:extend",
     "buffers": r"LWLock:Buffer.*|Buffer(?:Pin)?:.*",
-    "locks": r"Lock:.*",
+    "locks": r"Lock:.*|LWLock:LockManager",
 }
 """The kind of a wait event, by a pattern of its type and name; `CPU` where a backend works, and `other` for all else."""
 
