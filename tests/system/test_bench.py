@@ -31,7 +31,7 @@ def bench(*options: str) -> "subprocess.CompletedProcess[str]":
 def measured(run: "subprocess.CompletedProcess[str]") -> dict[str, float]:
     """Shape and road → spans a second."""
     assert run.returncode == 0, run.stdout + run.stderr
-    lines = [line.partition(" spans/s ")[0].split() for line in run.stdout.splitlines() if " spans/s " in line]
+    lines = [line.partition(" spans/s ")[0].split() for line in run.stdout.splitlines() if " spans in " in line]
     return {" ".join(words[:-1]): float(words[-1].replace(",", "")) for words in lines}
 
 
