@@ -1,34 +1,25 @@
-"""The three roads into the same tables, each on a fresh database of one Postgres: MLflow, Headrace, and COPY as the limit."""
+"""The roads into the same tables: MLflow, Headrace, and COPY as the limit. One measurement of each."""
 
 import math
-import os
-import re
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import psutil
 import psycopg
+from bench.lab import Lab, count_spans, count_whole_traces, cpu_of
 from bench.load import Outcome, Plan, generate
+from bench.servers import Server, processes
 from bench.shapes import SHAPES
-from typing_extensions import Self
+from bench.waits import Waits
 
-from headrace.config import MLFLOW_DEFAULTS, sqlalchemy_url
-from headrace.local.mlflow_server import upgrade_mlflow_schema
-
-SERVERS = {"mlflow": 2, "headrace": 1, "headrace-2": 2}
-"""The roads that are servers, and how many processes of each receive and write."""
-_START_SECONDS, _DRAIN_SECONDS, _STOP_SECONDS = 90, 600, 20
 _COMMIT_SPANS = 1000
 _TABLES = ("trace_info", "spans", "trace_tags", "trace_request_metadata", "trace_metrics")  # foreign keys point left
+_BUSY = 0.6
+"""The share of a core from which on the load generator may be what limits."""
 
 
 @dataclass(slots=True)
@@ -36,156 +27,71 @@ class Measurement:
     """One road, one shape, one round. In seconds, from the first request to the last span in the table."""
 
     shape: str
+    """With what is unusual about its way: `10x10 grpc gzip`."""
     road: str
+    whole: str = ""
+    """The same of the shape with whole traces."""
     spans: int = 0
+    """That were acknowledged; of COPY, that were written."""
+    warm: int = 0
+    """Acknowledged while the server was warmed up."""
+    stored: int = 0
+    """Of both, in the table at the end."""
     seconds: float = 0.0
     spans_per_second: float = 0.0
+    requests_per_second: float = 0.0
     refused_requests: int = 0
     ack: tuple[float, ...] = ()  # p50, p99; empty where the road has no such thing
     visible: tuple[float, ...] = ()
     cpu: tuple[
         float, ...
     ] = ()  # seconds a million spans: of the server, Postgres and the load generator; of COPY Postgres' alone
+    load: float = 0.0  # the share of a core that the load generator took
+    wal: float = 0.0  # bytes of write-ahead log a span
+    waits: dict[str, float] = field(default_factory=dict)  # kind → connections that waited so, in the mean
+    events: dict[str, float] = field(default_factory=dict)  # the same by Postgres' names
     peak_rss: tuple[int, ...] = ()  # bytes: the sum of the peaks of the server's processes
     failure: str = ""
 
     def __str__(self) -> str:
         done = f"{self.spans_per_second:>8,.0f} spans/s  {self.spans:>8,} spans in {self.seconds:.1f} s"
-        refused = f"  {self.refused_requests} requests refused" if self.refused_requests else ""
-        return f"{self.shape:<8} {self.road:<15}{done}{refused}{'  FAILED: ' if self.failure else ''}{self.failure}"
+        done += f"  {self.refused_requests} requests refused" if self.refused_requests else ""
+        done += f"  the load generator took {self.load:.0%} of a core" if self.load > _BUSY else ""
+        return f"{self.shape:<15} {self.road:<12}{done}{'  FAILED: ' if self.failure else ''}{self.failure}"
 
 
-class Lab:
-    """One embedded Postgres with its default, durable settings; in it a migrated template, and clones of that."""
+@dataclass(slots=True)
+class _Sent:
+    """All that was acknowledged, in warm-up and measurement."""
 
-    def __init__(self, directory: Path, url: str) -> None:
-        """Makes MLflow's tables and its Default experiment. Headrace makes its own schema as it starts."""
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    spans: int = 0
+    traces: int = 0
+    refused: int = 0
 
-        upgrade_mlflow_schema(url)
-        SqlAlchemyStore(sqlalchemy_url(url), "mlflow-artifacts:/")._dispose_engine()  # type: ignore[no-untyped-call]
-        self.directory = directory
-        self._url = url
-        self._clones = 0
-
-    def cpu(self) -> float:
-        """Seconds that Postgres has used so far, with its backends that have ended."""
-        return _cpu(int((self.directory / "postgres" / "postmaster.pid").read_text().split()[0]))
-
-    def postgres(self) -> dict[str, str]:
-        """What a reader will ask about this Postgres."""
-        names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers")
-        return {name: str(_ask(self._url, f"SHOW {name}")) for name in names}
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """A clone of the template, dropped at the end. Each begins right after a checkpoint."""
-        self._clones += 1
-        name = f"bench_{self._clones}"
-        with psycopg.connect(self._url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE mlflow".encode())
-            connection.execute("CHECKPOINT")
-            try:
-                yield self._url.replace("/mlflow?", f"/{name}?")
-            finally:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    def add(self, outcome: Outcome) -> Outcome:
+        self.spans, self.traces = self.spans + outcome.spans, self.traces + outcome.traces
+        self.refused += outcome.refused
+        return outcome
 
 
-class Server:
-    """`mlflow server` or `headrace serve`: inside the block it answers, after it its process tree is gone."""
-
-    def __init__(self, road: str, directory: Path, url: str) -> None:
-        directory.mkdir()
-        self._log = directory / "log"
-        self._headrace = road.startswith("headrace")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        if self._headrace:
-            arguments = "headrace serve"
-            settings = {
-                "HEADRACE_DATABASE_URL": url,
-                "HEADRACE_DATA_DIR": str(directory),
-                "HEADRACE_HTTP_PORT": str(self.port),
-                "HEADRACE_GRPC_PORT": "0",
-                "HEADRACE_WORKERS": str(SERVERS[road]),
-            }
-        else:
-            arguments = f"mlflow server --host 127.0.0.1 --port {self.port} --workers {SERVERS[road]}"
-            arguments += f" --artifacts-destination {directory}"
-            settings = {"MLFLOW_BACKEND_STORE_URI": sqlalchemy_url(url)}
-        self._command = [sys.executable, "-m", *arguments.split()]
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "HEADRACE_"))}
-        self._environment = kept | MLFLOW_DEFAULTS | settings
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:  # a session of its own: Ctrl-C reaches it through us, and our signals all of it
-            process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
-        self._process, self.pid = process, process.pid
-        try:
-            self._wait("/healthz" if self._headrace else "/health", "", _START_SECONDS)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        tree = _tree(self.pid)
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, kind)
-            psutil.wait_procs(tree, timeout=_STOP_SECONDS)
-        self._process.wait()
-
-    def written(self, outcome: Outcome) -> float:
-        """Waits until all that was acknowledged is in the tables; when that was. MLflow answers no sooner."""
-        if not self._headrace:
-            return outcome.last
-        self._wait("/readyz", '"requests":0,', _DRAIN_SECONDS)
-        return time.monotonic()
-
-    def visible(self) -> dict[float, float]:
-        """So many requests were visible within so many seconds; empty where they are when they are acknowledged."""
-        text = self._get("/metrics") if self._headrace else ""
-        found = re.findall(r'^headrace_visible_seconds_bucket\{le="(.+)"\} (\S+)$', text, re.MULTILINE)
-        return {float(bound): float(requests) for bound, requests in found}
-
-    def peak_rss(self) -> int:
-        """Bytes: the sum of its processes' peaks."""
-        texts = [Path(f"/proc/{process.pid}/status").read_text() for process in _tree(self.pid)]
-        return sum(1024 * int(found[1]) for text in texts if (found := re.search(r"VmHWM:\s+(\d+)", text)))
-
-    def log_tail(self) -> str:
-        """The last lines that it wrote."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-10:])
-
-    def _get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-            return str(answer.read().decode())
-
-    def _wait(self, path: str, words: str, seconds: float) -> None:
-        """Asks until the answer has these words."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with suppress(OSError):
-                if words in self._get(path):
-                    return
-            time.sleep(0.05)  # asking costs the server something
-        raise RuntimeError(f"no {words or 'answer'} from {path} within {seconds} s")
-
-
-def measure(lab: Lab, road: str, url: str, plan: Plan) -> Measurement:
-    """Starts the server on this database and carries out the plan; the server's part of it is filled in."""
-    result = Measurement(plan.shape, road)
-    server = Server(road, lab.directory / f"server-{url.partition('?')[0].rpartition('/')[2]}", url)
+def measure(lab: Lab, road: str, url: str, plan: Plan, *, python: str = sys.executable, watch: bool = False) -> Measurement:
+    """Starts the server on this database and carries out the plan; the server's part of it is filled in. `watch`: also what
+    Postgres' connections wait for."""
+    whole = SHAPES[plan.shape].whole
+    result = Measurement(plan.name, road, replace(plan, shape=whole).name if whole else "")
+    server = Server(road, lab.directory / f"server-{url.partition('?')[0].rpartition('/')[2]}", url, python)
     try:
         with server:
-            plan = replace(plan, port=server.port, processes=SERVERS[road])
-            warm, requests = _warm_up(server, plan)
-            _load(lab, server, replace(plan, requests=plan.requests or requests), result)
-        sent, found = warm * SHAPES[plan.shape].size + result.spans, _count(url)
-        if sent != found or not result.spans:
-            result.failure = f"{sent} spans were acknowledged, {found} are in the table"
+            port = server.grpc_port if plan.transport == "grpc" else server.port
+            plan, sent = replace(plan, port=port, processes=processes(road)), _Sent()
+            requests = _warm_up(server, plan, sent)
+            plan = replace(plan, requests=plan.requests or requests)
+            with Waits(url) if watch else nullcontext() as waits:
+                _load(lab, server, plan, sent, result)
+            if waits:
+                result.waits, result.events = waits.shares(), waits.events()
+        result.stored, result.warm = count_spans(url), sent.spans - result.spans
+        result.failure = _missing(url, result.stored, sent, road)
     except (RuntimeError, OSError, subprocess.SubprocessError, psycopg.Error, psutil.Error) as error:
         result.failure = str(error)
     if result.failure:
@@ -193,48 +99,60 @@ def measure(lab: Lab, road: str, url: str, plan: Plan) -> Measurement:
     return result
 
 
-def _warm_up(server: Server, plan: Plan) -> tuple[int, int]:
-    """Sends more and more until that takes a second. Returns the requests acknowledged, and how many can be written then."""
-    acknowledged, seconds, most = 0, 0.0, max(2, 2000 // SHAPES[plan.shape].size)
+def _missing(url: str, found: int, sent: _Sent, road: str) -> str:
+    """What is not in the tables as it should be; empty when all is. What was refused may have left traces without root."""
+    if sent.spans != found or not found:
+        return f"{sent.spans} spans were acknowledged, {found} are in the table"
+    whole = count_whole_traces(url, previews=road != "mlflow")
+    if whole < sent.traces or (whole > sent.traces and not sent.refused):
+        return f"{sent.traces} traces were acknowledged to their end, {whole} are whole in the tables"
+    return ""
+
+
+def _warm_up(server: Server, plan: Plan, sent: _Sent) -> int:
+    """Sends more and more until that takes a second, or the plan's time. How many requests can be written in the latter?"""
+    most, enough = max(2, int(2000 / SHAPES[plan.shape].size)), min(1.0, plan.seconds)
     for attempt in range(9):
-        warm = generate(replace(plan, connections=min(plan.connections, most), seconds=1.0, requests=most, rate=0.0))
-        seconds = server.written(warm) - warm.first
-        acknowledged += warm.acknowledged
-        if attempt and seconds >= 1:  # the first is slow for its coldness
+        warm = generate(replace(plan, connections=min(plan.connections, most), seconds=enough, requests=most, rate=0.0))
+        seconds = server.written(sent.add(warm)) - warm.first
+        if attempt and seconds >= enough:  # the first is slow for its coldness
             break
         most *= 4
-    return acknowledged, max(plan.connections, int(warm.acknowledged / seconds * plan.seconds))
+    return max(plan.connections, int(warm.acknowledged / seconds * plan.seconds))
 
 
-def _load(lab: Lab, server: Server, plan: Plan, result: Measurement) -> None:
-    visible, server_cpu, postgres_cpu = server.visible(), _cpu(server.pid), lab.cpu()
-    outcome = generate(plan)
+def _load(lab: Lab, server: Server, plan: Plan, sent: _Sent, result: Measurement) -> None:
+    visible, server_cpu, postgres_cpu, wal = server.visible(), cpu_of(server.pid), lab.cpu(), lab.wal()
+    outcome = sent.add(generate(plan))
     result.seconds = server.written(outcome) - outcome.first
-    cpu = (_cpu(server.pid) - server_cpu, lab.cpu() - postgres_cpu, outcome.cpu)
-    result.spans = outcome.acknowledged * SHAPES[plan.shape].size
+    cpu = (cpu_of(server.pid) - server_cpu, lab.cpu() - postgres_cpu, outcome.cpu)
+    result.spans, result.refused_requests = outcome.spans, outcome.refused
     result.spans_per_second = result.spans / result.seconds
-    result.refused_requests = outcome.refused
+    result.requests_per_second = outcome.acknowledged / result.seconds
     result.ack = result.visible = tuple(outcome.ack)
     if buckets := {bound: requests - visible[bound] for bound, requests in server.visible().items()}:
         result.visible = (_quantile(buckets, 0.5), _quantile(buckets, 0.99))
     result.cpu = tuple(seconds * 1e6 / max(1, result.spans) for seconds in cpu)
+    result.load = outcome.cpu / (outcome.last - outcome.first)
+    result.wal = (lab.wal() - wal) / max(1, result.spans)
     result.peak_rss = (server.peak_rss(),)
 
 
-def copy(lab: Lab, shape: str, source: str) -> Measurement:
+def copy(lab: Lab, plan: Plan, source: str) -> Measurement:
     """The limit: the rows of the database `source`, by COPY into the same tables with all their indexes and constraints."""
-    result, wanted, blocks = Measurement(shape, "copy"), _count(source), list(_blocks(source))
+    result, wanted, blocks = Measurement(plan.name, "copy"), count_spans(source), list(_blocks(source))
     with lab.database() as url, psycopg.connect(url) as connection:
-        cpu, started = lab.cpu(), time.monotonic()
+        cpu, wal, started = lab.cpu(), lab.wal(), time.monotonic()
         for block in blocks:
             for table, rows in zip(_TABLES, block, strict=True):
                 with connection.cursor().copy(f"COPY {table} FROM STDIN".encode()) as stream:
                     stream.write(rows)
             connection.commit()
         result.seconds = time.monotonic() - started
-        result.spans = _count(url)
+        result.spans = result.stored = count_spans(url)
         result.spans_per_second = result.spans / result.seconds
         result.cpu = ((lab.cpu() - cpu) * 1e6 / max(1, result.spans),)
+        result.wal = (lab.wal() - wal) / max(1, result.spans)
     if result.spans != wanted or not wanted:
         result.failure = f"{wanted} spans were to be copied, {result.spans} are in the table"
     return result
@@ -259,16 +177,6 @@ def _blocks(url: str) -> Iterator[list[bytes]]:
         connection.rollback()
 
 
-def _count(url: str) -> int:
-    return int(_ask(url, "SELECT count(DISTINCT span_id) FROM spans"))
-
-
-def _ask(url: str, query: str) -> Any:
-    with psycopg.connect(url) as connection:
-        row = connection.execute(query.encode()).fetchone()
-        return row and row[0]
-
-
 def _quantile(buckets: dict[float, float], share: float) -> float:
     """As Prometheus' histogram_quantile: straight lines between the bounds, and the last finite one for what is above."""
     wanted, low, below = share * max(buckets.values()), 0.0, 0.0
@@ -277,19 +185,3 @@ def _quantile(buckets: dict[float, float], share: float) -> float:
             return low if bound == math.inf else low + (bound - low) * (wanted - below) / (requests - below)
         low, below = bound, requests
     return 0.0
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    with suppress(psutil.Error):
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    return []
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of a process tree so far. What has ended is counted by its parent, so that nothing is lost."""
-    seconds = 0.0
-    for process in _tree(pid):
-        with suppress(psutil.Error):
-            seconds += sum(process.cpu_times()[:4])  # its own, and its children's that have ended; user, system
-    return seconds
