@@ -19,6 +19,7 @@ ROOMS = (
     ("queue", "store", "processor"),
     ("mlflow",),
     ("pipeline", "export"),
+    ("analysis",),
     ("receiver",),
     ("host", "local"),
     ("cli",),
