@@ -1,22 +1,9 @@
 """The dependency map: which service calls which, how often, with how many errors, and how long it takes."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from headrace.analysis.trace import CLIENT, PRODUCER, Span, Trace
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Edge:
-    """All calls of one service to another."""
-
-    caller: str
-    callee: str
-    calls: int
-    errors: int
-    """How many of the calls failed."""
-    duration: int
-    """Of all calls together, in nanoseconds."""
+from headrace.reader import Edge
 
 
 def dependencies(traces: Iterable[Trace]) -> list[Edge]:

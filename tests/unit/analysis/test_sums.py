@@ -3,8 +3,9 @@
 from hypothesis import strategies as st
 
 from headrace.analysis.operations import Operation, slowest_operations
-from headrace.analysis.services import Edge, dependencies
+from headrace.analysis.services import dependencies
 from headrace.analysis.trace import CLIENT, CONSUMER, PRODUCER, Span, Trace
+from headrace.reader import Edge
 from unit.analysis.forests import given, span, spans, trace
 
 

@@ -190,7 +190,7 @@ class Index:
         cursor.execute(_STATEMENTS["take_waiting"], _ids(callers))
         for trace_id, span_id, *call in cursor:
             caller = callers[trace_id, span_id]
-            yield caller.experiment_id, caller.service, tuple(call)  # type: ignore[misc]
+            yield caller.experiment_id, caller.service, (call[0], call[1], call[2], call[3])
 
 
 _Call = tuple[str, int, int, bool]
