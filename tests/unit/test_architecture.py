@@ -21,6 +21,7 @@ ROOMS = (
     ("pipeline", "export", "reader"),
     ("analysis",),
     ("receiver",),
+    ("console",),
     ("host", "local"),
     ("cli",),
     ("__main__",),

@@ -14,7 +14,7 @@ from headrace.reader import (
     SearchResult,
 )
 from headrace.reader.connections import ReadConnections, Rows
-from headrace.reader.search import END_OF_TIME, PREFIX, find, service_name
+from headrace.reader.search import END_OF_TIME, PREFIX, find, is_otlp_id, service_name
 from headrace.reader.spans import StoredSpan, grouped, parse
 from headrace.reader.statements import EDGES, EXPERIMENTS, OPERATIONS, ORIGINS, SERVICES, SPANS, STANDING
 from headrace.telemetry.metrics import READS_CUT
@@ -35,7 +35,7 @@ class PostgresReader:
 
     def trace(self, trace_id: str, experiments: Experiments = None) -> ReadTrace | None:
         """See `TraceReader.trace`."""
-        if not _is_id(trace_id):
+        if not is_otlp_id(trace_id):
             return None
         with self._connections.cursor() as cursor:
             cursor.execute(STANDING, {"id": PREFIX + trace_id})
@@ -95,10 +95,6 @@ class PostgresReader:
         if len(rows) == most:
             READS_CUT.labels(what).inc()
         return iter(rows)
-
-
-def _is_id(trace_id: str) -> bool:
-    return len(trace_id) == 32 and all(character in "0123456789abcdef" for character in trace_id)
 
 
 def _ids(experiments: Experiments) -> list[int] | None:

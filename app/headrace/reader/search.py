@@ -26,6 +26,11 @@ _PAGE = 50
 _ANY_TRACE = bytes(16)
 
 
+def is_otlp_id(trace_id: str) -> bool:
+    """Whether it is OTLP's id of a trace, in hex. MLflow's oldest traces have others."""
+    return len(trace_id) == 32 and all(character in "0123456789abcdef" for character in trace_id)
+
+
 def storable(text: str) -> str:
     """A text as Postgres can hold it, and as the writer has stored it."""
     return text.replace("\0", "\ufffd")
@@ -73,7 +78,7 @@ def _candidates(cursor: Rows, query: Query, most: int) -> list[_Candidate]:
         "most": most,
     }
     cursor.execute(OF_SERVICE if query.service else OF_EXPERIMENTS, parameters)
-    return [_Candidate(*row) for row in cursor]
+    return [_Candidate(*row) for row in cursor if is_otlp_id(row[0].removeprefix(PREFIX))]
 
 
 class _Pages:

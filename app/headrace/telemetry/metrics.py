@@ -227,7 +227,7 @@ OWN_SPANS = _counter(
 PART_RESTARTS = _counter(
     "headrace_part_restarts",
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
-    part=("worker", "finisher", "pruner", "queue", "tls", "grpc", "supervisor-watch", "worker-process"),
+    part=("worker", "finisher", "pruner", "queue", "tls", "grpc", "jaeger", "supervisor-watch", "worker-process"),
 )
 READS_CUT = _counter(
     "headrace_reads_cut",
