@@ -24,7 +24,9 @@ def write(database: Database, *batch: Sent, index: Index | None = None) -> None:
     keeper = index or Index()
     spans = list({span.key: span for span in _better_last(list(_seen(batch)))}.values())
     with transaction(database) as (_, cursor):
-        plan = look(cursor, spans, created=())
+        cursor.execute("SELECT request_id FROM trace_info WHERE request_id = ANY (%s)", [[span.trace_id for span in spans]])
+        stored = {row[0] for row in cursor}
+        plan = look(cursor, spans, created={span.trace_id for span in spans} - stored)
     writer.write(writer.translate([_delivery(sent) for sent in batch]))
     with transaction(database) as (_, cursor):
         kept = keeper.keep(cursor, plan)

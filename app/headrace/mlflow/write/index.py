@@ -63,8 +63,10 @@ class Plan:
 
     spans: list[Seen] = field(default_factory=list)
     """All of the batch that have a service."""
+    old: list[Seen] = field(default_factory=list)
+    """Those of them whose trace was there before."""
     uncounted: list[Seen] = field(default_factory=list)
-    """Those of them that the index has not counted yet, and may count."""
+    """Those of all that the index has not counted yet, and may count."""
     parents: dict[_Id, str] = field(default_factory=dict)
     """The services of the stored parents of these."""
 
@@ -77,14 +79,10 @@ def look(cursor: Rows, spans: Iterable[Seen], created: Collection[str]) -> Plan:
     known = [_cut(span) for span in spans if span.service]
     old = [span for span in known if span.trace_id not in created]
     counted = _counted(cursor, [span.key for span in old])
-    uncounted = [span for span in known if not span.unfinished and span.key not in counted]
-    here = {span.key for span in known}
-    wanted = {
-        parent
-        for span in uncounted
-        if span.parent_span_id and span.trace_id not in created and (parent := (span.trace_id, span.parent_span_id)) not in here
-    }
-    return Plan(known, uncounted, dict(_services(cursor, wanted)))
+    uncounted = [span for span in known if not (span.unfinished or (counted and span.key in counted))]
+    here = {span.key for span in old}
+    parents = ((span.trace_id, span.parent_span_id) for span in old if span.parent_span_id and span.key not in counted)
+    return Plan(known, old, uncounted, dict(_services(cursor, {parent for parent in parents if parent not in here})))
 
 
 def _cut(span: Seen) -> Seen:
@@ -160,7 +158,7 @@ class Index:
         _add(cursor, "add_trace_services", ("trace_id", "service", "start_ns"), rows)
 
     def _keep_calls(self, cursor: Rows, plan: Plan) -> None:
-        services = plan.parents | {span.key: span.service for span in plan.spans}
+        services = plan.parents | {(span.trace_id, span.span_id): span.service for span in plan.spans}
         sums: dict[_Edge, list[int]] = {}
         waiting = []
         for span in plan.uncounted:
@@ -171,7 +169,7 @@ class Index:
                 _count(sums, span.experiment_id, caller, call)
             else:
                 waiting.append((span.trace_id, span.parent_span_id, span.span_id, *call))
-        for experiment_id, caller, call in self._waited(cursor, plan.spans):
+        for experiment_id, caller, call in self._waited(cursor, plan.old):
             _count(sums, experiment_id, caller, call)
         columns = ("trace_id", "parent_span_id", "span_id", "service", "start_ns", "duration_ns", "error")
         _add(cursor, "add_waiting", columns, sorted(waiting))
@@ -185,7 +183,9 @@ class Index:
 
     @staticmethod
     def _waited(cursor: Rows, spans: Sequence[Seen]) -> Iterator[tuple[int, str, "_Call"]]:
-        """The calls that waited for these spans: experiment, caller, call."""
+        """The calls that waited for these spans: experiment, caller, call. For a new trace none can have waited."""
+        if not spans:
+            return
         callers = {span.key: span for span in spans}
         cursor.execute(_STATEMENTS["take_waiting"], _ids(callers))
         for trace_id, span_id, *call in cursor:
