@@ -62,6 +62,7 @@ bench: install ## Compare with MLflow's own /v1/traces, side by side
 proto: install ## Generate the code of proto/ anew
 	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/headrace/envelope --pyi_out=app/headrace/envelope envelope.proto
 	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/headrace/receiver/grpc --pyi_out=app/headrace/receiver/grpc health.proto
+	$(BIN)/python proto/generate.py
 
 docs: install ## Write the tables of settings, metrics and events into the documentation
 	$(BIN)/python docs/generate.py

@@ -16,8 +16,10 @@ ROOMS = (
     ("tracing", "envelope"),
     ("queue", "store", "processor"),
     ("mlflow",),
-    ("pipeline", "export"),
+    ("pipeline", "export", "reader"),
+    ("analysis",),
     ("receiver",),
+    ("console",),
     ("host", "local"),
     ("cli",),
     ("__main__",),
@@ -98,7 +100,7 @@ def _mlflow(name: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _sql(name: str, tree: ast.Module) -> Iterator[str]:
-    if name.split(".", maxsplit=1)[0] == "mlflow":
+    if name.split(".", maxsplit=1)[0] in {"mlflow", "reader"}:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and ON_THEIR_TABLES.search(node.value):
@@ -131,6 +133,8 @@ def test_the_house_is_kept() -> None:
         ("export.worker", "from mlflow.entities import Span"),
         ("store.dead_letters", "import mlflow"),
         ("store.dead_letters", "QUERY = 'SELECT 1 FROM trace_info'"),
+        ("analysis.path", "QUERY = 'SELECT 1 FROM spans'"),
+        ("reader.postgres", "import mlflow"),
         ("receiver.health", "def ask():\n    return text('UPDATE experiments SET name = :name')"),
     ],
 )
@@ -144,6 +148,7 @@ def test_a_breach_is_found(name: str, code: str) -> None:
         ("receiver.http", "from headrace.otlp.codec import decode"),
         ("mlflow.write.bulk", "from headrace.mlflow.model import Trace\nimport mlflow\nQUERY = 'SELECT 1 FROM spans'"),
         ("local.postgres", "import mlflow"),
+        ("reader.statements", "QUERY = 'SELECT 1 FROM spans'"),
         ("store.dead_letters", "QUERY = 'SELECT 1 FROM headrace.dead_letter'"),
     ],
 )

@@ -98,6 +98,15 @@ def serve_(data_dir: DataDir = None, host: ListenHost = None, http_port: HttpPor
     run(lambda: serve(load_settings(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port)))
 
 
+@app.command("console", short_help="Serve Jaeger's storage API on an MLflow database.", epilog=_ALL)
+def console_() -> None:
+    """Serve Jaeger's storage API, read-only, on the MLflow database of HEADRACE_DATABASE_URL."""
+    from headrace.cli.command import load_settings, run
+    from headrace.cli.look import console
+
+    run(lambda: console(load_settings()))
+
+
 @app.command("demo", short_help="Send one realistic trace, and print its link.", epilog=_ALL)
 def demo_(
     endpoint: Annotated[str, typer.Option(help="OTLP/HTTP URL to send to [default: this machine, HEADRACE_HTTP_PORT].")] = "",

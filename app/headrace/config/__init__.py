@@ -4,11 +4,13 @@ Each concern has a module with a small model of its settings:
 
     store       Postgres, and the data directory
     listen      addresses, ports and processes
+    console     where traces are shown
     routing     which experiment a span goes to
     access      TLS and API keys
     limits      how much clients may send
     queue       how much waits on disk
     writing     what is made of the spans in MLflow's tables
+    reading     how much the read side may ask of Postgres
     telemetry   the log, and traces of Headrace itself
 
 A setting is read as `config.http_port`, whichever module it stands in. `make docs` writes each field and its
@@ -22,11 +24,13 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace.config.access import Access
+from headrace.config.console import Console
 from headrace.config.limits import Limits
 from headrace.config.listen import Listen
 from headrace.config.mlflow import MLFLOW_DEFAULTS
 from headrace.config.problems import problems
 from headrace.config.queue import Queue
+from headrace.config.reading import Reading
 from headrace.config.routing import RouteRule, Routing
 from headrace.config.store import Store, sqlalchemy_url
 from headrace.config.telemetry import Telemetry, header_pairs
@@ -54,7 +58,7 @@ _OPTIONS = ("data_dir", "host", "http_port", "grpc_port", "ui_port")
 
 
 # Pydantic takes the fields of the last base first: read upwards, this is the order of the table in the documentation.
-class Config(Telemetry, Writing, Queue, Limits, Access, Routing, Listen, Store, BaseSettings):
+class Config(Telemetry, Reading, Writing, Queue, Limits, Access, Routing, Console, Listen, Store, BaseSettings):
     """All settings. Where none of them has an `HEADRACE_*` variable, `unknown_variables` reports it."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True)

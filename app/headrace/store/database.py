@@ -87,15 +87,17 @@ class Reachability:
 class Database:
     """A pool of connections to `url`. It connects when first used, and replaces a dead connection on its next use."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, application: str = "headrace", connections: int = 5, *, tells: bool = True) -> None:
+        """`application`: the name that Postgres shows. `tells`: whether the metric `headrace_database_up` is this pool's."""
         self.url = sqlalchemy_url(url)
+        self._tells = tells
         self.engine = create_engine(
             self.url,
-            pool_size=3,
-            max_overflow=2,
+            pool_size=min(3, connections),
+            max_overflow=max(0, connections - 3),
             pool_timeout=5,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "headrace", **_KEEPALIVE},
+            connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": application, **_KEEPALIVE},
         )
         self._connections: set[psycopg.Connection[Any]] = set()
         listen(self.engine, "connect", lambda connection, _: self._connections.add(connection))
@@ -167,7 +169,8 @@ class Database:
             up = error is None
             since = self._state.since if self._state.up == up else time.time()
             self._state = Reachability(up, since, error or "")
-            DATABASE_UP.set(up)
+            if self._tells:
+                DATABASE_UP.set(up)
 
     @property
     def state(self) -> Reachability:

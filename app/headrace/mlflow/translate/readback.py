@@ -59,9 +59,7 @@ def to_span(stored: dict[str, Any]) -> Span:
         end_time_unix_nano=times.get("end", stored["end_time_unix_nano"]),
         status=_status(stored["status"]),
         attributes=[
-            KeyValue(
-                key=key, value=AnyValue(string_value=dumped) if key in texts else _value(json.loads(sent.get(key, dumped)))
-            )
+            KeyValue(key=key, value=AnyValue(string_value=dumped) if key in texts else _value(_loaded(sent.get(key, dumped))))
             for key, dumped in stored["attributes"].items()
             if key not in added
         ],
@@ -75,6 +73,14 @@ def to_span(stored: dict[str, Any]) -> Span:
             for link in stored["links"]
         ],
     )
+
+
+def _loaded(dumped: Any) -> Any:
+    """A stored value. MLflow itself leaves texts without their quotes, and some without being told to."""
+    try:
+        return json.loads(dumped)
+    except (TypeError, ValueError):
+        return dumped
 
 
 def _events(stored: Sequence[dict[str, Any]], timeless: Collection[int]) -> list[Span.Event]:
@@ -112,7 +118,7 @@ def _value(value: Any) -> AnyValue:  # noqa: PLR0911 - one for each kind of valu
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
     if isinstance(value, int):
-        return AnyValue(int_value=value)
+        return AnyValue(int_value=value) if -(2**63) <= value < 2**63 else AnyValue(string_value=str(value))
     if isinstance(value, float):
         return AnyValue(double_value=value)
     if isinstance(value, list):

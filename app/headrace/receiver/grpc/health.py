@@ -6,6 +6,7 @@ have one field each. Headrace reads them with a definition of its own with the s
 
 import asyncio
 from collections.abc import Collection, Mapping
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
@@ -40,10 +41,19 @@ class Health:
         return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
 
 
+class States(Protocol):
+    """Knows the states of services."""
+
+    stopping: bool
+
+    def status(self, service: str) -> HealthCheckResponse.ServingStatus:
+        """See `Health.status`."""
+
+
 class _Asking(OneMessage):
     """A call that asks for the state of one service."""
 
-    def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config, health: Health) -> None:
+    def __init__(self, stream: Stream, metadata: Mapping[str, str], config: Config, health: States) -> None:
         super().__init__(stream, metadata, config)
         self._health = health
 

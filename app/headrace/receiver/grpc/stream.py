@@ -58,6 +58,11 @@ class Stream:
         """The client's IP address. Empty if it is not known."""
         return self._connection.address
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of the answer's body waits for the client."""
+        return sum(len(part) for part in self._unsent if isinstance(part, bytes))
+
     def send(self, headers: Headers, *, end: bool = False) -> None:
         """Sends the answer's headers or, with `end`, its trailers."""
         self._unsent.append(headers)

@@ -1,0 +1,91 @@
+-- Every statement of index.py, in the manner of writer.sql. Rows go in ordered by key.
+
+-- name: read_stored
+-- Which spans of the batch are there already; those of no length with their content, which tells whether they came without an end.
+SELECT s.trace_id, s.span_id, CASE WHEN s.end_time_unix_nano <= s.start_time_unix_nano THEN s.content END
+FROM spans s JOIN unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id) USING (trace_id, span_id)
+
+-- name: read_parents
+-- The services of stored parents. The note stands at the end of the content: what an event says in the same words comes before.
+SELECT s.trace_id, s.span_id, o.service
+FROM spans s JOIN unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id) USING (trace_id, span_id)
+CROSS JOIN LATERAL (
+    SELECT m.found[1] AS digest
+    FROM regexp_matches(s.content, '"otlp": \{"origin": "([0-9a-f]{32})"', 'g') WITH ORDINALITY AS m (found, number)
+    ORDER BY m.number DESC LIMIT 1
+) n
+JOIN headrace.origin_service o ON o.digest = n.digest
+
+-- name: take_waiting
+-- The calls that waited for a span of this batch, which is their caller.
+DELETE FROM headrace.waiting_call w
+USING unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id)
+WHERE w.trace_id = u.trace_id AND w.parent_span_id = u.span_id
+RETURNING w.trace_id, w.parent_span_id, w.service, w.start_ns, w.duration_ns, w.error
+
+-- name: add_waiting
+INSERT INTO headrace.waiting_call (trace_id, parent_span_id, span_id, service, start_ns, duration_ns, error)
+SELECT * FROM unnest(%(trace_id)b::text[], %(parent_span_id)b::text[], %(span_id)b::text[], %(service)b::text[],
+                     %(start_ns)b::bigint[], %(duration_ns)b::bigint[], %(error)b::bool[])
+ON CONFLICT DO NOTHING
+
+-- name: add_trace_services
+INSERT INTO headrace.trace_service AS t (trace_id, service, start_ns)
+SELECT * FROM unnest(%(trace_id)b::text[], %(service)b::text[], %(start_ns)b::bigint[])
+ON CONFLICT (trace_id, service) DO UPDATE SET start_ns = excluded.start_ns WHERE excluded.start_ns < t.start_ns
+
+-- name: add_origin_services
+INSERT INTO headrace.origin_service (digest, service)
+SELECT * FROM unnest(%(digest)b::text[], %(service)b::text[])
+ON CONFLICT DO NOTHING
+
+-- name: add_operations
+INSERT INTO headrace.operation AS o (experiment_id, service, name, kind, seen_on)
+SELECT u.*, current_date
+FROM unnest(%(experiment_id)b::int[], %(service)b::text[], %(name)b::text[], %(kind)b::smallint[]) AS u
+ON CONFLICT (experiment_id, service, name, kind) DO UPDATE SET seen_on = excluded.seen_on WHERE o.seen_on < excluded.seen_on
+
+-- name: add_edges
+INSERT INTO headrace.edge AS e (hour, experiment_id, caller, callee, slot, calls, errors, duration_ns)
+SELECT u.hour, u.experiment_id, u.caller, u.callee, pg_backend_pid() %% 16, u.calls, u.errors, u.duration_ns
+FROM unnest(%(hour)b::int[], %(experiment_id)b::int[], %(caller)b::text[], %(callee)b::text[], %(calls)b::bigint[],
+            %(errors)b::bigint[], %(duration_ns)s::numeric[])
+     AS u (hour, experiment_id, caller, callee, calls, errors, duration_ns)
+ON CONFLICT (hour, experiment_id, caller, callee, slot) DO UPDATE
+SET calls = e.calls + excluded.calls, errors = e.errors + excluded.errors, duration_ns = e.duration_ns + excluded.duration_ns
+
+-- name: prune_edges
+-- A clock of a client may be anywhere: hours that have not come yet go, too.
+DELETE FROM headrace.edge WHERE (hour, experiment_id, caller, callee, slot) IN (
+    SELECT hour, experiment_id, caller, callee, slot FROM headrace.edge
+    WHERE hour NOT BETWEEN extract(epoch FROM now()) / 3600 - %(days)s * 24 AND extract(epoch FROM now()) / 3600 + 24
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: prune_operations
+DELETE FROM headrace.operation WHERE (experiment_id, service, name, kind) IN (
+    SELECT experiment_id, service, name, kind FROM headrace.operation
+    WHERE seen_on < current_date - %(days)s::int LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: prune_waiting
+-- A parent that has not come in so long: it was never sent.
+DELETE FROM headrace.waiting_call WHERE (trace_id, parent_span_id, span_id) IN (
+    SELECT trace_id, parent_span_id, span_id FROM headrace.waiting_call
+    WHERE noted_on < current_date - %(waiting_days)s::int LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: prune_trace_services
+-- Of traces that are gone: a page by key, from where the last one ended.
+WITH page AS MATERIALIZED (
+    SELECT trace_id, service FROM headrace.trace_service WHERE (trace_id, service) > (%(trace_id)s, %(service)s)
+    ORDER BY trace_id, service LIMIT %(limit)s
+), gone AS (
+    DELETE FROM headrace.trace_service s USING page p
+    WHERE s.trace_id = p.trace_id AND s.service = p.service
+      AND NOT EXISTS (SELECT 1 FROM trace_info t WHERE t.request_id = p.trace_id)
+    RETURNING 1
+)
+SELECT trace_id, service, (SELECT count(*) FROM gone) FROM page ORDER BY trace_id DESC, service DESC LIMIT 1
+
+-- name: prune_origin_services
+DELETE FROM headrace.origin_service WHERE digest IN (
+    SELECT digest FROM headrace.origin_service s
+    WHERE NOT EXISTS (SELECT 1 FROM headrace.origin o WHERE o.digest = s.digest) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)

@@ -1,0 +1,107 @@
+"""Every statement of the Postgres reader. Parameters are psycopg's, %(name)s. None of them takes a lock."""
+
+STANDING = "SELECT experiment_id FROM trace_info WHERE request_id = %(id)s"
+
+SPANS = """
+SELECT content, span_id, parent_span_id, name, status, start_time_unix_nano, end_time_unix_nano, total
+FROM (
+    SELECT *, sum(octet_length(content)) OVER (ORDER BY start_time_unix_nano, span_id) AS size, count(*) OVER () AS total
+    FROM spans WHERE trace_id = %(id)s AND content <> ''
+) s
+WHERE size <= %(bytes)s
+ORDER BY start_time_unix_nano, span_id
+LIMIT %(rows)s
+"""
+"""`total`: how many spans the trace has. The length of a content is known without reading it."""
+
+ORIGINS = """
+SELECT digest, origin FROM (
+    SELECT digest, origin, sum(octet_length(origin)) OVER (ORDER BY digest) AS size
+    FROM headrace.origin WHERE digest = ANY (%(digests)s)
+) o
+WHERE size <= %(bytes)s
+"""
+
+_DIGEST = """(
+    SELECT m.found[1]
+    FROM regexp_matches(s.content, '"otlp": \\{"origin": "([0-9a-f]{32})"', 'g') WITH ORDINALITY AS m (found, number)
+    ORDER BY m.number DESC LIMIT 1
+)"""
+"""The origin that a span's note names; the note is the last of its content."""
+
+OF_SERVICE = """
+SELECT t.request_id, t.experiment_id, t.trace_name, t.timestamp_ms, t.execution_time_ms, t.status
+FROM headrace.trace_service c JOIN trace_info t ON t.request_id = c.trace_id
+WHERE c.service = %(service)s AND c.start_ns >= %(since)s AND c.start_ns < %(until)s
+  AND (%(experiments)s::int[] IS NULL OR t.experiment_id = ANY (%(experiments)s::int[]))
+ORDER BY c.start_ns DESC, c.trace_id
+LIMIT %(most)s
+"""
+
+OF_EXPERIMENTS = """
+SELECT t.* FROM experiments e CROSS JOIN LATERAL (
+    SELECT request_id, experiment_id, trace_name, timestamp_ms, execution_time_ms, status FROM trace_info
+    WHERE experiment_id = e.experiment_id
+      AND timestamp_ms >= %(since)s::bigint / 1000000 AND timestamp_ms < (%(until)s::bigint + 999999) / 1000000
+    ORDER BY timestamp_ms DESC, request_id
+    LIMIT %(most)s
+) t
+WHERE %(experiments)s::int[] IS NULL OR e.experiment_id = ANY (%(experiments)s::int[])
+ORDER BY t.timestamp_ms DESC, t.request_id
+LIMIT %(most)s
+"""
+"""MLflow's index on traces begins with the experiment: each is asked for its newest."""
+
+_MATCHING = """
+SELECT c.id, m.*
+FROM unnest(%(ids)s::text[]) AS c (id) CROSS JOIN LATERAL (
+    SELECT {read}
+    FROM spans s {origin}
+    WHERE s.trace_id = c.id AND s.content <> ''
+      AND (%(operation)s::text = '' OR s.name = %(operation)s::text)
+      AND coalesce(s.end_time_unix_nano, s.start_time_unix_nano) - s.start_time_unix_nano >= %(min)s::bigint
+      AND (%(max)s::bigint = 0 OR s.end_time_unix_nano - s.start_time_unix_nano <= %(max)s::bigint)
+      AND (%(error)s::bool IS NULL OR (s.status = 'ERROR') = %(error)s::bool)
+      {more}
+) m
+"""
+_ORIGIN = f"LEFT JOIN headrace.origin o ON o.digest = {_DIGEST}"
+_OF_THE_SERVICE = "AND o.digest IN (SELECT digest FROM headrace.origin_service WHERE service = %(service)s)"
+_HAS_KEYS = """AND NOT EXISTS (
+          SELECT 1 FROM unnest(%(keys)s::text[]) AS k (key)
+          WHERE position(k.key IN s.content) = 0
+            AND position(convert_to(k.key, 'UTF8') IN coalesce(o.origin, ''::bytea)) = 0)"""
+
+
+def matching(by_service: bool, by_attributes: bool) -> str:
+    """Of these traces (`ids`) those that have such a span. By attributes: each such span, with its content and its origin."""
+    return _MATCHING.format(
+        read="s.content, o.origin" if by_attributes else "NULL AS content, NULL AS origin",
+        origin=_ORIGIN if by_service or by_attributes else "",
+        more=(_OF_THE_SERVICE if by_service else "") + (_HAS_KEYS if by_attributes else " LIMIT 1"),
+    )
+
+
+SERVICES = """
+SELECT DISTINCT service FROM headrace.operation
+WHERE %(experiments)s::int[] IS NULL OR experiment_id = ANY (%(experiments)s)
+ORDER BY service LIMIT %(rows)s
+"""
+
+OPERATIONS = """
+SELECT DISTINCT name, kind FROM headrace.operation
+WHERE service = %(service)s AND (%(experiments)s::int[] IS NULL OR experiment_id = ANY (%(experiments)s::int[]))
+ORDER BY name, kind LIMIT %(rows)s
+"""
+
+EDGES = """
+SELECT caller, callee, sum(calls)::bigint, sum(errors)::bigint, sum(duration_ns)::text FROM headrace.edge
+WHERE hour >= %(since)s AND hour <= %(until)s
+  AND (%(experiments)s::int[] IS NULL OR experiment_id = ANY (%(experiments)s::int[]))
+GROUP BY caller, callee ORDER BY caller, callee LIMIT %(rows)s
+"""
+
+EXPERIMENTS = """
+SELECT experiment_id, name FROM experiments
+WHERE workspace = 'default' AND lifecycle_stage = 'active' ORDER BY experiment_id LIMIT %(rows)s
+"""

@@ -1,0 +1,180 @@
+"""The index by which traces are found: the same in any order and any batches, and nothing counts twice."""
+
+import itertools
+import random
+import threading
+from typing import Any
+
+import pytest
+from conftest import rows
+from indexing import Sent, write
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from headrace.mlflow.write.index import Index, prune_index
+from headrace.mlflow.write.statements import transaction
+from headrace.store.database import Database
+from otlp import SECOND, START, request, resource_spans, span
+
+TRACE = b"\1" * 16
+TABLES = ("operation", "trace_service", "origin_service", "waiting_call")
+
+
+def shop() -> list[Sent]:
+    """web → pay → bank, and pay → pay; one call fails; each span in a request of its own."""
+    root = span("buy", TRACE, b"\1" * 8, start=START, end=START + 9 * SECOND)
+    failed = Status(code=2)  # type: ignore[arg-type]
+    charge = span("charge", TRACE, b"\2" * 8, b"\1" * 8, START, START + 5 * SECOND, status=failed)
+    inner = span("check", TRACE, b"\3" * 8, b"\2" * 8)
+    book = span("book", TRACE, b"\4" * 8, b"\3" * 8, START, START + 2 * SECOND)
+    services = ("web", root), ("pay", charge), ("pay", inner), ("bank", book)
+    return [(0, request(each, service=service)) for service, each in services]
+
+
+def edges(url: str) -> list[tuple[Any, ...]]:
+    query = (
+        "SELECT caller, callee, sum(calls)::int AS a, sum(errors)::int AS b, sum(duration_ns)::bigint AS c FROM headrace.edge "
+        "GROUP BY hour, experiment_id, caller, callee ORDER BY hour, experiment_id, caller, callee"
+    )
+    return [tuple(row.values()) for row in rows(url, query)]
+
+
+def index(url: str) -> dict[str, list[dict[str, Any]]]:
+    return {table: rows(url, f"SELECT * FROM headrace.{table} ORDER BY 1, 2, 3") for table in TABLES[:2]} | {
+        table: rows(url, f"SELECT * FROM headrace.{table} ORDER BY 1, 2") for table in TABLES[2:]
+    }
+
+
+SHOP = [("pay", "bank", 1, 0, 2 * SECOND), ("web", "pay", 1, 1, 5 * SECOND)]
+
+
+def test_in_any_order_and_any_batches_the_same(new_database: Any) -> None:
+    wanted = None
+    chance = random.Random(1)
+    for order in chance.sample(list(itertools.permutations(range(4))), 5):
+        url = new_database()
+        database = Database(url)
+        parts = [shop()[number] for number in order]
+        cut = chance.randrange(5)
+        for batch in (parts[:cut], parts[cut:], parts[:2]):  # the last of them once more
+            write(database, *batch)
+        database.close()
+        assert edges(url) == SHOP
+        found = index(url)
+        assert wanted in (None, found)
+        wanted = found
+    assert wanted is not None
+    assert wanted["waiting_call"] == []
+    assert [row["service"] for row in wanted["trace_service"]] == ["bank", "pay", "web"]
+
+
+def test_what_is_written_again_counts_nothing_again(database: Database, database_url: str) -> None:
+    for _ in range(3):
+        write(database, *shop())
+    assert edges(database_url) == SHOP
+
+
+def test_a_call_waits_for_its_caller(database: Database, database_url: str) -> None:
+    parts = shop()
+    write(database, parts[1])
+    assert edges(database_url) == []
+    assert [row["service"] for row in rows(database_url, "SELECT * FROM headrace.waiting_call")] == ["pay"]
+    write(database, parts[1])  # once more
+    write(database, parts[0])
+    assert edges(database_url) == [SHOP[1]]
+    assert rows(database_url, "SELECT * FROM headrace.waiting_call") == []
+
+
+def test_a_span_without_an_end_is_counted_once_its_whole_copy_comes(database: Database, database_url: str) -> None:
+    whole = span("charge", TRACE, b"\2" * 8, b"\1" * 8, START, START + 5 * SECOND)
+    running = span("charge", TRACE, b"\2" * 8, b"\1" * 8, START, 0)
+    write(database, shop()[0])
+    for sent, expected in ((running, []), (whole, 1), (running, 1), (whole, 1)):
+        write(database, (0, request(sent, service="pay")))
+        assert edges(database_url) == (expected and [("web", "pay", 1, 0, 5 * SECOND)])
+
+
+def test_what_an_event_says_in_the_words_of_the_note_makes_no_service(database: Database, database_url: str) -> None:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    from otlp import attributes
+
+    write(database, (0, request(span("x"), service="liar")))
+    (liar,) = rows(database_url, "SELECT digest FROM headrace.origin_service")
+    event = Span.Event(name="e", attributes=attributes({"otlp": {"origin": liar["digest"]}}))
+    root = span("buy", TRACE, b"\1" * 8, events=[event])
+    write(database, (0, request(root, service="web")))
+    write(database, shop()[1])
+    assert [edge[:2] for edge in edges(database_url)] == [("web", "pay")]
+
+
+def test_names_of_any_length_and_kind(database: Database, database_url: str) -> None:
+    long = "s" * 10_000
+    sent = resource_spans(span("n" * 10_000, TRACE, b"\1" * 8), service=long)
+    other = resource_spans(span("%s {x} \U0001f600", TRACE, b"\2" * 8, b"\1" * 8), service="é'\"\\")
+    none = resource_spans(span("x", TRACE, b"\3" * 8, b"\1" * 8), service=None)
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    write(database, (0, ExportTraceServiceRequest(resource_spans=[sent, other, none])))
+    found = rows(database_url, "SELECT service, name FROM headrace.operation ORDER BY length(service)")
+    assert [(row["service"], row["name"]) for row in found] == [("é'\"\\", "%s {x} \U0001f600"), ("s" * 500, "n" * 500)]
+    assert [edge[:2] for edge in edges(database_url)] == [("s" * 500, "é'\"\\")]
+
+
+def test_names_that_are_stored_today_are_not_stored_again(database: Database, database_url: str) -> None:
+    keeper = Index()
+    write(database, *shop(), index=keeper)
+    with transaction(database) as (_, cursor):
+        cursor.execute("DELETE FROM headrace.operation")
+    write(database, *shop(), index=keeper)
+    assert rows(database_url, "SELECT * FROM headrace.operation") == []
+
+
+def test_many_writers_at_once(database: Database, database_url: str) -> None:
+    """The same edges from several threads, in any order: no deadlock, and no call is lost."""
+
+    def trace(number: int) -> list[Sent]:
+        trace_id = number.to_bytes(16, "big")
+        names = ["a", "b", "c", "d"]
+        random.Random(number).shuffle(names)
+        spans = [
+            span("x", trace_id, bytes([each + 1]) * 8, bytes([each]) * 8 if each else b"", START, START + 1)
+            for each in range(4)
+        ]
+        return [(0, request(each, service=name)) for each, name in zip(spans, names, strict=True)]
+
+    failed: list[BaseException] = []
+
+    def work(first: int) -> None:
+        try:
+            for number in range(first, first + 6):
+                write(database, *trace(number))
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(1 + 6 * each,)) for each in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sum(edge[2] for edge in edges(database_url)) == 18 * 3
+
+
+@pytest.mark.parametrize("limit", [2, 1000])
+def test_what_is_old_or_gone_is_deleted(database: Database, database_url: str, limit: int) -> None:
+    write(database, *shop())
+    write(database, (0, request(span("orphan", b"\2" * 16, b"\1" * 8, b"\7" * 8), service="web")))
+    with transaction(database) as (_, cursor):
+        assert prune_index(cursor, days=36500, limit=limit) == 0
+        cursor.execute("DELETE FROM trace_info WHERE request_id = %s", [f"tr-{TRACE.hex()}"])
+        cursor.execute("UPDATE headrace.waiting_call SET noted_on = current_date - 8")
+        cursor.execute("UPDATE headrace.operation SET seen_on = current_date - 31 WHERE service = 'bank'")
+        cursor.execute("UPDATE headrace.edge SET hour = hour + 1000000 WHERE callee = 'bank'")  # a clock that goes wrong
+        cursor.execute("UPDATE headrace.edge SET hour = 9 WHERE callee = 'pay'")
+        while prune_index(cursor, days=30, limit=limit):
+            pass
+    assert edges(database_url) == []
+    assert rows(database_url, "SELECT * FROM headrace.waiting_call") == []
+    assert {row["service"] for row in rows(database_url, "SELECT service FROM headrace.operation")} == {"web", "pay"}
+    assert [row["service"] for row in rows(database_url, "SELECT service FROM headrace.trace_service")] == ["web"]
