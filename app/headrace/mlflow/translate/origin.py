@@ -17,12 +17,11 @@ import json
 import math
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 CHOSEN_BY_RULE = "implicit"
 TIMES = "times"
@@ -39,20 +38,9 @@ class Origin(NamedTuple):
     data: bytes
 
 
-def origin_of(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> Origin:
-    """The origin that the spans of this scope share."""
-    scope = ScopeSpans(scope=scope_spans.scope, schema_url=scope_spans.schema_url)
-    if not scope_spans.HasField("scope"):
-        scope.ClearField("scope")
-    message = ResourceSpans(schema_url=resource_spans.schema_url, scope_spans=[scope])
-    if resource_spans.HasField("resource"):
-        message.resource.CopyFrom(resource_spans.resource)
-    data = message.SerializeToString(deterministic=True)
-    return _origin(data) if len(data) <= MAX_CACHED_BYTES else _origin.__wrapped__(data)
-
-
-@lru_cache(maxsize=1024)
-def _origin(data: bytes) -> Origin:
+def origin_of(resource_spans: ResourceSpans) -> Origin:
+    """The origin that the spans of a scope share: `resource_spans` has this scope only, and no spans."""
+    data = resource_spans.SerializeToString(deterministic=True)
     return Origin(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
 
 

@@ -3,8 +3,11 @@
 Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 """
 
+from functools import lru_cache
 from typing import Protocol
 
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 from typing_extensions import TypeVar
 
@@ -14,7 +17,7 @@ from headrace.mlflow.keys import to_trace_id
 from headrace.mlflow.model import Node, TracePart
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.enrich import shared_attributes
-from headrace.mlflow.translate.origin import origin_of
+from headrace.mlflow.translate.origin import MAX_CACHED_BYTES, origin_of
 from headrace.mlflow.translate.spans import Context, Enrichment, TranslatedSpan, to_row
 from headrace.mlflow.translate.tags import MAX_TAGS, known_service, resource_tags
 from headrace.mlflow.translate.values import to_node
@@ -84,8 +87,25 @@ def to_parts(
     return list(parts.values())
 
 
-def _enrichment(resource_spans: ResourceSpans, scope: ScopeSpans) -> Enrichment:
-    return Enrichment(shared_attributes(resource_spans, scope), origin_of(resource_spans, scope))
+def _enrichment(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> Enrichment:
+    """What the spans of this scope share. The same few resources and scopes come with every request."""
+    resource = resource_spans.resource.SerializeToString() if resource_spans.HasField("resource") else None
+    scope = scope_spans.scope.SerializeToString() if scope_spans.HasField("scope") else None
+    known = resource, resource_spans.schema_url, scope, scope_spans.schema_url
+    return (_remembered if sum(map(len, filter(None, known))) <= MAX_CACHED_BYTES else _remembered.__wrapped__)(*known)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(resource: bytes | None, resource_url: str, scope: bytes | None, scope_url: str) -> Enrichment:
+    """The same, of a serialized resource and scope, or None where there is none. Nobody may change it.
+
+    Takes up to 45 KiB each: what was sent, the origin, and the texts that are added.
+    """
+    scope_spans = ScopeSpans(scope=None if scope is None else InstrumentationScope.FromString(scope), schema_url=scope_url)
+    message = ResourceSpans(
+        resource=None if resource is None else Resource.FromString(resource), scope_spans=[scope_spans], schema_url=resource_url
+    )
+    return Enrichment(shared_attributes(message, scope_spans), origin_of(message))
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
