@@ -76,6 +76,7 @@ class _Marks:
     finalized: bool = False
     precedence: Precedence | None = None
     noted_unfinished: bool = False
+    noted_just_now: bool = False
     roots: Mapping[str, Root] | None = None
     totals: Totals | None = None
 
@@ -87,7 +88,7 @@ class _Marks:
             rank, start = value.split()
             self.precedence = Precedence(int(rank), int(start), key)
         elif kind == "unfinished":
-            self.noted_unfinished = True
+            self.noted_unfinished, self.noted_just_now = True, value == "now"
         elif kind == "root":
             self.roots, self.totals = recalled(key, value)
         elif key == FINALIZED:
@@ -116,6 +117,7 @@ def _stored(row: TraceRow, marks: _Marks) -> StoredTrace:
         marks.finalized,
         marks.precedence,
         marks.noted_unfinished,
+        marks.noted_just_now,
         marks.roots,
         marks.totals,
     )
