@@ -268,3 +268,17 @@ def test_no_table_is_read_whole(database: Database, database_url: str) -> None:
     query = "SELECT relname, seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = ANY (%s)"
     wait_until(lambda: all(row["idx_scan"] for row in rows(database_url, query, tables)), what="the counts of the connection")
     assert {row["relname"]: row["seq_scan"] for row in rows(database_url, query, tables)} == dict.fromkeys(tables, 0)
+
+
+def test_what_stands_there_already_is_not_written_again(database: Database, database_url: str, sent: list[str]) -> None:
+    """Tags of the same resource, and a note of a second ago that no root has come."""
+    writer = BulkWriter(database, enrich=True, note_unfinished=True)
+    write(writer, child())
+    write(writer, child())
+    sent.clear()
+    write(writer, child())
+    assert not {"upsert_tags", "note_unfinished", "forget_old_precedences"} & set(sent)
+    rows(database_url, "UPDATE headrace.unfinished_trace SET written_at = now() - interval '2 seconds' RETURNING 1")
+    write(writer, child(), zone="a")
+    assert {"upsert_tags", "note_unfinished"} <= set(sent)
+    assert tags(database_url)["zone"] == "a"

@@ -119,10 +119,10 @@ class RootDecides:
 
     def totals_wanted(self, trace: _Trace) -> bool:
         """See `FoldPolicy`. A span without figures, too, may change the sum of a tree that has some."""
+        if trace.finalized:
+            return False
         remembered = trace.stored is not None and trace.stored.totals is not None
-        return not trace.finalized and (
-            remembered or trace.state.has_figures or is_known(trace.tokens) or is_known(trace.costs)
-        )
+        return remembered or trace.state.has_figures or is_known(trace.tokens) or is_known(trace.costs)
 
     def needs_others(self, trace: _Trace) -> bool:
         """Whether the new root leaves open something that the one before has set."""

@@ -1,6 +1,6 @@
 """Tokens and costs of a trace out of those of its spans, and the previews of its root: MLflow's own functions. No I/O."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -61,9 +61,9 @@ def columns_of(totals: Totals) -> tuple[list[int | None], list[float | None]]:
     return tokens, [finite_float_or_none(cost.get(key)) for key in COST_KEYS]
 
 
-def is_known(columns: Iterable[object]) -> bool:
+def is_known(columns: Sequence[object]) -> bool:
     """Whether a trace has any of these totals."""
-    return any(value is not None for value in columns)
+    return columns.count(None) != len(columns)
 
 
 def merged(old: list[Any], new: list[Any]) -> list[Any]:

@@ -86,6 +86,8 @@ class StoredTrace:
     """What `headrace.movable_trace` remembers."""
     noted_unfinished: bool = False
     """It is in `headrace.unfinished_trace`."""
+    noted_just_now: bool = False
+    """It was noted there within the last second."""
     roots: Mapping[str, Root] | None = None
     """What `headrace.remembered_trace` remembers: the root that has decided, by its span id, if there is one. None: nothing."""
     totals: Totals | None = None

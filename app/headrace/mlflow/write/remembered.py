@@ -43,6 +43,7 @@ def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
     """Remembers by which precedence traces stand in their experiment, so that a better one moves them."""
     told: list[str] = []
     found: list[tuple[str, Precedence]] = []
+    new = 0
     for trace in traces:
         before = trace.stored.precedence if trace.stored else None
         if trace.verdict is None or trace.verdict.precedence == before:
@@ -51,6 +52,7 @@ def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
             told.append(trace.trace_id)
         else:
             found.append((trace.trace_id, trace.verdict.precedence))
+            new += before is None
     if told:
         cursor.execute(STATEMENTS["remove_precedences"], {"ids": told})
     if found:
@@ -61,12 +63,20 @@ def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
             "span_id": [precedence.span_id for _, precedence in found],
         }
         cursor.execute(STATEMENTS["keep_precedences"], columns)
-        cursor.execute(STATEMENTS["forget_old_precedences"], {"limit": 2 * len(found)})
+        if new:
+            cursor.execute(STATEMENTS["forget_old_precedences"], {"limit": 2 * new})
 
 
 def keep_unfinished(cursor: Rows, traces: Sequence[Trace], note: bool) -> None:
     """Notes (with `note`) the traces whose root has not come, for `finish.py`; takes back what that did where it has come."""
-    rootless = [trace.trace_id for trace in traces if trace.verdict and not trace.verdict.root and not trace.finalized]
+    rootless = [
+        trace.trace_id
+        for trace in traces
+        if trace.verdict
+        and not trace.verdict.root
+        and not trace.finalized
+        and not (trace.stored and trace.stored.noted_just_now)
+    ]
     if note and rootless:
         cursor.execute(STATEMENTS["note_unfinished"], {"ids": rootless})
     rooted = [trace for trace in traces if trace.verdict and trace.verdict.root and trace.stored]

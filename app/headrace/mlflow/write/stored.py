@@ -77,6 +77,7 @@ class _Marks:
     finalized: bool = False
     precedence: Precedence | None = None
     noted_unfinished: bool = False
+    noted_just_now: bool = False
     roots: Mapping[str, Root] | None = None
     totals: Totals | None = None
     metadata: dict[str, str] = field(default_factory=dict)
@@ -89,7 +90,7 @@ class _Marks:
             rank, start = value.split()
             self.precedence = Precedence(int(rank), int(start), key)
         elif kind == "unfinished":
-            self.noted_unfinished = True
+            self.noted_unfinished, self.noted_just_now = True, value == "now"
         elif kind == "root":
             self.roots, self.totals = recalled(key, value)
         elif key == FINALIZED:
@@ -120,6 +121,7 @@ def _stored(row: TraceRow, marks: _Marks, layout: Layout) -> StoredTrace:
         marks.finalized,
         marks.precedence,
         marks.noted_unfinished,
+        marks.noted_just_now,
         marks.roots,
         marks.totals,
     )

@@ -73,14 +73,16 @@ def write_spans(cursor: Rows, layout: Layout, new: Sequence[Trace], old: Sequenc
 
 
 def write_tags(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:
-    """The table `trace_tags`."""
+    """The table `trace_tags`. Tags that are there already, as they are, are left alone."""
     if new:
         with cursor.copy(STATEMENTS["copy_tags"]) as copy:
             copy.set_types(["text", "text", "text"])
             for trace in new:
                 for key, value in trace.tags.items():
                     copy.write_row((trace.trace_id, key, value))
-    rows = [(trace.trace_id, key, value) for trace in old for key, value in sorted(trace.tags.items())]
+    rows = [
+        (trace.trace_id, key, value) for trace in old for key, value in sorted(trace.tags.items() - trace.stored_tags.items())
+    ]
     if rows:
         ids, keys, values = (list(column) for column in zip(*rows, strict=True))
         cursor.execute(STATEMENTS["upsert_tags"], {"request_id": ids, "key": keys, "value": values})

@@ -28,7 +28,8 @@ SELECT 'tag', request_id, key, value FROM trace_tags WHERE request_id = ANY (%(i
 UNION ALL
 SELECT 'precedence', trace_id, span_id, rank || ' ' || start FROM headrace.movable_trace WHERE trace_id = ANY (%(ids)b)
 UNION ALL
-SELECT 'unfinished', trace_id, '', '' FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)b)
+SELECT 'unfinished', trace_id, '', CASE WHEN written_at > now() - interval '1 second' THEN 'now' END
+FROM headrace.unfinished_trace WHERE trace_id = ANY (%(ids)b)
 UNION ALL
 -- Only where the transaction that wrote this row wrote the trace's row last: nobody else has written spans since.
 SELECT 'root', m.trace_id, m.root_id, m.said
@@ -166,7 +167,6 @@ SET experiment_id = excluded.experiment_id, parent_span_id = excluded.parent_spa
 COPY trace_tags (request_id, key, value) FROM STDIN (FORMAT BINARY)
 
 -- name: upsert_tags
--- A tag that is there already with this value is left alone.
 INSERT INTO trace_tags AS t (request_id, key, value)
 SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
