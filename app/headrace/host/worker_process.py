@@ -34,23 +34,13 @@ def run_worker(
     link: "Connection[str, str]",
 ) -> None:
     """Runs in the worker's process. Until it takes requests a SIGTERM ends it at once: it has nothing to complete yet."""
-    from prometheus_client import values
+    _share_metrics(metrics, number)
 
-    metrics.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
-    # Metrics are files that all workers read, named by the worker's number: a worker that is started again goes on counting.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
-    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
-
-    from headrace.parts import Part, PartThread
     from headrace.telemetry.logging import configure_logging
     from headrace.telemetry.metrics import PART_RESTARTS
 
     configure_logging(config.log_format, config.log_level, number)
-    pid_file = metrics / f"{number}.pid"
-    pid_file.write_text(str(os.getpid()))  # for /metrics, and for the other workers, which watch whether we live
-    for other in set(range(config.workers)) - {number}:
-        Part(f"worker-process-{other}", lives=partial(_is_alive, metrics / f"{other}.pid")).enter()
-    PartThread("supervisor-watch", _end_with_supervisor).start()
+    _watch_the_others(metrics, set(range(config.workers)) - {number})
 
     def on_ready() -> None:
         PART_RESTARTS.labels("worker-process").inc(restarts)  # not before: a run that ends at its start counts for the next
@@ -61,6 +51,29 @@ def run_worker(
     except HeadraceError as error:
         link.send(str(error))
         raise SystemExit(1) from None
+
+
+def _share_metrics(metrics: Path, number: int) -> None:
+    """From now on this process keeps its metrics in files of this directory, and its id in another one beside them.
+
+    All workers read these files for `/metrics`. They are named by the worker's number, so that a worker that is started again
+    goes on counting.
+    """
+    from prometheus_client import values
+
+    metrics.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+    (metrics / f"{number}.pid").write_text(str(os.getpid()))
+
+
+def _watch_the_others(metrics: Path, others: set[int]) -> None:
+    """Has `/healthz` report the other workers' processes, and this process stop when the supervisor is gone."""
+    from headrace.parts import Part, PartThread
+
+    for other in others:
+        Part(f"worker-process-{other}", lives=partial(_is_alive, metrics / f"{other}.pid")).enter()
+    PartThread("supervisor-watch", _end_with_supervisor).start()
 
 
 def _is_alive(pid_file: Path) -> bool:

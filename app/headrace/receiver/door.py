@@ -1,5 +1,5 @@
-"""The two ports, as they speak of each other to a client that came to the wrong one, or speaks TLS to the wrong one. It counts
-and logs."""
+"""Tells a client that came to the wrong port, or speaks TLS where it should not, which port is the right one. It counts and
+logs such clients."""
 
 import asyncio
 import ssl
@@ -23,7 +23,7 @@ _FAILURES = {
     "VERSION_TOO_LOW": ("version", "the client speaks no TLS 1.2 or later"),
     "NO_SHARED_CIPHER": ("version", "client and server have no cipher in common"),
 }
-"""OpenSSL's name of an error → the reason that is counted, and what is said of it."""
+"""OpenSSL's name of an error → the reason that is counted, and the sentence that is logged."""
 _BAD_CERTIFICATE = "the client's certificate is not accepted ({}): it must come from an authority in HEADRACE_TLS_CLIENT_CA"
 _REFUSED = (
     "the client does not accept this server's certificate, or its TLS ({}): name the authority of HEADRACE_TLS_CERT in the "
@@ -32,17 +32,17 @@ _REFUSED = (
 
 
 class Greeting:
-    """The first bytes of one connection. They are held back until they tell what is spoken."""
+    """The first bytes of one connection. They are held back until it is known which protocol the client speaks."""
 
     def __init__(self, door: "Door") -> None:
         self._door = door
         self._first = b""
         self.over = False
-        """Whether that has been told."""
+        """Whether that is known."""
 
     def take(self, data: bytes, transport: asyncio.Transport) -> bytes:
-        """What has come → what shall be parsed. Empty: more must come; or the client is at the wrong port, has been told of the
-        right one, and its connection closes."""
+        """Bytes that have come → the bytes to parse. Empty: more bytes are needed; or the client is at the wrong port, was told
+        the right one, and its connection closes."""
         self._first += data
         told = spoken(self._first)
         if told is None or transport.is_closing():
@@ -71,7 +71,8 @@ class Door:
         }
 
     def is_right(self, told: Spoken) -> bool:
-        """Whether this is spoken here, or may be: what cannot be told is the parser's to refuse."""
+        """Whether this protocol belongs to this port. If the protocol is unknown, it may belong here: the parser will refuse it
+        if not."""
         return told.protocol in ("", self._protocol) and not told.tls
 
     def turn_away(self, told: Spoken, address: str, *, secure: bool) -> bytes:

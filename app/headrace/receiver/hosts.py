@@ -1,7 +1,8 @@
-"""By which names Headrace lets itself be called where it listens on a loopback address.
+"""The names under which Headrace answers when it listens on a loopback address.
 
-A page of `evil.example` whose address becomes 127.0.0.1 once it is loaded ("DNS rebinding") is of one origin with Headrace for
-the browser: it may send and read whatever it likes, from within the machine. The header `Host` still says `evil.example`.
+Suppose that the address of `evil.example` becomes 127.0.0.1 after a browser has loaded a page from there ("DNS rebinding"). The
+browser then takes the page and Headrace for the same origin, and the page may send and read whatever it likes. But the header
+`Host` still says `evil.example`.
 """
 
 import re
@@ -29,7 +30,7 @@ class CheckedHosts:
         self._names = frozenset(config.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request. One without a Host is no browser's."""
+        """Answers one request. A request without a Host does not come from a browser."""
         if scope["type"] == "http" and not self._is_called_so(hosts := _hosts(scope)):
             error = PermissionDenied(
                 f"This Headrace is not called {hosts[0][:200]!r}. It listens on this machine only: send to localhost, or set "
@@ -52,7 +53,8 @@ def with_checked_hosts(app: ASGIApp, config: Config) -> ASGIApp:
 
 
 def _hosts(scope: Scope) -> list[str]:
-    """What the request calls us, in lower case and without the port. HTTP allows one Host; all are looked at."""
+    """The names in the request's Host headers, in lower case and without the port. HTTP allows only one Host header; if there
+    are more, all are checked."""
     return [_without_port(value.decode("latin-1").strip().lower()) for name, value in scope["headers"] if name == b"host"]
 
 
@@ -62,5 +64,5 @@ def _without_port(host: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a browser itself, and no name server, says that this is the machine that it runs on."""
+    """Whether browsers take this name for their own machine without asking a name server."""
     return host.endswith(".localhost") or is_loopback(host)

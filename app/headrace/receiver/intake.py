@@ -1,4 +1,5 @@
-"""What OTLP/HTTP and OTLP/gRPC do with a request alike: whose it is, whether he may, what it says, into the pipeline."""
+"""What OTLP/HTTP and OTLP/gRPC do alike with a request: check the API key and the limits, decode the body, and pass it to the
+pipeline."""
 
 import asyncio
 import threading
@@ -28,17 +29,18 @@ from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import RECORDS_REFUSED, REQUEST_BYTES
 
 _IN_THREAD_BYTES = 64 * 1024
-"""Bodies from here on are parsed off the event loop: about 0.5 ms of work, Quickwit's limit for async code. Those that are
-compressed are whatever their size: nobody knows what becomes of them."""
+"""Bodies of this many bytes or more are parsed outside the event loop: that is about 0.5 ms of work, Quickwit's limit for async
+code. Compressed bodies always are, because their inflated size is not known before."""
 _THREADS = 4
-"""Python's lock lets one parse at a time; the others wait for their turn while they inflate."""
+"""The number of threads that parse. Python's lock lets only one thread parse at a time; the others can inflate bodies
+meanwhile."""
 
 
 _T = TypeVar("_T")
 
 
 class Intake:
-    """Shared by the receivers of one process; all of it on the event loop, but for `_parse`."""
+    """Shared by the receivers of one process. All methods but `_parse` run on the event loop."""
 
     def __init__(self, config: Config, pipeline: Pipeline, keys: Keys | None) -> None:
         self._max_body = config.max_body_bytes
@@ -50,17 +52,17 @@ class Intake:
         self._limits = Limits(config)
 
     def admit(self, headers: Mapping[str, str], address: str) -> Key | None:
-        """Whose request it is; None where no keys are asked for. Before anything of the body is read.
+        """The API key of a request. None if Headrace asks for no keys. It is checked before the body is read.
 
         Raises:
-            PermissionDenied: a web page sends it that may not. Unauthenticated, RateLimited.
+            PermissionDenied: a web page sent it that is not allowed to. Unauthenticated, RateLimited.
         """
         self._origins.check(headers)
         return None if self._keys is None else self._keys.authenticate(headers, address)
 
     @contextmanager
     def reading(self, who: Who | None = None) -> Iterator["Reading"]:
-        """Counts what a request takes in memory, until it is answered. `who` has sent it."""
+        """Counts the memory that a request takes until it is answered. `who` sent it."""
         reading = Reading(self, who or Who())
         try:
             yield reading
@@ -77,9 +79,10 @@ class Intake:
         compression: str = "",
         reading: "Reading | None" = None,
     ) -> Message:
-        """A whole body, as it was sent → the answer to its sender: spans are durable by then.
+        """A complete body, as it was sent → the answer to its sender. The spans are durable when this returns.
 
-        `reading` has counted the body, and counts what becomes of it; without one, this does both.
+        `reading` has counted the body already, and counts the memory for inflating and parsing. If there is none, this makes
+        its own.
 
         Raises:
             RequestError, RateLimited, QueueError.
@@ -127,19 +130,19 @@ class Intake:
 
 
 class Reading(Share):
-    """One request, from the first byte of its body until its answer."""
+    """The memory of one request, from the first byte of its body until its answer."""
 
     def __init__(self, intake: Intake, who: Who) -> None:
         super().__init__(intake.memory)
         self.who = who
-        """Who sent it. Learns the services of a request that is refused."""
+        """Who sent it. If the request is refused, its services are added."""
         self._intake = intake
         self._body = 0
         self._users = 1
         self._users_lock = threading.Lock()
 
     def add(self, size: int) -> None:
-        """`size` more bytes of its body are here.
+        """Counts `size` more bytes of the body, which have been received.
 
         Raises:
             BodyTooLarge, InFlightFull.
@@ -149,7 +152,8 @@ class Reading(Share):
         self.charge(size, as_sent=True)
 
     async def in_thread(self, work: "Future[_T]") -> _T:
-        """Waits for work on the request in a thread, which goes on, and holds its memory, where nobody waits any more."""
+        """Waits for a thread that works on the request. If the wait is cancelled, the thread continues, and its memory stays
+        counted until it ends."""
         with self._users_lock:
             self._users += 1
         work.add_done_callback(lambda _: self.leave())
@@ -161,7 +165,8 @@ class Reading(Share):
             del work
 
     def leave(self) -> None:
-        """The request is answered, or a thread has done its work: when all is done, the memory is given back."""
+        """Called when the request is answered, and when a thread has done its work. The last of these calls gives the memory
+        back."""
         with self._users_lock:
             self._users -= 1
             done = self._users == 0

@@ -25,17 +25,9 @@ def configure_logging(log_format: str, level: str, worker: int | None = None) ->
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([] if worker is None else [lambda _, __, event: {**event, "worker": worker}]),
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(
-            exception_formatter=structlog.dev.plain_traceback  # rich's shows local variables, which may hold secrets
-        )
-    )
-    tail = [structlog.processors.format_exc_info, renderer] if as_json else [renderer]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(as_json)],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -49,6 +41,14 @@ def configure_logging(log_format: str, level: str, worker: int | None = None) ->
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _renderers(as_json: bool) -> list[Any]:
+    """The last steps of structlog: an event → its line."""
+    if as_json:
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    # rich's own traceback shows local variables, which may hold secrets
+    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
 
 
 _last_logged: dict[str, float] = {}

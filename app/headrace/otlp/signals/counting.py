@@ -1,4 +1,4 @@
-"""Counts the records of a body that is not stored, and says that it is not."""
+"""Counts the records of a body that is not stored, and makes the sentence that tells its sender so."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def objects(data: dict[str, Any], *path: str) -> list[dict[str, Any]]:
 
 
 def list_of(holder: dict[str, Any], key: str) -> list[Any]:
-    """The list under a key; empty where there is none."""
+    """The list under a key. Empty if there is none."""
     value = holder.get(key) or []
     if not isinstance(value, list):
         raise MalformedBody(f"The body is not OTLP/JSON: {key} is no list.")

@@ -1,4 +1,4 @@
-"""What the receivers have to know of a signal of OTLP."""
+"""What the receivers need to know about a signal of OTLP."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -29,7 +29,8 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A body of which nothing is stored: how many records it holds, and what its sender is told; empty where it holds none."""
+    """A body of which nothing is stored: the number of its records, and what its sender is told. The text is empty if there are
+    no records."""
 
     records: int
     said: str
