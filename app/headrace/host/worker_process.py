@@ -41,10 +41,12 @@ def run_worker(
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 
+    from headrace.mlflow.runtime import leave_out_libraries
     from headrace.parts import Part, PartThread
     from headrace.telemetry.logging import configure_logging
     from headrace.telemetry.metrics import PART_RESTARTS
 
+    leave_out_libraries()
     configure_logging(config.log_format, config.log_level, number)
     pid_file = metrics / f"{number}.pid"
     pid_file.write_text(str(os.getpid()))  # for /metrics, and for the other workers, which watch whether we live
