@@ -21,7 +21,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 PIP = (str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-compile")
 SIZES = {
-    "requirements-up.lock": "What `make up` needs: 230 MB to download, 750 MB on disk",
+    "requirements-up.lock": "What `make up` needs: 250 MB to download, 750 MB on disk",
     "requirements-dev.lock": "What running and the tests need: 450 MB to download, 1.2 GB on disk",
 }
 HEADRACE = ("--no-deps", "--no-build-isolation", "--editable", str(ROOT))

@@ -192,6 +192,20 @@ def test_mlflow_is_imported_lazily(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_no_command_loads_the_libraries_that_mlflow_has_for_models() -> None:
+    """Where the whole MLflow is installed, as here, it imports them if it may. With the core alone they are not there."""
+    code = """if True:
+        import sys
+        from headrace.cli.command import run
+        def use_all():
+            import headrace.host.build, headrace.mlflow.fallback, headrace.mlflow.write.bulk
+        run(use_all)
+        heavy = {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "flask", "huey", "docker", "graphene", "skops"}
+        print(sorted(name for name in heavy if sys.modules.get(name)))"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 def test_a_worker_s_process_makes_no_metrics_before_they_are_shared() -> None:
     """What is imported to find the function that a worker runs: metrics made by then would be this process's alone."""
     code = "import sys, headrace.host.one_process, headrace.host.supervisor; sys.exit('prometheus_client' in sys.modules)"

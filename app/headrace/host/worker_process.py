@@ -36,9 +36,11 @@ def run_worker(
     """Runs in the worker's process. Until it takes requests a SIGTERM ends it at once: it has nothing to complete yet."""
     _share_metrics(metrics, number)
 
+    from headrace.mlflow.runtime import leave_out_libraries
     from headrace.telemetry.logging import configure_logging
     from headrace.telemetry.metrics import PART_RESTARTS
 
+    leave_out_libraries()
     configure_logging(config.log_format, config.log_level, number)
     _watch_the_others(metrics, set(range(config.workers)) - {number})
 
