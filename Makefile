@@ -34,6 +34,9 @@ fmt: install ## Format the code, and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+oracles: install ## Each release of MLflow, in its own environment: its server's rows beside ours, MINORS=3.14,3.15,3.16,3.17,3.18 (an hour)
+	PYTHONPATH=tests $(BIN)/python -m parity.oracles $(if $(MINORS),--minors $(MINORS))
+
 fuzz: install ## Mutated OTLP through the pure core, RUNS=200000 bodies an encoding (an hour)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --runs $(or $(RUNS),200000)
 
@@ -89,4 +92,4 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help install up demo quick test unit check fmt fuzz fuzz-wire chaos outage bench proto docs audit lock clean
+.PHONY: help install up demo quick test unit check fmt oracles fuzz fuzz-wire chaos outage bench proto docs audit lock clean

@@ -23,7 +23,7 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_help_and_version() -> None:
-    assert run("--version").stdout.strip() == __version__
+    assert run("--version").stdout.splitlines()[0] == __version__
     said = run("--help").stdout
     assert all(command in said for command in ("up", "serve", "demo", "keys", "dead-letters"))
 

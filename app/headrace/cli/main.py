@@ -67,7 +67,10 @@ def _fail_on_arguments(error: Exception, message: str) -> NoReturn:
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
-        print(__version__)
+        print(__version__, flush=True)
+        from headrace.cli.version import about
+
+        print(about())
         raise typer.Exit
 
 

@@ -1,0 +1,48 @@
+"""`headrace --version`: MLflow's release here, the shapes of its tables that are written, and what the database has."""
+
+import logging
+import os
+import threading
+
+_SECONDS = 5.0
+
+
+def about() -> str:
+    """One line for each. Asks the database only where HEADRACE_DATABASE_URL is set, for a few seconds, and never raises."""
+    from headrace.mlflow.installed import newest_revision, version
+    from headrace.mlflow.shape.known import SHAPES
+
+    url = os.environ.get("HEADRACE_DATABASE_URL", "")
+    lines = [
+        f"MLflow {version()}, schema revision {newest_revision() or 'unknown'}",
+        f"writes MLflow's tables with {', or with '.join(str(shape) for shape in SHAPES)}",
+    ]
+    return "\n".join([*lines, f"database: {_asked(url)}"] if url else lines)
+
+
+def _asked(url: str) -> str:
+    """In a thread that is left alone if it takes too long: a database may hang in each of many ways."""
+    answers: list[str] = []
+    logging.disable(logging.CRITICAL)
+    asking = threading.Thread(target=lambda: answers.append(_ask(url)), daemon=True)
+    asking.start()
+    asking.join(_SECONDS)
+    return answers[0] if answers else f"no answer within {_SECONDS:g} s"
+
+
+def _ask(url: str) -> str:
+    from headrace.errors import HeadraceError
+    from headrace.mlflow.shape import look
+    from headrace.store.database import Database
+
+    try:
+        database = Database(url)
+        with database.begin() as connection:
+            schema = look(connection)
+    except HeadraceError as error:
+        return f"cannot be asked: {error}"
+    except Exception as error:  # a URL that is none: its text may hold the password
+        return f"cannot be asked: {type(error).__name__}"
+    if schema is None:
+        return "has no tables of MLflow"
+    return f"revision {schema.revision}, {schema.shape or f'of another shape: {schema.differences[0]}'}"
