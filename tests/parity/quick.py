@@ -169,6 +169,14 @@ def _write(writer_spec: str, url: str, exchanges: Sequence[Exchange], size: int,
     return time.perf_counter() - started
 
 
+def write_all(writer: Writer, exchanges: Sequence[Exchange]) -> list[str]:
+    """Writes each request alone; returns why those failed that were not written."""
+    failures: list[str] = []
+    for exchange in exchanges:
+        _write_or_halve(writer, [_delivery(exchange)], failures)
+    return failures
+
+
 def _write_or_halve(writer: Writer, deliveries: Sequence[Delivery], failures: list[str]) -> None:
     """As the worker does, but gathers what could not be written."""
     try:

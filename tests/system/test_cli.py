@@ -24,7 +24,10 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_help_and_version() -> None:
-    assert run("--version").stdout.splitlines() == [f"headrace {__version__}", f"MLflow {version('mlflow')} (mlflow)"]
+    versions = run("--version").stdout.splitlines()
+    assert versions[:2] == [f"headrace {__version__}", f"MLflow {version('mlflow')} (mlflow)"]
+    assert versions[2].startswith("writes MLflow's tables with ")
+    assert len(versions) == 3
     said = run("--help").stdout
     assert all(command in said for command in ("up", "serve", "demo", "keys", "dead-letters"))
 

@@ -68,9 +68,10 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the versions, MLflow's too, and exit.")] = False,
 ) -> None:
     if version:
-        from headrace.cli.version import version_lines
+        from headrace.cli.version import tables, versions
 
-        print(*version_lines(), sep="\n")
+        print(*versions(), sep="\n", flush=True)
+        print(*tables(), sep="\n")
         raise typer.Exit
 
 

@@ -106,7 +106,8 @@ def _why_store_cannot(connection: Connection, schema: Schema) -> str:
         return schema.differences[0]
     from headrace.mlflow.fallback import differences_for_store
 
-    return next(iter(differences_for_store(connection)), "")
+    said = differences_for_store(connection)
+    return next((why for why in schema.differences if why in said), said[0]) if said else ""
 
 
 def _what_helps(revision: str) -> str:
