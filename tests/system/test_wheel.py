@@ -78,7 +78,7 @@ def test_the_wheel_installs_the_package_headrace_and_nothing_else(wheel: Path) -
 def test_it_says_its_version(environment: Path, project: Path) -> None:
     for command in commands(environment):
         done = subprocess.run([*command, "--version"], cwd=project, check=True, capture_output=True, text=True, timeout=60)
-        assert done.stdout.strip() == __version__
+        assert done.stdout.splitlines()[0] == f"headrace {__version__}"
     where = [str(environment / "bin" / "python"), "-c", "import headrace; print(headrace.__file__)"]
     assert str(environment) in subprocess.run(where, cwd=project, check=True, capture_output=True, text=True).stdout
 

@@ -43,7 +43,7 @@ class Guard:
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
         """Python's audit hook; it is called in each thread."""
-        if self.active and (event in _EVENTS or (event == "open" and _is_written(args))):
+        if self.active and (event in _EVENTS or (event == "open" and _is_written(args))) and not _is_python_s_own(args):
             self.refuse(f"{event}{args}")
 
     def refuse(self, what: str) -> None:
@@ -55,8 +55,13 @@ class Guard:
 def _is_written(args: tuple[Any, ...]) -> bool:
     """Of the event `open`: path, mode, flags."""
     path, _, flags = args
-    own = not isinstance(path, int) and any(name in os.fsdecode(path) for name in _PYTHON_S_OWN)
-    return bool((flags or 0) & _WRITES) and not own
+    return bool((flags or 0) & _WRITES) and not isinstance(path, int)  # a descriptor was opened before, and seen then
+
+
+def _is_python_s_own(args: tuple[Any, ...]) -> bool:
+    """Whether a path is one that Python writes whenever it imports a module for the first time, or that writes to nothing."""
+    path = args[0] if args else None
+    return isinstance(path, str | bytes | os.PathLike) and any(name in os.fsdecode(path) for name in _PYTHON_S_OWN)
 
 
 guard = Guard()

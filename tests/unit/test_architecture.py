@@ -4,11 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
-
-PACKAGE = Path(__file__).parents[2] / "app" / "headrace"
+from sources import PACKAGE, trees
 
 ROOMS = (
     ("errors",),
@@ -55,17 +53,16 @@ def level(rooms: tuple[tuple[str, ...], ...], name: str) -> int:
 @cache
 def modules() -> list[tuple[str, ast.Module]]:
     """Each module's name below the package, `mlflow.model`, and its code."""
-    return list(_modules())
+    named = [(path.relative_to(PACKAGE).with_suffix("").parts, tree) for path, tree in trees().items()]
+    return [(".".join(parts if parts[-1] != "__init__" else parts[:-1]), tree) for parts, tree in named]
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if not path.name.endswith("_pb2.py"):
-            parts = path.relative_to(PACKAGE).with_suffix("").parts
-            yield ".".join(parts if parts[-1] != "__init__" else parts[:-1]), ast.parse(path.read_text())
+@cache
+def imports(tree: ast.Module) -> list[str]:
+    return list(_imports(tree))
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
+def _imports(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -3,12 +3,14 @@
 import ast
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from sources import nodes, trees
 
 from headrace.config import Config
 from headrace.processor.verdict import REASONS, REPAIRS, WARNINGS
@@ -17,6 +19,7 @@ from headrace.telemetry import metrics as telemetry
 ROOT = Path(__file__).parents[2]
 
 
+@cache
 def generator() -> ModuleType:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
@@ -92,9 +95,9 @@ def test_the_tour_of_a_lost_trace_names_what_there_is() -> None:
 
 
 def test_every_event_has_a_name_that_stands_in_the_code() -> None:
-    for path in (ROOT / "app" / "headrace").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    for path in trees():
+        for node in nodes(path):
+            called = generator().called_by(node) if isinstance(node, ast.Call) else ""
             if isinstance(node, ast.Call) and re.fullmatch(r"log\.\w+|log_rarely", called):
                 assert called == "log_rarely" or called.removeprefix("log.") in generator().LEVELS, called
                 event = node.args[0]
@@ -106,15 +109,15 @@ def test_the_reasons_that_are_counted_are_those_that_validation_knows() -> None:
     assert telemetry.LABELS["headrace_spans_rejected"] == {"reason": tuple(REASONS)}
 
 
-def rules_of(source: str) -> Iterator[str]:
+def rules_of(module: Iterable[ast.AST]) -> Iterator[str]:
     """The rules of repair that a module counts: `repaired["a"]`, `cut(…, "b", repaired)`, `SPANS_REPAIRED.labels("c")`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in module:
         rule: ast.expr | None = None
         if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("repaired"):
             rule = node.slice
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("cut", "text.cut"):
+        elif isinstance(node, ast.Call) and generator().called_by(node) in ("cut", "text.cut"):
             rule = node.args[2]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("SPANS_REPAIRED.labels"):
+        elif isinstance(node, ast.Call) and generator().called_by(node) == "SPANS_REPAIRED.labels":
             rule = node.args[0]
         if isinstance(rule, ast.Constant):
             yield str(rule.value)
@@ -126,7 +129,7 @@ def test_the_table_of_repairs_has_every_rule_and_no_other() -> None:
     _, _, after = (ROOT / "docs" / "operations.md").read_text().partition("\n| Rule | What was done |\n")
     table = after.partition("\n\n")[0]
     documented = [rule for row in table.splitlines() for rule in re.findall(r"`([a-z_]+)`", row.split("|")[1])]
-    counted = {rule for path in (ROOT / "app" / "headrace").rglob("*.py") for rule in rules_of(path.read_text())}
+    counted = {rule for path in trees() for rule in rules_of(nodes(path))}
     assert len(counted) >= 5
     assert sorted(documented) == sorted(counted | set(REPAIRS) | set(WARNINGS))
     assert sorted(documented) == sorted(telemetry.LABELS["headrace_spans_repaired"]["rule"])
@@ -139,6 +142,13 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
         if not target.startswith("http"):
             assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_list_of_decisions_has_each_of_them() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\) \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert [page for _, page in listed] == sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert all(page.startswith(f"{number}-") for number, page in listed)
 
 
 def pages_and_modules() -> list[Path]:

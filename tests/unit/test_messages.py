@@ -12,7 +12,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -161,6 +161,7 @@ def run(answer: Any) -> None:
         answer.send(None)
 
 
+@cache
 def messages() -> str:
     """All of them."""
     parts = []

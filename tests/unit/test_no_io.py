@@ -33,6 +33,7 @@ FORBIDDEN: dict[str, Callable[[], Any]] = {
     "SQLite": lambda: sqlite3.connect(":memory:"),
     "a written file": lambda: Path("/tmp/written").write_text("x"),
     "a directory": lambda: Path("/tmp/made").mkdir(),
+    "a file by its descriptor": lambda: os.fdopen(os.open("/tmp/written", os.O_WRONLY | os.O_CREAT), "w"),
 }
 
 
@@ -42,6 +43,17 @@ def test_is_refused_and_noted(what: str) -> None:
         FORBIDDEN[what]()
     assert guard.seen
     guard.seen.clear()  # else this test would fail
+
+
+def test_python_may_keep_what_it_has_compiled() -> None:
+    """As it does in a fresh clone: a directory, a file that it opens twice, and a new name for it."""
+    for event, *arguments in (
+        ("os.mkdir", "/code/__pycache__", 0o777, -1),
+        ("open", "/code/__pycache__/module.pyc.1", "xb", os.O_WRONLY | os.O_CREAT),
+        ("open", 12, "wb", os.O_WRONLY | os.O_CREAT),
+        ("os.rename", "/code/__pycache__/module.pyc.1", "/code/__pycache__/module.pyc", -1, -1),
+    ):
+        sys.audit(event, *arguments)
 
 
 def test_reading_and_event_loops_are_allowed() -> None:

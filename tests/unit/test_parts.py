@@ -7,10 +7,12 @@ import threading
 import pytest
 from conftest import wait_until
 
-from headrace.parts import Part, PartTask, PartThread, down
+from headrace.parts import Part, PartTask, PartThread, Times, down
 from headrace.telemetry.metrics import PART_RESTARTS
 
 ENDS = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), SystemExit(1), RecursionError("deep"), None]
+
+SOON = Times(first_pause=0.001, longest_pause=0.001, well=0.01)
 
 
 def restarts(part: str) -> float:
@@ -18,14 +20,18 @@ def restarts(part: str) -> float:
 
 
 class Body:
-    """Ends as it is told, the first two times; then runs until it is stopped."""
+    """Ends as it is told: the first time at once, the second time when it may; then runs until it is stopped."""
 
     def __init__(self, end: BaseException | None) -> None:
-        self.end, self.runs, self.goes_on = end, 0, threading.Event()
-        self.thread = PartThread("worker", self)
+        self.end, self.runs = end, 0
+        self.again, self.may_end, self.goes_on = threading.Event(), threading.Event(), threading.Event()
+        self.thread = PartThread("worker", self, times=SOON)
 
     def __call__(self) -> None:
         self.runs += 1
+        if self.runs == 2:
+            self.again.set()
+            assert self.may_end.wait(5)
         if self.runs < 3:
             if self.end is not None:
                 raise self.end
@@ -39,9 +45,11 @@ def test_a_thread_that_ends_is_run_again(end: BaseException | None, caplog: pyte
     before = restarts("worker")
     body = Body(end)
     body.thread.start()
-    (found,) = wait_until(down)
+    assert body.again.wait(5)
+    (found,) = down()
     assert (found.part, found.takes_requests) == ("worker", False)
     assert found.error == (f"{type(end).__name__}: {end}" if end else "it returned")
+    body.may_end.set()
     assert body.goes_on.wait(5)
     wait_until(lambda: not down(), 5)
     assert restarts("worker") - before == 2
@@ -70,13 +78,13 @@ def test_a_task_that_ends_is_run_again(end: BaseException | None) -> None:
                 await asyncio.sleep(0)
                 cleaned = True
 
-        task = PartTask("tls", body, takes_requests=True)
+        task = PartTask("tls", body, takes_requests=True, times=SOON)
         task.start()
         while not down():  # noqa: ASYNC110
             await asyncio.sleep(0)
         await asyncio.wait_for(goes_on.wait(), 5)
         while down():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.001)
         await task.stop()
         assert cleaned
         assert (runs, down()) == (2, [])

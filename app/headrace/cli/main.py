@@ -6,7 +6,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from headrace import __version__
 from headrace.cli.dead_letters import dead_letters
 from headrace.cli.keys import keys
 from headrace.cli.queue import queue
@@ -65,9 +64,13 @@ def _fail_on_arguments(error: Exception, message: str) -> NoReturn:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the versions, MLflow's too, and exit.")] = False,
+) -> None:
     if version:
-        print(__version__)
+        from headrace.cli.version import version_lines
+
+        print(*version_lines(), sep="\n")
         raise typer.Exit
 
 

@@ -26,8 +26,11 @@ def up(config: "Config") -> None:
     """Runs until a signal. Ends all that it has started.
 
     Raises:
-        StartError: a part cannot start, or has ended without being asked.
+        StartError: a part is not installed, cannot start, or has ended without being asked.
     """
+    from headrace.local.installed import check_installed
+
+    check_installed()
     with stderr().status("Starting …") as status:  # before the imports: from a cold disk they take seconds
         _up(config, status)
     stderr().print("Headrace has stopped. Everything is kept in", str(config.data_dir), style="dim")

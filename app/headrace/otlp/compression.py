@@ -9,10 +9,9 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from backports import zstd
-
 from headrace.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
 from headrace.otlp.weight import Charge, nothing
+from headrace.otlp.zstd import zstd
 
 SUPPORTED = "gzip, deflate, zstd"
 """The `Accept-Encoding` of the answer to any other encoding (RFC 9110, section 15.5.16)."""

@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from backports import zstd
 from conftest import Launcher, Running
 from google.rpc.status_pb2 import Status
 from hostile import MIB, Memory, assert_serves
@@ -25,6 +24,7 @@ from headrace.config import Config
 from headrace.errors import InFlightFull
 from headrace.otlp.codec import Encoding, decode
 from headrace.otlp.signals import TRACES
+from headrace.otlp.zstd import zstd
 from headrace.receiver.intake import Intake
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"

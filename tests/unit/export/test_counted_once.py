@@ -164,8 +164,9 @@ def test_accepted_is_written_and_waiting_under_an_outage() -> None:
     assert count(WRITTEN) - before == sum(count_spans(Delivery.from_envelope(data).request) for data in batch)
 
 
-def test_a_batch_that_cannot_be_settled_is_not_written_again() -> None:
+def test_a_batch_that_cannot_be_settled_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue fails at the last step; the worker's next life finds the batch in hand, and written."""
+    monkeypatch.setattr("headrace.export.worker._IDLE_SECONDS", 0.01)
 
     class Unsettled(MemoryQueue):
         fails = True

@@ -5,10 +5,10 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from backports import zstd
 
 from headrace.errors import BodyTooLarge, InFlightFull, MalformedBody, UnsupportedMediaType
 from headrace.otlp.compression import inflate
+from headrace.otlp.zstd import zstd
 
 MIB = 1024 * 1024
 TEXT = b"spans and spans " * 4096

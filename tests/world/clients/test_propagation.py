@@ -20,7 +20,13 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from order_worker import EXAMPLES, build, build_go
 
-pytestmark = pytest.mark.timeout(900)  # `npm ci` and Go's modules on a slow network
+pytestmark = [
+    pytest.mark.timeout(900),  # `npm ci` and Go's modules on a slow network
+    pytest.mark.slow(
+        "errors otlp receiver processor pipeline mlflow/experiments mlflow/translate mlflow/fold",
+        "examples/node examples/go examples/python",
+    ),
+]
 
 
 @pytest.fixture(scope="session")

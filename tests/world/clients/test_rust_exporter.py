@@ -8,7 +8,10 @@ import pytest
 from conftest import Running
 from order_worker import EXAMPLES, Program, assert_one_complete_trace, assert_the_headers_choose, build, is_at_least, run
 
-pytestmark = pytest.mark.timeout(900)  # 150 crates
+pytestmark = [
+    pytest.mark.timeout(900),  # 150 crates
+    pytest.mark.slow("errors otlp receiver processor pipeline mlflow/experiments mlflow/translate mlflow/fold examples/rust"),
+]
 
 EXAMPLE = EXAMPLES / "rust"
 PROTOCOLS = ["http/protobuf", "http/json", "grpc"]

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
 from conftest import Launcher, Running, rows, wait_until
 from faults.cluster import Cluster
 from faults.load import send, stored
@@ -13,6 +14,10 @@ import otlp
 from headrace.config import sqlalchemy_url
 from headrace.local.mlflow_server import upgrade_mlflow_schema
 from headrace.local.postgres import EmbeddedPostgres
+
+pytestmark = pytest.mark.slow(
+    "errors parts otlp envelope queue store processor pipeline mlflow export receiver host tests/faults"
+)
 
 
 def test_sigkill_between_the_answer_and_the_write_loses_nothing(headrace: Launcher, database_url: str) -> None:

@@ -16,6 +16,10 @@ from faults.stage import Stage
 from faults.table import Row
 from hostile.probe import warm
 
+pytestmark = pytest.mark.slow(
+    "errors parts otlp envelope queue store processor pipeline mlflow export receiver host tests/faults"
+)
+
 
 @pytest.fixture(scope="module")
 def stage(run_s_cluster: Cluster) -> Iterator[Stage]:

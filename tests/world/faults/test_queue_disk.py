@@ -24,6 +24,10 @@ from headrace.queue.disk.file import FORMAT
 from headrace.queue.disk.queue import DiskQueue
 from headrace.queue.disk.storage import Storage
 
+pytestmark = pytest.mark.slow(
+    "errors parts otlp envelope queue store processor pipeline mlflow export receiver host tests/faults"
+)
+
 MIB = 1024 * 1024
 POWER_CUTS = int(os.environ.get("POWER_CUTS", "100"))
 _SETTLED = 1 << 32

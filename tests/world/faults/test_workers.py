@@ -30,6 +30,10 @@ from headrace.queue.disk.adopt import adopt, adopt_leftovers
 from headrace.queue.disk.queue import DiskQueue
 from headrace.queue.disk.shared import SharedQueue
 
+pytestmark = pytest.mark.slow(
+    "errors parts otlp envelope queue store processor pipeline mlflow export receiver host local cli tests/faults"
+)
+
 MIB = 1024 * 1024
 
 

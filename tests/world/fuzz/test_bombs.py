@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
-from backports import zstd
 from conftest import Launcher, Running, database_directory, free_port
 from google.protobuf.message import Message
 from hostile import MIB, Memory
 
 import otlp
 from headrace.otlp.signals import TRACES
+from headrace.otlp.zstd import zstd
 
 BOMB_BYTES = 200 * MIB
 LIMIT_BYTES = 64 * MIB

@@ -14,6 +14,8 @@ from headrace.errors import MalformedBody, UnsupportedMediaType
 from headrace.otlp.codec import encoding_of
 from headrace.otlp.compression import inflate
 
+pytestmark = pytest.mark.slow("errors otlp envelope processor mlflow tests/fuzz")
+
 COUNTS = {"protobuf": 10_000, "json": 10_000, "gzip": 2500, "deflate": 2500, "zstd": 2500, "stacked": 2500}
 MAX_GROWTH_MIB = 256
 

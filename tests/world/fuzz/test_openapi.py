@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
+pytestmark = pytest.mark.slow("errors otlp receiver processor pipeline tests/fuzz")
+
 EXAMPLES = {GenerationMode.POSITIVE: 80, GenerationMode.NEGATIVE: 12}
 """Requests to each of the OTLP paths: as the schemas have them, and otherwise (which take twenty times as long to make)."""
 

@@ -22,6 +22,8 @@ from headrace.otlp.signals import SIGNALS, TRACES
 from headrace.processor.route import route_resource
 from otlp import validate
 
+pytestmark = pytest.mark.slow("errors otlp receiver processor pipeline mlflow host tests/fuzz")
+
 THREADS = 8
 COMPRESSIONS = (grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate)
 

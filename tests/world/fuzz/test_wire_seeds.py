@@ -10,6 +10,8 @@ from fuzz.wire.case import Case, corpus
 from fuzz.wire.hunt import Hunt, make_case
 from fuzz.wire.watch import Usage
 
+pytestmark = pytest.mark.slow("errors otlp receiver processor pipeline mlflow host tests/fuzz")
+
 KEPT = corpus()
 FRESH = 240
 

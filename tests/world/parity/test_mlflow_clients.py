@@ -27,6 +27,8 @@ from parity.databases import MLFLOW_SETTINGS
 from headrace.config import load
 from headrace.local.mlflow_server import MlflowServer
 
+pytestmark = pytest.mark.slow("config errors otlp envelope queue processor pipeline mlflow export receiver local tests/parity")
+
 # Prints its trace's id.
 AGENT = """
 import os

@@ -14,6 +14,8 @@ from parity.databases import MLFLOW_SETTINGS, seed
 from parity.roads import Road, headrace_road, mlflow_road
 from parity.shapes import DIMENSIONS, pairwise
 
+pytestmark = pytest.mark.slow("config errors otlp envelope queue processor pipeline mlflow export receiver local tests/parity")
+
 MODES = ("each request written before the next is sent", "all requests piled up")
 
 
