@@ -90,7 +90,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """pytest's hook."""
     from faults.table import as_lines
 
-    for title, lines in (("parity with MLflow", report(config, "parity")), ("faults", as_lines(report(config, "faults")))):
+    sections = {
+        "parity with MLflow": report(config, "parity"),
+        "faults": as_lines(report(config, "faults")),
+        "containers": report(config, "containers"),
+    }
+    for title, lines in sections.items():
         if lines:
             terminalreporter.section(title)
             for line in lines:

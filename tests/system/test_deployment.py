@@ -101,12 +101,13 @@ def copy_as_docker_does(source: str, to: Path) -> None:
 
 def mounts(service: str) -> dict[str, str]:
     """A service's volumes: path in the container → name."""
-    return {path: name for name, _, path in (volume.partition(":") for volume in SERVICES[service].get("volumes", []))}
+    volumes = (volume.removesuffix(":ro").partition(":") for volume in SERVICES[service].get("volumes", []))
+    return {path: name for name, _, path in volumes}
 
 
-def health_command(target: str) -> str:
-    """The shell command of an image's HEALTHCHECK."""
-    return said(target, "HEALTHCHECK")[-1].partition("CMD ")[2]
+def health_command(target: str) -> list[str]:
+    """The command of an image's HEALTHCHECK."""
+    return list(map(str, json.loads(said(target, "HEALTHCHECK")[-1].partition("CMD ")[2])))
 
 
 def seconds(duration: str) -> int:
@@ -126,7 +127,7 @@ def test_the_image_that_is_built_unless_told_otherwise_is_headrace() -> None:
 def test_every_base_and_image_is_pinned_to_a_patch_release() -> None:
     names = [base for base, _ in STAGES.values() if base not in STAGES]
     names += [service["image"] for service in SERVICES.values() if "image" in service]
-    assert len(names) == 2
+    assert len(names) == 3
     for name in names:
         assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+|postgres:\d+\.\d+-[a-z]+", name)
 
@@ -186,7 +187,7 @@ def test_every_headrace_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_variables_that_compose_takes_from_the_shell_are_those_that_its_head_names() -> None:
     head, _, body = (ROOT / "docker-compose.yaml").read_text().partition("\nname:")
-    assert set(re.findall(r"\$\{(\w+)", body)) == set(re.findall(r"[A-Z]+_[A-Z_]+", head))
+    assert set(re.findall(r"(?<!\$)\$\{(\w+)", body)) == set(re.findall(r"[A-Z]+_[A-Z_]+", head))
 
 
 def test_every_mlflow_variable_is_one_of_the_installed_mlflow() -> None:
@@ -207,28 +208,40 @@ def test_ports_are_the_default_ones_and_open_to_this_machine_only(target: str, s
     assert SERVICES[target]["ports"] == [
         f"127.0.0.1:${{HEADRACE_{setting.upper()}:-{port}}}:{port}" for setting, port in ports.items()
     ]
-    assert f":-{ports[settings[0]]}}}/" in health_command(target)
 
 
 def test_volumes_are_where_the_data_is() -> None:
-    assert mounts("headrace") == {environment("headrace")["HEADRACE_DATA_DIR"]: "queue"}
-    assert mounts("mlflow") == {environment("mlflow")["MLFLOW_ARTIFACTS_DESTINATION"]: "artifacts"}
-    assert mounts("postgres") == {"/var/lib/postgresql": "postgres"}  # the image's VOLUME as of version 18
+    secrets = {"/run/headrace": "secrets"}
+    assert mounts("headrace") == {environment("headrace")["HEADRACE_DATA_DIR"]: "queue"} | secrets
+    assert mounts("mlflow") == {environment("mlflow")["MLFLOW_ARTIFACTS_DESTINATION"]: "artifacts"} | secrets
+    assert mounts("postgres") == {"/var/lib/postgresql": "postgres"} | secrets  # the image's VOLUME as of version 18
     for target in TARGETS:
-        assert said(target, "VOLUME") == list(mounts(target))
+        assert said(target, "VOLUME") == list(mounts(target).keys() - secrets)
     assert set(COMPOSE["volumes"]) == {name for service in SERVICES for name in mounts(service).values()}
 
 
 def test_every_start_waits_for_the_health_of_what_it_needs() -> None:
     assert {name: set(service.get("depends_on", {})) for name, service in SERVICES.items()} == {
-        "postgres": set(),
+        "password": set(),
+        "postgres": {"password"},
         "mlflow": {"postgres"},
         "headrace": {"postgres", "mlflow"},
     }
     for service in SERVICES.values():
         for needed, how in service.get("depends_on", {}).items():
-            assert how == {"condition": "service_healthy"}
-            assert "healthcheck" in SERVICES[needed] or said(SERVICES[needed]["build"]["target"], "HEALTHCHECK")
+            once = needed == "password"
+            assert how == {"condition": "service_completed_successfully" if once else "service_healthy"}
+            assert once or "healthcheck" in SERVICES[needed]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_health_check_of_a_service_is_that_of_its_image(target: str) -> None:
+    options = dict(re.findall(r"--(\S+)=(\S+)", said(target, "HEALTHCHECK")[-1].partition("CMD ")[0]))
+    check = SERVICES[target]["healthcheck"]
+    assert check["test"] == ["CMD", *(word.replace("$", "$$") for word in health_command(target))]
+    for name in ("interval", "timeout", "start-period"):
+        assert seconds(check[name.replace("-", "_")]) == seconds(options[name]), name
+    assert check["retries"] == int(options["retries"])
 
 
 def test_services_are_built_here_and_restarted() -> None:
@@ -236,7 +249,9 @@ def test_services_are_built_here_and_restarted() -> None:
         assert SERVICES[target]["build"] == {"context": ".", "target": target}
         # With both, Compose would first try to pull an image of that name, whoever has published it.
         assert "image" not in SERVICES[target]
-    assert {service["restart"] for service in SERVICES.values()} == {"unless-stopped"}
+    assert {name: service["restart"] for name, service in SERVICES.items() if service["restart"] != "unless-stopped"} == {
+        "password": "no"
+    }
 
 
 def test_a_stop_leaves_time_to_drain_the_queue() -> None:
@@ -249,11 +264,13 @@ def test_a_stop_leaves_time_to_drain_the_queue() -> None:
 
 def test_all_name_one_database_and_one_password() -> None:
     postgres = SERVICES["postgres"]["environment"]
+    assert "POSTGRES_PASSWORD" not in postgres  # `docker inspect` would show it
+    secrets = PurePosixPath(postgres["POSTGRES_PASSWORD_FILE"]).parent
     address = f"{postgres['POSTGRES_USER']}@postgres:5432/{postgres['POSTGRES_DB']}"
     assert environment("headrace")["HEADRACE_DATABASE_URL"] == f"postgresql://{address}"
     assert environment("mlflow")["MLFLOW_BACKEND_STORE_URI"] == f"postgresql+psycopg://{address}"
     for target in TARGETS:
-        assert SERVICES[target]["environment"]["PGPASSWORD"] == postgres["POSTGRES_PASSWORD"]
+        assert PurePosixPath(SERVICES[target]["environment"]["PGPASSFILE"]).parent == secrets
     for option in (f"--username={postgres['POSTGRES_USER']}", f"--dbname={postgres['POSTGRES_DB']}"):
         assert option in SERVICES["postgres"]["healthcheck"]["test"]
 
@@ -280,7 +297,7 @@ def variables(target: str, **changes: object) -> dict[str, str]:
 def healthy(target: str, **changes: object) -> bool:
     """Runs an image's health check, as Docker does where it hands a proxy to its containers."""
     container = variables(target, **changes, http_proxy="http://127.0.0.1:9", no_proxy="localhost")
-    done = subprocess.run(["sh", "-c", health_command(target)], env=container, check=False, capture_output=True)
+    done = subprocess.run(health_command(target), env=container, check=False, capture_output=True)
     assert done.returncode in (0, 1)  # Docker reserves the others
     return done.returncode == 0
 

@@ -19,7 +19,6 @@ def demo(endpoint: str, experiment_id: str, api_key: str) -> None:
     config = load_settings()
     scheme = "http" if config.tls_cert is None else "https"
     endpoint = endpoint or f"{scheme}://localhost:{config.http_port}/v1/traces"
-    ui_url = f"http://localhost:{config.ui_port}"
     trace_id, requests = demo_requests(time.time_ns())
     headers = {"x-mlflow-experiment-id": experiment_id} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
     started = time.monotonic()
@@ -32,11 +31,14 @@ def demo(endpoint: str, experiment_id: str, api_key: str) -> None:
     except urllib.error.URLError as error:
         raise StartError(f"Nothing answers at {endpoint} ({error.reason}). Is `headrace up` running?") from None
     stderr().print(f"Sent 6 spans of 3 services to {endpoint}.")
-    if wait_visible(ui_url, trace_id, 10):
+    if wait_visible(config.mlflow_api, trace_id, 10):
         stderr().print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
-        print(trace_url(ui_url, experiment_id, trace_id))
+        print(trace_url(config.ui_link, experiment_id, trace_id))
     else:
-        stderr().print(f"Accepted, but no MLflow at {ui_url} shows it yet. The trace is {trace_id}.")
+        stderr().print(
+            f"Accepted, but no MLflow at {config.mlflow_api} shows it yet (HEADRACE_MLFLOW_URL says where to ask). "
+            f"The trace is {trace_id}."
+        )
 
 
 def _message(body: bytes) -> str:

@@ -42,11 +42,12 @@ def take_ports(config: "Config") -> "Host":
 
 
 def _warn_if_open(config: "Config") -> None:
-    """Warns if anybody who reaches the address may write: it is not loopback, and neither keys nor client certificates are
-    asked for."""
+    """Warns if anybody who reaches the address may write: it is not loopback, neither keys nor client certificates are
+    asked for, and no setting says that this is meant."""
     from headrace.telemetry.logging import log
 
-    if not config.on_loopback and config.api_keys is None and config.tls_client_ca is None:
+    guarded = config.on_loopback or config.trusted_network or config.api_keys is not None or config.tls_client_ca is not None
+    if not guarded:
         log.warning(
             "ANYBODY WHO REACHES THIS ADDRESS MAY WRITE",
             host=config.host,

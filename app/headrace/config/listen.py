@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
 
-from headrace.config.values import Port
+from headrace.config.values import Port, Text
 
 
 def is_loopback(host: str) -> bool:
@@ -25,6 +25,11 @@ class Listen(BaseModel):
         "127.0.0.1",
         description="Address that the receiver listens on. The MLflow UI of `up` stays on 127.0.0.1: see `HEADRACE_UI_HOST`.",
     )
+    trusted_network: bool = Field(
+        False,
+        description="Whether everybody who reaches `HEADRACE_HOST` is meant to write: then no warning at the start says so. "
+        "docker-compose.yaml sets it, for it publishes the ports to this machine only.",
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Names, beside localhost, by which HTTP requests may call Headrace (their header `Host`), separated by "
@@ -39,6 +44,15 @@ class Listen(BaseModel):
         "it reads, changes and deletes everything.",
     )
     ui_port: Port = Field(5000, description="Port of the MLflow UI that `up` starts.")
+    ui_url: Text = Field(
+        None,
+        description="URL at which people reach the MLflow UI, for links. Unset: `http://localhost:` and `HEADRACE_UI_PORT`.",
+    )
+    mlflow_url: Text = Field(
+        None,
+        description="URL at which Headrace's commands reach the MLflow UI, where it is another than `HEADRACE_UI_URL`: from "
+        "within a container, for instance.",
+    )
     ui_patience_seconds: float = Field(
         60,
         gt=0,
@@ -79,6 +93,16 @@ class Listen(BaseModel):
     def on_loopback(self) -> bool:
         """Whether the receiver listens on this machine only."""
         return is_loopback(self.host)
+
+    @property
+    def ui_link(self) -> str:
+        """The URL of the MLflow UI in links, without a slash at its end."""
+        return (self.ui_url or f"http://localhost:{self.ui_port}").rstrip("/")
+
+    @property
+    def mlflow_api(self) -> str:
+        """The URL at which this process asks MLflow, without a slash at its end."""
+        return (self.mlflow_url or self.ui_link).rstrip("/")
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

@@ -138,6 +138,7 @@ class _Parts:
         self.queue.close()
         self.database.abort()  # a thread that looks experiments up may still wait for a Postgres that hangs
         self.database.close()
+        log.info("stopped")
 
 
 def _app(config: Config, parts: _Parts, intake: Intake, health: APIRouter) -> FastAPI:

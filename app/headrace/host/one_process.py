@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from headrace.config import Config
 from headrace.errors import StartError
 from headrace.receiver.listen import bind
+from headrace.telemetry.logging import log
 
 if TYPE_CHECKING:
     from headrace.host.build import Headrace
+    from headrace.receiver.serving import HttpReceiver
     from headrace.store.database import Database
 
 _HTTP_SETTING, _GRPC_SETTING = "HEADRACE_HTTP_PORT or --http-port", "HEADRACE_GRPC_PORT or --grpc-port"
@@ -58,6 +60,13 @@ def work(config: Config, database_url: str, number: int, on_ready: Callable[[], 
     uvloop.run(_serve_until_stopped(headrace, listener, on_ready, lambda: None))
 
 
+def _stop(receiver: "HttpReceiver", headrace: "Headrace", number: signal.Signals) -> None:
+    """A signal's handler. The first signal is logged, with what waits in the queue: the stop may take a while."""
+    if not receiver.should_exit:
+        log.info("stopping", signal=number.name, queued_requests=headrace.queue.size().items)
+    receiver.should_exit = True
+
+
 async def _serve_until_stopped(
     headrace: "Headrace", listener: socket.socket, on_ready: Callable[[], None], check: Callable[[], None]
 ) -> None:
@@ -68,7 +77,7 @@ async def _serve_until_stopped(
     receiver = HttpReceiver(headrace.config, headrace.app, headrace.intake.memory, headrace.certificates)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, setattr, receiver, "should_exit", True)
+        loop.add_signal_handler(number, _stop, receiver, headrace, number)
     serving = asyncio.create_task(receiver.serve(sockets=[listener]))
     try:
         while not receiver.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it

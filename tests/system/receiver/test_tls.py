@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from cryptography.x509.oid import NameOID
 from fraud_scorer import PROTOCOLS, SPANS, answers, run
 
+from headrace.cli.healthy import healthy
 from headrace.errors import StartError
 from headrace.receiver.tls import Certificates
 
@@ -311,3 +312,18 @@ def test_an_authority_of_clients_that_is_none_is_a_start_error(authority: Author
         (tmp_path / "clients.pem").write_text(content)
         with pytest.raises(StartError, match=r"clients\.pem"):
             Certificates(pair.cert, pair.key, tmp_path / "clients.pem")
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_the_health_check_of_containers_speaks_tls(headrace: Launcher, database_url: str, tmp_path: Path, mutual: bool) -> None:
+    authority = Authority(tmp_path, "authority")
+    server = secured(headrace, database_url, authority.issue("server"), authority if mutual else None)
+    settings = {
+        "HEADRACE_HTTP_PORT": server.url.rpartition(":")[2],
+        "HEADRACE_TLS_CERT": "any",
+        **({"HEADRACE_TLS_CLIENT_CA": "any"} if mutual else {}),
+    }
+    assert healthy(settings) == ""
+    assert "HEADRACE_TLS_CERT" in healthy(settings | {"HEADRACE_TLS_CERT": ""})
+    assert server.stop() == 0
+    assert "No answer" in healthy(settings)

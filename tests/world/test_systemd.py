@@ -1,0 +1,49 @@
+"""deploy/systemd: systemd itself reads the unit, and says how much of the machine the service reaches."""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Launcher
+
+UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "headrace.service"
+_PR_SET_MDWE = 65
+
+pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+
+
+def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+    text = UNIT.read_text()
+    assert "ExecStart=/opt/headrace/bin/headrace serve" in text
+    (tmp_path / UNIT.name).write_text(text.replace("/opt/headrace/bin/headrace", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", tmp_path / UNIT.name], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_service_reaches_little_of_the_machine() -> None:
+    command = ["systemd-analyze", "security", "--offline=yes", str(UNIT)]
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    exposure = re.search(r"Overall exposure level for headrace.service: (\S+)", said)
+    assert exposure is not None
+    assert float(exposure[1]) < 2  # of 10
+
+
+def test_headrace_runs_where_no_memory_may_be_written_and_executed(tmp_path: Path, database_url: str) -> None:
+    """MemoryDenyWriteExecute=yes: the kernel's own switch, for a process and all that it starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    switch = f"ctypes.CDLL(None).prctl({_PR_SET_MDWE}, 1, 0, 0, 0)"
+    program = f"import ctypes, os, sys; {switch}; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    if os.fork() == 0:
+        os._exit(0 if libc.prctl(_PR_SET_MDWE, 1, 0, 0, 0) == 0 else 1)
+    if os.waitstatus_to_exitcode(os.wait()[1]):
+        pytest.skip("this kernel has no switch for it")
+    launcher = Launcher(tmp_path, program=(sys.executable, "-c", program, "-m", "headrace"))
+    try:
+        assert launcher("serve", database_url=database_url, workers=2).stop() == 0
+    finally:
+        launcher.stop_all()
