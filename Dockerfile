@@ -7,6 +7,9 @@
 
 FROM python:3.12.14-slim-bookworm AS base
 ENV PATH=/opt/venv/bin:$PATH
+# The slim image has no compiled standard library, and our user could not write one: each start, a health check's too, would compile anew.
+RUN python -m compileall -q -x '/(test|idlelib|tkinter|turtledemo|ensurepip|lib2to3|site-packages)/' \
+    "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 
 FROM base AS builder
 WORKDIR /src

@@ -32,7 +32,10 @@ from world.browser.test_ui import page
 from world.containers.engine import ROOT, Engine, NoEngine, engine
 
 __all__ = ["page"]
-pytestmark = pytest.mark.timeout(1_200)
+pytestmark = [
+    pytest.mark.timeout(1_200),
+    pytest.mark.slow("Dockerfile .dockerignore docker-compose.yaml migrations cli config host errors"),
+]
 SERVICES = ("postgres", "mlflow", "headrace")
 
 
@@ -281,7 +284,7 @@ def test_a_full_volume_of_the_queue_refuses_and_passes(stack: Stack, tmp_path: P
     (tmp_path / "override.yaml").write_text(yaml.safe_dump(override))
     stack.up_with("headrace", files=[ROOT / "docker-compose.yaml", tmp_path / "override.yaml"])
     stack.compose("stop", "postgres")
-    codes = {stack.post(otlp.request(otlp.span("big", text=os.urandom(200_000).hex()))) for _ in range(60)}
+    codes = {stack.post(otlp.request(otlp.span("big", attrs={"text": os.urandom(200_000).hex()}))) for _ in range(60)}
     assert codes == {200, 503}  # 200 while there was room
     assert stack.inspect("headrace")["State"]["Health"]["Status"] == "healthy"
     stack.up("--no-recreate")

@@ -1,4 +1,4 @@
-"""deploy/kubernetes, built as `kubectl apply -k` builds it, decoded strictly by Kubernetes' own types, held against the code."""
+"""deploy/kubernetes, built as `kubectl apply -k` builds it, decoded strictly by Kubernetes' own types, held to the code."""
 
 import json
 import shutil
