@@ -209,6 +209,16 @@ def test_no_command_loads_the_libraries_that_mlflow_has_for_models() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_psycopg_works_without_the_libraries() -> None:
+    """It has dumpers for numpy's numbers, and looks for numpy when it first has to tell one integer from another."""
+    code = """if True:
+        from headrace.mlflow.libraries import leave_out_libraries
+        leave_out_libraries()
+        from psycopg.adapt import PyFormat, Transformer
+        assert Transformer().dump_sequence([[0], ["a"]], [PyFormat.AUTO] * 2) == [b"{0}", b"{a}"]"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_worker_s_process_makes_no_metrics_before_they_are_shared() -> None:
     """What is imported to find the function that a worker runs: metrics made by then would be this process's alone."""
     code = "import sys, headrace.host.one_process, headrace.host.supervisor; sys.exit('prometheus_client' in sys.modules)"

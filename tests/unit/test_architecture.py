@@ -27,7 +27,7 @@ ROOMS = (
 """From the ground up. A room may use those below it."""
 IN_MLFLOW = (
     ("json_text",),
-    ("keys", "runtime", "text", "installed"),
+    ("keys", "libraries", "runtime", "text", "installed"),
     ("shape",),
     ("tables",),
     ("reserved",),

@@ -27,7 +27,7 @@ def load_settings(**overrides: object) -> "Config":
 def run(command: Callable[[], None]) -> None:
     """Runs a command. A `HeadraceError` becomes one message and exit status 1; Ctrl-C and SIGTERM end it cleanly."""
     from headrace.errors import HeadraceError
-    from headrace.mlflow.runtime import leave_out_libraries
+    from headrace.mlflow.libraries import leave_out_libraries
 
     leave_out_libraries()
     signal.signal(signal.SIGTERM, _interrupt)

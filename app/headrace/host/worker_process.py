@@ -36,7 +36,7 @@ def run_worker(
     """Runs in the worker's process. Until it takes requests a SIGTERM ends it at once: it has nothing to complete yet."""
     _share_metrics(metrics, number)
 
-    from headrace.mlflow.runtime import leave_out_libraries
+    from headrace.mlflow.libraries import leave_out_libraries
     from headrace.telemetry.logging import configure_logging
     from headrace.telemetry.metrics import PART_RESTARTS
 

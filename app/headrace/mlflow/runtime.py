@@ -1,4 +1,4 @@
-"""What MLflow's code needs of the process before it is used well. All but `leave_out_libraries` happens when this is imported.
+"""What MLflow's code needs of the process before it is used well. It happens when this is imported.
 
 - `litellm`, where it is not installed, is known to be missing. MLflow tries to import it for each span with a cost, which
   takes 250 µs a span else.
@@ -21,17 +21,6 @@ from headrace.mlflow.json_text import loads
 
 if find_spec("litellm") is None:
     sys.modules.setdefault("litellm", None)  # type: ignore[arg-type]
-
-_LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy")
-"""What MLflow imports for its models wherever it is installed, and never for spans."""
-
-
-def leave_out_libraries() -> None:
-    """Has MLflow believe that its large libraries are not installed, as with `mlflow-skinny` they are not. That saves 90 MiB of
-    memory. For a process of Headrace's own, before it imports MLflow. MLflow's server runs in another process."""
-    for name in _LIBRARIES:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
-
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
