@@ -27,6 +27,18 @@ class Writing(BaseModel):
         description="How many days a resource or scope is kept at least after its last span came. It is kept beyond that as "
         "long as any stored span has it, so it can go only after MLflow has deleted its traces.",
     )
+    index: bool = Field(
+        True,
+        description="Whether to keep the index by which traces are found. `false`: what is written from then on is missing in "
+        "the services, operations and dependencies of `headrace console`, and a search that names a service does not find it. "
+        "A trace is still found by its id, and by a search without a service.",
+    )
+    index_days: int = Field(
+        90,
+        ge=1,
+        description="How many days the index keeps an operation after its last span, and the calls between services after "
+        "their hour. What it keeps of a trace goes when MLflow has deleted the trace.",
+    )
     batch_max_bytes: int = Field(
         4 * MIB,
         ge=1024,

@@ -76,6 +76,7 @@ class Exporter:
             note_unfinished=config.finishes,
             max_tags=config.max_tags_per_trace,
             tables=tables,
+            index=config.index,
         )
         return cls(database, experiments, opener, config.max_write_bytes, tables)
 

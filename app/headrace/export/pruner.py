@@ -14,15 +14,16 @@ _REST_SECONDS = 0.02
 
 
 class Pruner:
-    """A thread that deletes what is remembered of traces that have come to rest, and origins which were not used for `days`
-    days and which no span names.
+    """A thread that deletes what is remembered of traces that have come to rest, origins which were not used for `days` days
+    and which no span names, and what of the index is older than `index_days` days, or of traces that are gone.
 
     It looks ten minutes after the start, and then once a day. It does nothing if MLflow's own store writes.
     """
 
-    def __init__(self, database: Database, days: int, first_seconds: float = _FIRST_SECONDS) -> None:
+    def __init__(self, database: Database, days: int, index_days: int, first_seconds: float = _FIRST_SECONDS) -> None:
         self._database = database
         self._days = days
+        self._index_days = index_days
         self._first_seconds = first_seconds
         self._thread = PartThread("pruner", self._run)
 
@@ -42,14 +43,16 @@ class Pruner:
                 pause = _PAUSE_SECONDS
             except HeadraceError as error:  # Postgres is away
                 pause = self._first_seconds
-                log_rarely("unused origins wait to be deleted", "pruner", error=str(error))
+                log_rarely("old rows wait to be deleted", "pruner", error=str(error))
 
     def _prune(self) -> None:
         if known_shape(self._database) is None:
             return
-        from headrace.mlflow.write.prune import forget_traces, prune_origins  # imports MLflow
+        from headrace.mlflow.write.prune import forget_traces, prune_index, prune_origins  # imports MLflow
 
         while forget_traces(self._database) and not self._thread.stopping.wait(_REST_SECONDS):
+            pass
+        while prune_index(self._database, self._index_days) and not self._thread.stopping.wait(_REST_SECONDS):
             pass
         while prune_origins(self._database, self._days, self._thread.stopping):
             pass

@@ -91,7 +91,7 @@ def _housekeepers(config: Config, database: Database, number: int) -> Iterator[F
     if number == 0:
         if config.finishes:
             yield Finisher(database, config.finish_seconds)
-        yield Pruner(database, config.origin_days)
+        yield Pruner(database, config.origin_days, config.index_days)
 
 
 @dataclass(frozen=True, slots=True)

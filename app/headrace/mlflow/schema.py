@@ -20,12 +20,18 @@ _UPGRADE = 'mlflow db upgrade "postgresql+psycopg://USER:PASSWORD@HOST:5432/DATA
 
 
 def open_writer(
-    database: Database, enrich: bool = True, note_unfinished: bool = False, max_tags: int = 128, tables: Tables | None = None
+    database: Database,
+    enrich: bool = True,
+    note_unfinished: bool = False,
+    max_tags: int = 128,
+    tables: Tables | None = None,
+    index: bool = True,
 ) -> Writer:
     """Looks at MLflow's tables and returns the writer that fits them. Imports MLflow: takes about two seconds the first time.
 
     `enrich`: whether it adds what `enrich.py` says (MLflow's own store never does). `note_unfinished`: for `finish.py`.
-    `max_tags`: the most of a trace. `tables`: where to note what was found.
+    `max_tags`: the most of a trace. `tables`: where to note what was found. `index`: whether it keeps the index (MLflow's own
+    store never does).
 
     Raises:
         StartError, DatabaseUnavailable: as `check`.
@@ -42,7 +48,7 @@ def open_writer(
     if schema.shape is not None:
         from headrace.mlflow.write.bulk import BulkWriter
 
-        return BulkWriter(database, enrich, note_unfinished, max_tags, schema)
+        return BulkWriter(database, enrich, note_unfinished, max_tags, schema, index)
     log.warning(
         "MLflow's tables do not fit the bulk writer: writing through MLflow's own store, many times slower",
         revision=schema.revision,

@@ -207,7 +207,7 @@ def test_the_part_prunes_by_itself(database: Database, database_url: str) -> Non
         "INSERT INTO headrace.origin (digest, origin) SELECT md5(n::text), '' FROM generate_series(1, 999) AS n RETURNING 1",
     )
     age(database_url)
-    pruner = Pruner(database, DAYS, 0.05)
+    pruner = Pruner(database, DAYS, DAYS, 0.05)
     pruner.start()
     wait_until(lambda: len(rows(database_url, "SELECT 1 FROM headrace.origin")) == 1, 20)
     pruner.stop()

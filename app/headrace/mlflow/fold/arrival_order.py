@@ -60,6 +60,7 @@ class ArrivalOrder:
                 trace.costs = merged(trace.costs, cost_columns(nodes))
         trace.spans |= part.spans
         trace.nodes |= part.nodes
+        trace.sources |= part.sources
 
     def totals_wanted(self, trace: _Trace) -> bool:  # noqa: ARG002 - each part has made them
         """See `FoldPolicy`."""

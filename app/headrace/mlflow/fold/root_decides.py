@@ -110,6 +110,7 @@ class RootDecides:
             part = _without_superseded(trace, part)
         trace.spans |= part.spans
         trace.nodes |= part.nodes
+        trace.sources |= part.sources
         if trace.finalized:  # a finished trace is added to in order
             usage, cost = bool(usage_of(part.nodes.values())), bool(cost_of(part.nodes.values()))
             add_totals(trace, usage and not is_known(trace.tokens), cost and not is_known(trace.costs))
@@ -211,6 +212,7 @@ def _without_superseded(trace: _Trace, part: _Part) -> _Part:
         values=part.values.without(superseded),
         spans={span_id: row for span_id, row in part.spans.items() if span_id not in superseded},
         nodes={span_id: node for span_id, node in part.nodes.items() if span_id not in superseded},
+        sources={span_id: source for span_id, source in part.sources.items() if span_id not in superseded},
         unfinished=part.unfinished - superseded,
     )
 

@@ -55,6 +55,11 @@ SPAN_TYPES = {
 """Postgres' type of each column of `SpanRow`, for a binary COPY."""
 
 
+Source = tuple[str, int]
+"""What the index keeps of a span that its row does not say: the name of its service, empty where it has none, and its kind. No
+class: it is made for each span."""
+
+
 class Node(NamedTuple):
     """A span as the token and cost totals see it: its place in the tree, and its own figures, if it has any."""
 

@@ -8,7 +8,7 @@ from typing_extensions import TypeVar
 
 from headrace.envelope.limit import Limit
 from headrace.mlflow.model.roots import Precedence, Root
-from headrace.mlflow.model.rows import COST_COLUMNS, TOKEN_COLUMNS, Node, SpanRow
+from headrace.mlflow.model.rows import COST_COLUMNS, TOKEN_COLUMNS, Node, Source, SpanRow
 from headrace.mlflow.model.totals import Totals
 
 Values = TypeVar("Values", default=Any)
@@ -33,6 +33,8 @@ class TracePart(Generic[Values]):
     """The index, in its batch, of the delivery that it comes from."""
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    """Of its spans, for the index."""
     origins: dict[str, bytes] = field(default_factory=dict)
     """The resources and scopes that the notes of its spans name, by digest."""
     unfinished: set[str] = field(default_factory=set)
@@ -135,6 +137,8 @@ class Trace(Generic[State]):
     spans: dict[str, SpanRow] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     """Of this batch; those in Postgres are added when a total needs them."""
+    sources: dict[str, Source] = field(default_factory=dict)
+    """Those of `spans`."""
     totals: Totals | None = None
     """Those of all its spans, where the policy has made them, or the writer has added this batch to those that it remembers."""
     unfinished: set[str] = field(default_factory=set)

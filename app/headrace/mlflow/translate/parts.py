@@ -19,7 +19,7 @@ from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.enrich import shared_attributes
 from headrace.mlflow.translate.origin import MAX_CACHED_BYTES, origin_of
 from headrace.mlflow.translate.spans import Context, Enrichment, TranslatedSpan, to_row
-from headrace.mlflow.translate.tags import MAX_TAGS, known_service, resource_tags
+from headrace.mlflow.translate.tags import MAX_TAGS, indexed_service, known_service, resource_tags
 from headrace.mlflow.translate.values import to_node
 
 
@@ -64,12 +64,12 @@ def to_parts(
     max_tags = min(max_tags, delivery.max_tags or max_tags)
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
         tags = resource_tags(resource_spans.resource, repaired, max_tags, null=not policy.enriches)
-        service = known_service(resource_spans)
+        service, indexed = known_service(resource_spans), indexed_service(resource_spans.resource)
         experiment_id = destination.experiment_id
         by_rule = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:
             enrichment = _enrichment(resource_spans, scope) if policy.enriches else None
-            context = Context(tags, service, by_rule, enrichment, repaired, delivery.received_unix_nano)
+            context = Context(tags, service, by_rule, enrichment, repaired, delivery.received_unix_nano, indexed)
             for span in scope.spans:
                 key = experiment_id, span.trace_id
                 part = parts.get(key)
@@ -109,7 +109,7 @@ def _remembered(resource: bytes | None, resource_url: str, scope: bytes | None, 
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
-    _, row, attributes, plain, unfinished = translated
+    span, row, attributes, plain, unfinished = translated
     span_id, parent_id = row.span_id, row.parent_span_id
     if span_id in part.spans:
         context.repaired["duplicate_span"] += 1
@@ -120,6 +120,7 @@ def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -
     if unfinished:
         part.unfinished.add(span_id)
     part.spans[span_id] = row
+    part.sources[span_id] = context.indexed_service, span.kind
     part.nodes[span_id] = Node(span_id, parent_id, None, None) if plain else to_node(span_id, parent_id, attributes)
     part.values.add(translated, context, part.max_tags)
     if context.enrichment is not None:

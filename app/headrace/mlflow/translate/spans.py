@@ -49,6 +49,8 @@ class Context(NamedTuple):
     """Where repairs are counted."""
     received: int = 0
     """When their request came, in nanoseconds."""
+    indexed_service: str = ""
+    """The name of their service, as the index has it."""
 
 
 class TranslatedSpan(NamedTuple):

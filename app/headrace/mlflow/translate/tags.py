@@ -17,9 +17,9 @@ from opentelemetry.sdk.resources import Resource
 
 from headrace.mlflow.keys import ARTIFACT_LOCATION, PREFIX, SPANS_LOCATION, TAG_PREFIX, TRACE_NAME
 from headrace.mlflow.reserved import FINISHED, RESERVED_TAGS
-from headrace.mlflow.text import Repairs, cut, storable, unquoted
+from headrace.mlflow.text import UNCOUNTED, Repairs, cut, storable, unquoted
 from headrace.mlflow.translate.origin import MAX_CACHED_BYTES
-from headrace.otlp.attributes import to_dict
+from headrace.otlp.attributes import to_dict, to_python, to_text
 
 KNOWN_SERVICE_NAMES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
 """The services whose name MLflow's endpoint puts on their root spans (`_KNOWN_SERVICE_NAMES` there; a test compares)."""
@@ -33,6 +33,8 @@ _SERVICE = "service.name"
 MAX_TRACE_NAME = 4096
 MAX_SESSION = 250
 MAX_USER = 8000
+MAX_INDEXED = 500
+"""Characters of a service's and an operation's name, which stand in keys. Longer ones are cut, in the index alone."""
 
 SESSION_AND_USER_KEYS = frozenset({"session.id", "gen_ai.conversation.id", "user.id"})
 """What `session_and_user` reads."""
@@ -45,6 +47,15 @@ def known_service(resource_spans: ResourceSpans) -> str | None:
             name = pair.value.string_value
             return name if name in KNOWN_SERVICE_NAMES else None
     return None
+
+
+def indexed_service(resource: ResourceProto) -> str:
+    """The name of the resource's service, as the index has it: as text, and cut. Empty: it has none."""
+    name = ""
+    for pair in resource.attributes:
+        if pair.key == _SERVICE:  # the last one counts, as in `to_dict`
+            name = pair.value.string_value or to_text(to_python(pair.value))
+    return storable(name, UNCOUNTED)[:MAX_INDEXED]
 
 
 def resource_tags(

@@ -29,6 +29,7 @@ from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
 from headrace.mlflow.write.figures import read_totals
+from headrace.mlflow.write.index import Index, look
 from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
@@ -67,8 +68,12 @@ class BulkWriter:
         note_unfinished: bool = False,
         max_tags: int = MAX_TAGS,
         schema: Schema | None = None,
+        index: bool = True,
     ) -> None:
-        """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look."""
+        """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look.
+
+        `index`: whether it keeps the index.
+        """
         self._database = database
         self._watch = Watch(database, schema)
         self._layout = layout_of(schema.shape if schema else None)
@@ -76,6 +81,7 @@ class BulkWriter:
         self._note_unfinished = note_unfinished
         self._max_tags = max_tags
         self._artifact_roots: dict[int, str] = {}
+        self._index = Index() if index else None
         self._origins_used: MutableMapping[str, int] = LRUCache(_MAX_ORIGINS)
 
     def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Sequence[TracePart]]:
@@ -123,16 +129,21 @@ class BulkWriter:
             if self._layout.follows_traces:
                 mark_stale(connection, cursor, parts, self._policy.may_move)
             traces = self._fold(cursor, parts, written.repairs)
+            plan = look(cursor, traces) if self._index else None
             written.links_failed = self._write_traces(cursor, traces)
             used = self._add_origins(cursor, origins)
             keep_traces(cursor, traces)
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
+            if self._index and plan:
+                kept = self._index.keep(cursor, plan, {digest: origins[digest][0] for digest in used})
             self._watch.check(connection)
             if rehearsed_until is not None:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
                 raise _TakenBack
         self._origins_used.update(used)
+        if self._index and plan:
+            self._index.remember(kept)
         return written
 
     def _write_traces(self, cursor: Rows, traces: Sequence[Trace]) -> int:

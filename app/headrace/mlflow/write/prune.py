@@ -1,4 +1,4 @@
-"""Deletes what nobody needs any more in our own tables: remembered traces, and origins.
+"""Deletes what nobody needs any more in our own tables: remembered traces, origins, and the index of what is old or gone.
 
 `headrace.remembered_trace` only spares a look at a trace's spans: what was not used lately is deleted (`forget_traces`).
 
@@ -35,6 +35,10 @@ _DAYS_REMEMBERED = 1
 """A trace that gets spans after a longer time is read once more."""
 _FORGOTTEN_AT_ONCE = 5000
 """Rows a transaction."""
+_DAYS_WAITED = 7
+"""For the caller of a call. One that has not come in so long was never sent."""
+_INDEX_ROWS = 10_000
+"""Rows a statement."""
 
 
 def forget_traces(database: Database) -> bool:
@@ -90,3 +94,37 @@ def _named_by_spans(cursor: Rows, suspects: set[str], stopping: threading.Event,
             elif digest in suspects:
                 named[digest] = trace_id
     return named
+
+
+def prune_index(database: Database, days: int, limit: int = _INDEX_ROWS) -> int:
+    """Deletes what of the index is older than so many days, and what belongs to traces that are gone. Returns how many rows: 0
+    if there are no more, or if another process is at it.
+
+    At most `limit` rows a table and call, but for those of traces that are gone: these are looked at in pages of that size. It
+    waits for nobody's lock.
+
+    Raises:
+        DatabaseUnavailable, PermanentExportError.
+    """
+    with transaction(database) as (_, cursor):
+        cursor.execute(_STATEMENTS["lock"], {"key": _LOCK})
+        if cursor.fetchall() != [(True,)]:
+            return 0
+        deleted = 0
+        for statement in ("prune_waiting", "prune_operations", "prune_edges", "prune_origin_services"):
+            cursor.execute(_STATEMENTS[statement], {"days": days, "waiting_days": _DAYS_WAITED, "limit": limit})
+            deleted += cursor.rowcount
+        return deleted + _prune_trace_services(cursor, limit)
+
+
+def _prune_trace_services(cursor: Rows, limit: int) -> int:
+    deleted = 0
+    last = "", ""
+    while True:
+        page = {"trace_id": last[0], "service": last[1], "limit": limit}
+        cursor.execute(_STATEMENTS["prune_trace_services"], page)
+        if (found := cursor.fetchone()) is None:
+            return deleted
+        *key, gone = found
+        last = key[0], key[1]
+        deleted += gone

@@ -43,3 +43,39 @@ WHERE trace_id IN (SELECT trace_id FROM headrace.remembered_trace WHERE used_on 
 DELETE FROM headrace.origin
 WHERE digest IN (SELECT digest FROM headrace.origin
                  WHERE digest = ANY (%(digest)b) AND used_on < current_date - %(days)s::int FOR UPDATE SKIP LOCKED)
+
+-- name: prune_edges
+-- A clock of a client may be anywhere: hours that have not come yet go, too.
+DELETE FROM headrace.edge WHERE (hour, experiment_id, caller, callee, slot) IN (
+    SELECT hour, experiment_id, caller, callee, slot FROM headrace.edge
+    WHERE hour NOT BETWEEN extract(epoch FROM now()) / 3600 - %(days)s * 24 AND extract(epoch FROM now()) / 3600 + 24
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: prune_operations
+DELETE FROM headrace.operation WHERE (experiment_id, service, name, kind) IN (
+    SELECT experiment_id, service, name, kind FROM headrace.operation
+    WHERE seen_on < current_date - %(days)s::int LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: prune_waiting
+-- A parent that has not come in so long: it was never sent.
+DELETE FROM headrace.waiting_call WHERE (trace_id, parent_span_id, span_id) IN (
+    SELECT trace_id, parent_span_id, span_id FROM headrace.waiting_call
+    WHERE noted_on < current_date - %(waiting_days)s::int LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: prune_trace_services
+-- Of traces that are gone: a page by key, from where the last one ended.
+WITH page AS MATERIALIZED (
+    SELECT trace_id, service FROM headrace.trace_service WHERE (trace_id, service) > (%(trace_id)s, %(service)s)
+    ORDER BY trace_id, service LIMIT %(limit)s
+), gone AS (
+    DELETE FROM headrace.trace_service s USING page p
+    WHERE s.trace_id = p.trace_id AND s.service = p.service
+      AND NOT EXISTS (SELECT 1 FROM trace_info t WHERE t.request_id = p.trace_id)
+    RETURNING 1
+)
+SELECT trace_id, service, (SELECT count(*) FROM gone) FROM page ORDER BY trace_id DESC, service DESC LIMIT 1
+
+-- name: prune_origin_services
+DELETE FROM headrace.origin_service WHERE digest IN (
+    SELECT digest FROM headrace.origin_service s
+    WHERE NOT EXISTS (SELECT 1 FROM headrace.origin o WHERE o.digest = s.digest) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
