@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def console(config: "Config") -> None:
 async def _serve(config: "Config", database_url: str) -> None:
     from headrace.console.access import Access
     from headrace.console.jaeger import JaegerServer
+    from headrace.errors import DatabaseUnavailable
     from headrace.reader.postgres import PostgresReader
     from headrace.receiver.auth import Keys
     from headrace.receiver.serving import GRACE_SECONDS
@@ -40,6 +42,8 @@ async def _serve(config: "Config", database_url: str) -> None:
 
     certificates = Certificates.of(config)
     reader = PostgresReader(database_url, config)
+    with suppress(DatabaseUnavailable):  # it serves once Postgres is back
+        reader.check()
     access = Access(Keys.open(config.api_keys) if config.api_keys is not None else None)
     server = JaegerServer(config, reader, access, certificates)
     stopped = asyncio.Event()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from headrace.config.reading import Reading
+from headrace.errors import StartError
 from headrace.reader import (
     Edge,
     Experiment,
@@ -16,7 +17,7 @@ from headrace.reader import (
 from headrace.reader.connections import ReadConnections, Rows
 from headrace.reader.search import END_OF_TIME, PREFIX, find, is_otlp_id, service_name
 from headrace.reader.spans import StoredSpan, grouped, parse
-from headrace.reader.statements import EDGES, EXPERIMENTS, OPERATIONS, ORIGINS, SERVICES, SPANS, STANDING
+from headrace.reader.statements import EDGES, EXPERIMENTS, OPERATIONS, ORIGINS, SERVICES, SPANS, STANDING, TABLES_ARE_THERE
 from headrace.telemetry.metrics import READS_CUT
 
 _HOUR_NS = 3_600_000_000_000
@@ -28,6 +29,21 @@ class PostgresReader:
     def __init__(self, url: str, config: Reading) -> None:
         self._connections = ReadConnections(url, config)
         self._config = config
+
+    def check(self) -> None:
+        """Whether Headrace's own tables are there.
+
+        Raises:
+            StartError: they are not.
+            DatabaseUnavailable: Postgres does not answer now.
+        """
+        with self._connections.cursor() as cursor:
+            cursor.execute(TABLES_ARE_THERE)
+            if cursor.fetchone() != (True,):
+                raise StartError(
+                    "The database has no tables of this Headrace yet: start `headrace serve` or `headrace up` on it once, "
+                    "which makes them."
+                )
 
     def close(self) -> None:
         """Closes its connections."""

@@ -105,3 +105,6 @@ EXPERIMENTS = """
 SELECT experiment_id, name FROM experiments
 WHERE workspace = 'default' AND lifecycle_stage = 'active' ORDER BY experiment_id LIMIT %(rows)s
 """
+
+TABLES_ARE_THERE = "SELECT to_regclass('headrace.operation') IS NOT NULL"
+"""Those of the index came last."""

@@ -17,7 +17,7 @@ from parity.sent import by_span
 from headrace.config import Config, load
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.errors import StatementTimeout
+from headrace.errors import StartError, StatementTimeout
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.reader import Query
 from headrace.reader.connections import ReadConnections
@@ -193,3 +193,12 @@ def test_threads_share_a_reader(database: Database, reader: PostgresReader) -> N
     for thread in threads:
         thread.join()
     assert failed == []
+
+
+def test_tables_that_are_not_there_yet_are_named(database_url: str, reader: PostgresReader) -> None:
+    """So `headrace console` ends with one sentence, and not at the first question."""
+    reader.check()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP SCHEMA headrace CASCADE")
+    with pytest.raises(StartError, match="no tables of this Headrace yet: start `headrace serve`"):
+        reader.check()
