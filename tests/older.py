@@ -4,7 +4,7 @@ from conftest import name_of
 
 from headrace.config import sqlalchemy_url
 
-HEAD_OF = {"3.16": "b7e2c1a4d9f3", "3.15": "c3d9e7f1a2b4"}
+HEAD_OF = {"3.16": "b7e2c1a4d9f3", "3.15": "c3d9e7f1a2b4", "before 3.14": "7d34483879f0"}
 """Release → the revision of its schema."""
 
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import Launcher, Running, rows, wait_until
 from faults.cluster import Cluster
 from faults.load import send, stored
+from older import downgrade
 
 import otlp
-from headrace.config import sqlalchemy_url
 from headrace.local.mlflow_server import upgrade_mlflow_schema
 from headrace.local.postgres import EmbeddedPostgres
 
@@ -106,26 +106,21 @@ def test_an_unknown_experiment_accepted_while_postgres_was_away_is_a_dead_letter
     assert letter["span_id"] == lost.span_id.hex()
 
 
-def downgrade(url: str) -> None:
-    """MLflow's schema, one revision back."""
-    from alembic import command
-    from mlflow.store.db.utils import _get_alembic_config
-
-    command.downgrade(_get_alembic_config(sqlalchemy_url(url)), "-1")  # type: ignore[no-untyped-call]
-
-
 def test_a_schema_that_is_upgraded_while_headrace_waits(
     headrace: Launcher, database_url: str, postgres: EmbeddedPostgres
 ) -> None:
     """Postgres is away at the start, comes back with the schema of an older MLflow, and then `mlflow db upgrade` runs."""
-    downgrade(database_url)
+    downgrade(database_url, "before 3.14")  # which nobody writes any more
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         allow = f"ALTER DATABASE {database_url.partition('?')[0].rpartition('/')[2]} ALLOW_CONNECTIONS"
         connection.execute(f"{allow} false".encode())
         running = headrace(database_url=database_url)
         acknowledged = {send(running) for _ in range(5)}
         connection.execute(f"{allow} true".encode())
-    wait_until(lambda: "MLflow's schema is at revision" in running.log.read_text(), what="the log to say what is wrong now")
+    wait_until(
+        lambda: "trace_info.db_payload_generation is missing" in running.log.read_text(),
+        what="the log to say what is wrong now",
+    )
     acknowledged |= {send(running) for _ in range(5)}
     assert stored(database_url) == set()
     upgrade_mlflow_schema(database_url)

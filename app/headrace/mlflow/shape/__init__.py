@@ -36,12 +36,21 @@ class Schema:
     """Checks, triggers and rules that somebody has added to them."""
 
 
+_LOCK_SECONDS = 2
+"""How long a look waits where somebody holds a table: Postgres locks it to say what a column's default is."""
+
+
 def look(connection: Connection) -> Schema | None:
-    """Reads the catalogue. None: there are no tables of MLflow."""
+    """Reads the catalogue. None: there are no tables of MLflow.
+
+    Raises what Postgres says, that it waited too long (55P03) if somebody holds a table for longer than two seconds.
+    """
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
     revision = mlflow_revision(connection)
     if revision is None:
         return None
     found = read_tables(connection, {table.name for shape in SHAPES for table in shape.tables})
+    connection.exec_driver_sql("SET LOCAL lock_timeout = DEFAULT")
     said = {shape: tuple(differences(shape, found, os.environ)) for shape in SHAPES}
     nearest = min(SHAPES, key=lambda shape: len(said[shape]))
     fits = not said[nearest]
