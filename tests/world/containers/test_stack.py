@@ -284,12 +284,12 @@ def test_a_full_volume_of_the_queue_refuses_and_passes(stack: Stack, tmp_path: P
                 "environment": {"HEADRACE_MIN_FREE_BYTES": str(8 * 2**20)},
             }
         },
-        "volumes": {"small": {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "size=40m,uid=10001,gid=10001"}}},
+        "volumes": {"small": {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "size=96m,uid=10001,gid=10001"}}},
     }
     (tmp_path / "override.yaml").write_text(yaml.safe_dump(override))
     stack.up_with("headrace", files=[ROOT / "docker-compose.yaml", tmp_path / "override.yaml"])
     stack.compose("stop", "postgres")
-    codes = {stack.post(otlp.request(otlp.span("big", attrs={"text": os.urandom(200_000).hex()}))) for _ in range(100)}
+    codes = {stack.post(otlp.request(otlp.span("big", attrs={"text": os.urandom(200_000).hex()}))) for _ in range(300)}
     assert codes == {200, 503}  # 200 while there was room
     assert stack.inspect("headrace")["State"]["Health"]["Status"] == "healthy"
     stack.up("--no-recreate")
