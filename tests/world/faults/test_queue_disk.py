@@ -19,6 +19,7 @@ from faults.power_cut import Operation, cut, read_record
 from faults.table import Row
 
 import otlp
+from headrace.errors import QueueFull
 from headrace.queue import Item
 from headrace.queue.disk.file import FORMAT
 from headrace.queue.disk.queue import DiskQueue
@@ -229,6 +230,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
     yield directory
     subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def test_a_disk_that_the_queue_itself_has_filled_is_free_again_once_it_is_drained(small_disk: Path) -> None:
+    def fill(queue: DiskQueue) -> None:
+        for _ in range(100):
+            queue.offer(os.urandom(MIB // 4)).result(10)
+
+    with closing(DiskQueue(small_disk, 1 << 30, 6 * MIB, 80)) as queue:
+        with pytest.raises(QueueFull, match="HEADRACE_MIN_FREE_BYTES"):
+            fill(queue)
+        while items := queue.claim(MIB, 0):
+            queue.settle(items)
+        wait_until(lambda: not queue.size().refusal, 20, "the free pages of its file to go back to the disk")
+        queue.offer(b"again").result(10)
 
 
 def request(size: int) -> bytes:

@@ -22,9 +22,11 @@ _RETRY_SECONDS = 0.1
 """How often, in seconds, it retries deletes on a full disk. No client waits for a delete."""
 
 _SPARE_BYTES = 32 * 1024 * 1024
+_SPARE_BYTES_WHEN_FULL = 1024 * 1024
 _LITTLE_BYTES = 4 * 1024 * 1024
-"""The file is compacted when more than 32 MiB of it are free and less than 4 MiB are queued. (`auto_vacuum` would do it at any
-time, but SQLite then writes more at each commit: a fifth fewer requests a second.)"""
+"""The file is compacted when more than 32 MiB of it are free and less than 4 MiB are queued; already from 1 MiB on while
+requests are refused, for its own free pages may be what the disk lacks. (`auto_vacuum` would do it at any time, but SQLite then
+writes more at each commit: a fifth fewer requests a second.)"""
 
 
 class Committer:
@@ -143,8 +145,9 @@ class Committer:
 
     def _compact(self) -> None:
         """Gives free pages back to the disk, if a drained backlog has left many of them and little is queued."""
-        if self._freed < _SPARE_BYTES or self._ledger.queued_bytes > _LITTLE_BYTES:
+        spare = _SPARE_BYTES_WHEN_FULL if self._ledger.is_full else _SPARE_BYTES
+        if self._freed < spare or self._ledger.queued_bytes > _LITTLE_BYTES:
             return
         self._freed = 0
-        if self._storage.free_bytes() > _SPARE_BYTES:
+        if self._storage.free_bytes() > spare:
             self._storage.give_back()

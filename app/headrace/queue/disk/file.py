@@ -108,6 +108,9 @@ def connect(path: Path) -> sqlite3.Connection:
     # comes back after a power cut takes the log away from the file.
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA journal_mode = WAL")
+    # Some distributions build SQLite so that it overwrites what is deleted with zeros, by way of the log. A full disk has no
+    # room for that: nothing could be deleted any more.
+    connection.execute("PRAGMA secure_delete = OFF")
     connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
     if found < FORMAT:
         _upgrade(connection, found)

@@ -84,6 +84,11 @@ class Ledger:
         return self._observer is not None
 
     @property
+    def is_full(self) -> bool:
+        """Whether offers are refused because the queue, or its disk, is full."""
+        return bool(self._capacity.refusal)
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes of envelopes in the queue, waiting ones included."""
         return self._bytes
