@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import pytest
+from unit.analysis.forests import circle, deep, equal, steps, wide
 
 from headrace.analysis.compare import compare, compare_with_median
 from headrace.analysis.operations import slowest_operations
 from headrace.analysis.path import critical_path, self_times
 from headrace.analysis.services import dependencies
 from headrace.analysis.trace import Span, Trace
-from unit.analysis.forests import circle, deep, equal, steps, wide
 
 WORK: dict[str, Callable[[list[Span]], object]] = {
     "forest": lambda spans: list(Trace.of("t", spans).walk()),
