@@ -21,7 +21,7 @@ def console(config: "Config") -> None:
 
     if config.database_url is None:
         raise StartError("HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, as for `headrace serve`.")
-    if not is_loopback(config.console_host) and config.api_keys is None and config.tls_client_ca is None:
+    if not (is_loopback(config.console_host) or config.knows_clients):
         log.warning(
             "ANYBODY WHO REACHES THIS ADDRESS MAY READ",
             host=config.console_host,

@@ -46,8 +46,7 @@ def _warn_if_open(config: "Config") -> None:
     asked for, and no setting says that this is meant."""
     from headrace.telemetry.logging import log
 
-    guarded = config.on_loopback or config.trusted_network or config.api_keys is not None or config.tls_client_ca is not None
-    if not guarded:
+    if not (config.on_loopback or config.trusted_network or config.knows_clients):
         log.warning(
             "ANYBODY WHO REACHES THIS ADDRESS MAY WRITE",
             host=config.host,

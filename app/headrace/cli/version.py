@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-from importlib.metadata import PackageNotFoundError, version
 
 from headrace import __version__
 
@@ -12,17 +11,10 @@ _SECONDS = 5.0
 
 def versions() -> list[str]:
     """One line for each thing that has a version: Headrace, and the MLflow whose code it runs. Does not import MLflow."""
-    return [f"headrace {__version__}", f"MLflow {_mlflow()}"]
+    from headrace.mlflow.installed import distribution
 
-
-def _mlflow() -> str:
-    """MLflow's version, and the package that it is from: `mlflow`, which has the UI, or else `mlflow-skinny`."""
-    for package in ("mlflow", "mlflow-skinny"):
-        try:
-            return f"{version(package)} ({package})"
-        except PackageNotFoundError:
-            continue
-    return "is missing"
+    found = distribution()
+    return [f"headrace {__version__}", f"MLflow {found[1]} ({found[0]})" if found else "MLflow is missing"]
 
 
 def tables() -> list[str]:

@@ -30,3 +30,8 @@ class Access(BaseModel):
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("HEADRACE_TLS_CLIENT_CA needs HEADRACE_TLS_CERT and HEADRACE_TLS_KEY")
         return self
+
+    @property
+    def knows_clients(self) -> bool:
+        """Whether clients are asked for a key or a certificate."""
+        return self.api_keys is not None or self.tls_client_ca is not None

@@ -11,14 +11,20 @@ _NAME = re.compile(r"^revision\b.*?=\s*[\"'](\w+)[\"']", re.MULTILINE)
 _BEFORE = re.compile(r"^down_revision\b.*?=\s*(.+)$", re.MULTILINE)
 
 
-def version() -> str:
-    """Its release, such as 3.17.2."""
+def distribution() -> tuple[str, str] | None:
+    """Its package (`mlflow`, which has the UI, or else `mlflow-skinny`) and its release. None: neither is there."""
     for name in ("mlflow", "mlflow-skinny"):
         try:
-            return version_of(name)
+            return name, version_of(name)
         except PackageNotFoundError:
             continue
-    return "unknown"
+    return None
+
+
+def version() -> str:
+    """Its release, such as 3.17.2."""
+    found = distribution()
+    return found[1] if found else "unknown"
 
 
 @cache
