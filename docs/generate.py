@@ -1,8 +1,8 @@
 """Writes what the code says into the documentation: `make docs`.
 
 It writes the tables of settings (from `headrace.config`; the README has ten of them), of metrics (from
-`headrace.telemetry.metrics`), of logged events (from every call of `log`) and of reserved tags (from
-`headrace.mlflow.reserved`).
+`headrace.telemetry.metrics`), of logged events (from every call of `log`), of reserved tags (from
+`headrace.mlflow.reserved`) and of problems (from `headrace.doctor.problems`).
 `tests/unit/test_docs.py` fails if a page differs from what this writes.
 """
 
@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
 from headrace.config import Config
+from headrace.doctor.problems import PROBLEMS
 from headrace.mlflow.reserved import RESERVED_TAGS
 from headrace.telemetry import metrics as telemetry
 
@@ -68,6 +69,12 @@ def reserved_tags() -> str:
     return "\n".join([*lines, *(f"| `{key}` | {reason[0].upper()}{reason[1:]}. |" for key, reason in RESERVED_TAGS.items())])
 
 
+def problems() -> str:
+    """A Markdown table: the problem's name, what is wrong, what to do."""
+    lines = ["| Problem | What is wrong | What to do |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{each.name}` | {each.wrong} | {each.mend} |" for each in PROBLEMS.values())])
+
+
 def _label(name: str, values: Sequence[str]) -> str:
     return f"`{name}`" + (": " + ", ".join(f"`{value}`" for value in values) if values else "")
 
@@ -109,6 +116,7 @@ BLOCKS = {
     "settings": ("app/headrace/config", settings),
     "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
+    "problems": ("app/headrace/doctor/problems.py", problems),
     "reserved tags": ("app/headrace/mlflow/reserved.py", reserved_tags),
 }
 PAGES = {
@@ -116,6 +124,7 @@ PAGES = {
     "docs/configuration.md": ["settings"],
     "docs/operations.md": ["metrics", "events"],
     "docs/security.md": ["reserved tags"],
+    "docs/troubleshooting.md": ["problems"],
 }
 
 

@@ -121,6 +121,23 @@ def demo_(
     run(lambda: demo(endpoint, experiment_id, api_key))
 
 
+@app.command("doctor", short_help="Check everything, and say what to do about what is wrong.", epilog=_ALL)
+def doctor_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each check, one a line.")] = False,
+    probe: Annotated[bool, typer.Option(help="Send a span, and wait until MLflow shows it. It is deleted again.")] = True,
+    experiment_id: Annotated[str, typer.Option(help="Id of the MLflow experiment that the span is sent to.")] = "0",
+    api_key: Annotated[str, typer.Option(help="If Headrace asks for one.")] = "",
+) -> None:
+    """Check settings, disk, ports, keys, certificates, Postgres and MLflow of a Headrace on this machine, and send a span
+    through it. Run it with the settings of that Headrace. Each line that is not well says what to do; the exit status is 1 if
+    a check failed."""
+    from headrace.cli.command import run
+    from headrace.cli.doctor import doctor
+    from headrace.doctor import Probe
+
+    run(lambda: doctor(Probe(probe, experiment_id, api_key), as_json))
+
+
 @app.command("healthy", short_help="Ask whether the Headrace of this machine lives.")
 def healthy_() -> None:
     """Ask `/healthz` of this machine's Headrace, with the environment's settings: exit status 0 if it lives, else 1 and why.
