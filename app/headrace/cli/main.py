@@ -138,6 +138,22 @@ def doctor_(
     run(lambda: doctor(Probe(probe, experiment_id, api_key), as_json))
 
 
+@app.command("retention", short_help="Show, or delete, the traces that are too old or too many.", epilog=_ALL)
+def retention_(
+    experiment: Annotated[str, typer.Option(help="Only of this experiment: its id or name.")] = "",
+    days: Annotated[float | None, typer.Option(min=0.001, help="Those older than so many days.")] = None,
+    keep: Annotated[int | None, typer.Option(min=0, help="Those beyond the newest so many of an experiment.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them. Without it nothing is deleted.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each experiment, one a line.")] = False,
+) -> None:
+    """Show which traces are due by the rules of HEADRACE_RETENTION, or by --days and --keep; --delete deletes them. Traces that
+    are tagged with headrace.keep, assessed, linked to a run, or archived by MLflow stay."""
+    from headrace.cli.command import run
+    from headrace.cli.retention import retention
+
+    run(lambda: retention(experiment, days, keep, delete, as_json))
+
+
 @app.command("healthy", short_help="Ask whether the Headrace of this machine lives.")
 def healthy_() -> None:
     """Ask `/healthz` of this machine's Headrace, with the environment's settings: exit status 0 if it lives, else 1 and why.

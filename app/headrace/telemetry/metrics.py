@@ -155,6 +155,7 @@ QUEUE_DAMAGED = _counter(
 )
 ORIGINS_DELETED = _counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
 TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
+TRACES_EXPIRED = _counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
 EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = _counter(
     "headrace_experiments_limited",
