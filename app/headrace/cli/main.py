@@ -1,5 +1,6 @@
 """The commands that stand alone: `up`, `serve`, `demo` … Each imports what it needs when it runs, so that help is instant."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -25,6 +26,9 @@ app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
 
+_COMPLETES = "_HEADRACE_COMPLETE"
+"""The variable with which a shell's completion script calls us."""
+
 _ALL = "All settings, with their defaults: `headrace settings`."
 
 DataDir = Annotated[
@@ -40,8 +44,12 @@ UiPort = Annotated[int | None, typer.Option(help="HEADRACE_UI_PORT: the MLflow U
 def main() -> None:
     """The entry point of the console script. What is wrong with the arguments is one line on stderr, and exit status 2."""
     command = typer.main.get_command(app)
+    if _COMPLETES in os.environ:  # a shell asks what may follow
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
-        sys.exit(command.main(standalone_mode=False))
+        sys.exit(command.main(prog_name="headrace", complete_var=_COMPLETES, standalone_mode=False))
     except typer.Abort:
         print("Aborted.", file=sys.stderr)
         sys.exit(1)
@@ -163,6 +171,20 @@ def healthy_() -> None:
     from headrace.cli.healthy import main
 
     main()
+
+
+@app.command("completion", short_help="Print the script that completes commands in a shell.")
+def completion_(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")]) -> None:
+    """Print the script with which a shell completes the commands and options of headrace.
+
+    bash: `headrace completion bash >> ~/.bashrc`; zsh: `headrace completion zsh >> ~/.zshrc`;
+    fish: `headrace completion fish > ~/.config/fish/completions/headrace.fish`.
+    """
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+    if shell not in ("bash", "zsh", "fish"):
+        raise typer.BadParameter("give bash, zsh or fish", param_hint="SHELL")
+    print(get_completion_script(prog_name="headrace", complete_var=_COMPLETES, shell=shell))
 
 
 @app.command("settings", short_help="List every setting, its default and its meaning.")
