@@ -121,12 +121,14 @@ def demo_(
     endpoint: Annotated[str, typer.Option(help="OTLP/HTTP URL to send to [default: this machine, HEADRACE_HTTP_PORT].")] = "",
     experiment_id: Annotated[str, typer.Option(help="Id of the MLflow experiment.")] = "0",
     api_key: Annotated[str, typer.Option(help="If Headrace asks for one.")] = "",
+    rate: Annotated[float, typer.Option(min=0, max=6000, help="Send so many traces a minute, some slow, some failed.")] = 0,
+    duration: Annotated[float, typer.Option(min=0, help="With --rate: stop after so many seconds [default: never].")] = 0,
 ) -> None:
-    """Send one realistic multi-service trace and print its link in the MLflow UI."""
+    """Send one realistic multi-service trace and print its link in the MLflow UI; with --rate, send traces all the time."""
     from headrace.cli.command import run
     from headrace.cli.demo import demo
 
-    run(lambda: demo(endpoint, experiment_id, api_key))
+    run(lambda: demo(endpoint, experiment_id, api_key, rate, duration))
 
 
 @app.command("doctor", short_help="Check everything, and say what to do about what is wrong.", epilog=_ALL)
