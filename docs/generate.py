@@ -1,8 +1,8 @@
 """Writes what the code says into the documentation: `make docs`.
 
 It writes the tables of settings (from `headrace.config`; the README has ten of them), of metrics (from
-`headrace.telemetry.metrics`), of logged events (from every call of `log`) and of reserved tags (from
-`headrace.mlflow.reserved`).
+`headrace.telemetry.metrics`), of logged events (from every call of `log`), of reserved tags (from
+`headrace.mlflow.reserved`) and of dialects (from `headrace.mlflow.translate.dialects`).
 `tests/unit/test_docs.py` fails if a page differs from what this writes.
 """
 
@@ -17,6 +17,9 @@ from pydantic_core import PydanticUndefined
 
 from headrace.config import Config
 from headrace.mlflow.reserved import RESERVED_TAGS
+from headrace.mlflow.translate.dialects.forms import FORMS
+from headrace.mlflow.translate.dialects.read import shipped
+from headrace.mlflow.translate.dialects.table import TARGETS
 from headrace.telemetry import metrics as telemetry
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +71,26 @@ def reserved_tags() -> str:
     return "\n".join([*lines, *(f"| `{key}` | {reason[0].upper()}{reason[1:]}. |" for key, reason in RESERVED_TAGS.items())])
 
 
+def dialects() -> str:
+    """A Markdown table: dialect, what it is, what its rules find, file."""
+    lines = ["| Dialect | Whose | What its rules find |", "|---|---|---|"]
+    for dialect in shipped():
+        targets = list(dict.fromkeys(rule.target for rule in dialect.rules))
+        lines.append(f"| `{dialect.name}` | {dialect.about} | {', '.join(targets).replace('_', ' ')} |")
+    return "\n".join(lines)
+
+
+def targets() -> str:
+    """A Markdown table: target, meaning."""
+    return "\n".join(["| Target | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in TARGETS.items())])
+
+
+def forms() -> str:
+    """A Markdown table: form, what it does."""
+    lines = ["| Form | What it makes of the value |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {' '.join((form.__doc__ or '').split())} |" for name, form in FORMS.items())])
+
+
 def _label(name: str, values: Sequence[str]) -> str:
     return f"`{name}`" + (": " + ", ".join(f"`{value}`" for value in values) if values else "")
 
@@ -110,12 +133,16 @@ BLOCKS = {
     "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
     "reserved tags": ("app/headrace/mlflow/reserved.py", reserved_tags),
+    "dialects": ("app/headrace/mlflow/translate/dialects/shipped", dialects),
+    "targets": ("app/headrace/mlflow/translate/dialects/table.py", targets),
+    "forms": ("app/headrace/mlflow/translate/dialects/forms.py", forms),
 }
 PAGES = {
     "README.md": ["main settings"],
     "docs/configuration.md": ["settings"],
     "docs/operations.md": ["metrics", "events"],
     "docs/security.md": ["reserved tags"],
+    "docs/frameworks.md": ["dialects", "targets", "forms"],
 }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from headrace.cli.dead_letters import dead_letters
+from headrace.cli.dialects import dialects
 from headrace.cli.keys import keys
 from headrace.cli.queue import queue
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
+app.add_typer(dialects, name="dialects")
 
 _ALL = "All settings, with their defaults: `headrace settings`."
 

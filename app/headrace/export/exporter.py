@@ -28,6 +28,7 @@ from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmles
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
+from headrace.mlflow.translate.dialects import known
 from headrace.mlflow.translate.weight import weigh
 from headrace.mlflow.write import Translated, Writer
 from headrace.otlp.spans import count_spans
@@ -77,6 +78,7 @@ class Exporter:
             max_tags=config.max_tags_per_trace,
             tables=tables,
             index=config.index,
+            dialects=known(config.dialects) if config.enrich else None,
         )
         return cls(database, experiments, opener, config.max_write_bytes, tables)
 
