@@ -44,7 +44,11 @@ def test_tokens_in_whatever_way_they_come(figures: dict[str, Any], usage: dict[s
         assert span.usage == usage
         assert all(type(figure) is int for figure in span.usage.values())
     else:
-        assert (span.usage or {}).get("total_tokens") is None or span.usage["total_tokens"] <= 5
+        assert span.usage in (
+            None,
+            {"input_tokens": -1, "output_tokens": 5, "total_tokens": 4},
+            {"input_tokens": True, "total_tokens": 1},
+        )
 
 
 def test_a_trace_s_total_is_what_is_known() -> None:

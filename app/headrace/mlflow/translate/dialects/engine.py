@@ -20,10 +20,13 @@ _MAX_SCOPE = 256
 
 
 class Entry(NamedTuple):
-    """A rule, and the dialect that it is of."""
+    """A rule that counts in a span if its values are such."""
 
     rule: Rule
-    dialect: Dialect
+    all_of: tuple[Condition, ...] = ()
+    """Conditions that must all hold: those that ask for values. Those that ask for keys alone hold already."""
+    any_of: tuple[Condition, ...] = ()
+    """Conditions of which one must hold, if there are any."""
 
 
 class Finding(NamedTuple):
@@ -38,18 +41,17 @@ class Dialects:
 
     def __init__(self, tables: Iterable[Dialect]) -> None:
         self.tables = tuple(tables)
-        entries = [Entry(rule, table) for table in self.tables for rule in table.rules]
+        rules = [(rule, table) for table in self.tables for rule in table.rules]
         # What else a rule may say depends on the span's type.
-        self._entries = sorted(entries, key=lambda entry: entry.rule.target != "type")
+        self._rules = sorted(rules, key=lambda pair: pair[0].target != "type")
         self._by_key: defaultdict[str, list[int]] = defaultdict(list)
         self._by_prefix: defaultdict[str, list[int]] = defaultdict(list)
-        for number, entry in enumerate(self._entries):
-            self._index(number, entry)
+        for number, (rule, dialect) in enumerate(self._rules):
+            self._index(number, rule, dialect)
         self._prefixes = tuple(self._by_prefix)
         self.wanted = lru_cache(maxsize=4096)(self._wanted)
 
-    def _index(self, number: int, entry: Entry) -> None:
-        rule, dialect = entry
+    def _index(self, number: int, rule: Rule, dialect: Dialect) -> None:
         names = [f"{rule.key}*" if rule.flattened else rule.key]
         if rule.key == SPAN_NAME:
             names = [condition.key for condition in dialect.when]
@@ -65,16 +67,19 @@ class Dialects:
         for key in keys:
             if key.startswith(self._prefixes):
                 numbers.update(*(found for prefix, found in self._by_prefix.items() if key.startswith(prefix)))
-        entries = [self._entries[number] for number in sorted(numbers)]
-        return tuple(entry for entry in entries if _takes(entry, keys, scope[:_MAX_SCOPE]))
+        found = (_entry(*self._rules[number], keys, scope[:_MAX_SCOPE]) for number in sorted(numbers))
+        return tuple(entry for entry in found if entry)
 
 
-def _takes(entry: Entry, keys: tuple[str, ...], scope: str) -> bool:
-    """Whether the rule counts in such a span, as far as its keys tell."""
-    rule, dialect = entry
-    if not dialect.takes(scope) or not all(_is_there(condition, keys) for condition in rule.where):
-        return False
-    return not dialect.when or any(_is_there(condition, keys) for condition in dialect.when)
+def _entry(rule: Rule, dialect: Dialect, keys: tuple[str, ...], scope: str) -> Entry | None:
+    """The rule as it counts in a span with these keys; None: it does not."""
+    when = [condition for condition in dialect.when if _is_there(condition, keys)]
+    if not dialect.takes(scope) or (dialect.when and not when):
+        return None
+    if not all(_is_there(condition, keys) for condition in rule.where):
+        return None
+    certain = any(not condition.values for condition in when)
+    return Entry(rule, tuple(condition for condition in rule.where if condition.values), () if certain else tuple(when))
 
 
 def _is_there(condition: Condition, keys: tuple[str, ...]) -> bool:
@@ -91,8 +96,10 @@ def find(
     `attributes`: as MLflow stores them, dumped as JSON. `name`: the span's. `open_`: whether anybody wants to know what
     the rule says; it is asked before the rule's attribute is read.
     """
-    for rule, dialect in entries:
-        if not open_(rule) or not _holds(rule, dialect, attributes):
+    for rule, all_of, any_of in entries:
+        if not open_(rule):
+            continue
+        if (all_of or any_of) and not _hold(all_of, any_of, attributes):
             continue
         if (value := _value(rule, attributes, name)) not in _SAYS_NOTHING:
             yield Finding(rule, value)
@@ -106,17 +113,11 @@ def loaded(dumped: Any) -> Any:
         return dumped
 
 
-def _holds(rule: Rule, dialect: Dialect, attributes: Mapping[str, Any]) -> bool:
-    """Whether the conditions hold that ask for values; those that ask for keys alone do already."""
-    if not all(_meets(condition, attributes) for condition in rule.where):
+def _hold(all_of: tuple[Condition, ...], any_of: tuple[Condition, ...], attributes: Mapping[str, Any]) -> bool:
+    """Whether the conditions hold that ask for values."""
+    if not all(condition.holds(loaded(attributes.get(condition.key))) for condition in all_of):
         return False
-    return not dialect.when or any(_meets(condition, attributes) for condition in dialect.when)
-
-
-def _meets(condition: Condition, attributes: Mapping[str, Any]) -> bool:
-    if condition.values:
-        return condition.holds(loaded(attributes.get(condition.key)))
-    return _is_there(condition, tuple(attributes))
+    return not any_of or any(condition.holds(loaded(attributes.get(condition.key))) for condition in any_of)
 
 
 def _value(rule: Rule, attributes: Mapping[str, Any], name: str) -> Any:
@@ -128,7 +129,7 @@ def _value(rule: Rule, attributes: Mapping[str, Any], name: str) -> Any:
         value = None if value is None else FORMS[form](value)
     if rule.path:
         value = _walk(value, rule.path)
-    return value if value is None or (rule.mapping is None and rule.constant is None) else rule.mapped(value)
+    return value if value is None else rule.mapped(value)
 
 
 def _list(rule: Rule, attributes: Mapping[str, Any]) -> list[Any]:

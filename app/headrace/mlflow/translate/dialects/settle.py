@@ -11,6 +11,7 @@ have found stays as well, but where a rule says that it `replaces` it, and where
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from json.encoder import encode_basestring as quote
 from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
@@ -32,14 +33,33 @@ from headrace.mlflow.text import to_object, unquoted
 from headrace.mlflow.translate.content import dumps
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, is_chat
-from headrace.mlflow.translate.dialects.table import COSTS, TOKENS, Rule
+from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
 from headrace.mlflow.translate.dialects.tools import definitions
 
 SESSION, CONVERSATION, USER = "session.id", "gen_ai.conversation.id", "user.id"
-_TEXTS = {"model": MODEL, "provider": PROVIDER, "session": SESSION, "user": USER}
-"""Targets that are a short text → their attribute."""
-_MESSAGES = {"input_messages": (SPAN_INPUTS, as_inputs), "output_messages": (SPAN_OUTPUTS, as_outputs)}
-_VALUES = {"inputs": SPAN_INPUTS, "outputs": SPAN_OUTPUTS}
+_KEYS = {
+    "type": SPAN_TYPE,
+    "inputs": SPAN_INPUTS,
+    "input_messages": SPAN_INPUTS,
+    "outputs": SPAN_OUTPUTS,
+    "output_messages": SPAN_OUTPUTS,
+    "tools": TOOLS,
+    "model": MODEL,
+    "provider": PROVIDER,
+    "session": SESSION,
+    "user": USER,
+    "trace_name": f"{TAG_PREFIX}{TRACE_NAME}",
+    **dict.fromkeys(TOKENS, TOKEN_USAGE),
+    **dict.fromkeys(COSTS, COST),
+}
+"""Targets, but for tags → their attribute."""
+_MESSAGES = {"input_messages": as_inputs, "output_messages": as_outputs}
+_VALUES = ("inputs", "outputs")
+_OTHER = {"inputs": "input_messages", "outputs": "output_messages", "input_messages": "inputs", "output_messages": "outputs"}
+"""Targets → those that become the same attribute: the rule that comes first counts."""
+_OF_ROOTS = ("trace_name", "tags")
+_PRICED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+"""What a computed cost is made of."""
 _NAMES_MODEL, _SAYS_KIND = "gen_ai.request.model", "openinference.span.kind"
 _UNKNOWN = ("UNKNOWN", "null", "")
 _MODELS = frozenset({"LLM", "CHAT_MODEL"})
@@ -51,40 +71,48 @@ _MAX_FIGURE = 2**63 - 1
 class Reading:
     """The attributes of one span while rules read it."""
 
+    __slots__ = ("_attributes", "_figures", "_is_root", "_said", "_sent", "_type", "used")
+
     def __init__(self, sent: Mapping[str, Any], attributes: dict[str, Any], is_root: bool) -> None:
         """`sent`: the attributes as they came. `attributes`: as MLflow's translation leaves them; it changes these."""
         self._sent, self._attributes, self._is_root = sent, attributes, is_root
-        self._found: dict[str, Any] = {}
-        self._tags: set[str] = set()
+        self._figures: dict[str, int | float] = {}
+        """Tokens and costs that rules have found, by target."""
+        self._said: set[str] = set()
+        """The other targets of which rules have spoken; tags by their key."""
+        self._type = unquoted(attributes.get(SPAN_TYPE, ""))
         self.used: list[Finding] = []
         """The findings that have become attributes."""
 
     def read(self, entries: Iterable[Entry], name: str) -> None:
         """Changes the attributes as the rules say. `name`: the span's."""
-        before = {key: self._attributes.get(key) for key in (MODEL, PROVIDER, TOKEN_USAGE)}
-        for finding in find(entries, self._attributes, name, self.open):
+        attributes = self._attributes
+        model, provider = attributes.get(MODEL), attributes.get(PROVIDER)
+        for finding in find(entries, attributes, name, self.open):
             if self._take(finding):
                 self.used.append(finding)
-        self._settle_usage()
-        self._settle_cost(any(self._attributes.get(key) != value for key, value in before.items()))
+        changed = self._settle_usage()
+        self._settle_cost(changed or attributes.get(MODEL) != model or attributes.get(PROVIDER) != provider)
 
     def open(self, rule: Rule) -> bool:
         """Whether the rule can still say something of this span."""
         target = rule.target
-        if target in TOKENS or target in COSTS:
-            return target not in self._found
-        if target in ("trace_name", "tags"):
-            key = f"{TAG_PREFIX}{rule.tag or TRACE_NAME}"
-            return self._is_root and key not in self._attributes
+        if target in FIGURES:
+            return target not in self._figures
+        if target in self._said or _OTHER.get(target) in self._said:
+            return False
         if target == "type":
-            return "type" not in self._found and self._awaits_type(rule)
-        if target in _MESSAGES:
-            return self._awaits_messages(target)
-        if target in ("session", "user"):
-            known = (SESSION, CONVERSATION) if target == "session" else (USER,)
-            return not any(key in self._attributes for key in known)
-        key = _VALUES.get(target) or _TEXTS.get(target) or TOOLS
-        return key not in self._attributes or (rule.replaces and key not in self._sent and target not in self._found)
+            return self._awaits_type(rule)
+        key = self.key(rule)
+        if key in self._attributes:
+            return key not in self._sent and self._is_better(rule, key)
+        return (target not in _OF_ROOTS or self._is_root) and (target != "session" or CONVERSATION not in self._attributes)
+
+    def _is_better(self, rule: Rule, key: str) -> bool:
+        """Whether the rule may take the place of what MLflow's translators, or rules before it, have found."""
+        if rule.target in _MESSAGES:
+            return self._type in _MODELS and not is_chat(loaded(self._attributes[key]))
+        return rule.replaces
 
     def _awaits_type(self, rule: Rule) -> bool:
         if self._type in _UNKNOWN:
@@ -95,77 +123,56 @@ class Reading:
         guessed = self._type == "LLM" and _NAMES_MODEL in self._attributes and _SAYS_KIND not in self._attributes
         return rule.replaces or guessed
 
-    @property
-    def _type(self) -> str:
-        return unquoted(self._attributes.get(SPAN_TYPE, ""))
-
-    def _awaits_messages(self, target: str) -> bool:
-        key, _ = _MESSAGES[target]
-        if key in self._sent or target in self._found:
-            return False
-        there = self._attributes.get(key)
-        return there is None or (self._type in _MODELS and not is_chat(loaded(there)))
+    @staticmethod
+    def key(rule: Rule) -> str:
+        """The attribute that the rule speaks of."""
+        return _KEYS.get(rule.target) or f"{TAG_PREFIX}{rule.tag}"
 
     def _take(self, finding: Finding) -> bool:
         """Whether it has become an attribute, or a figure of one."""
         rule, value = finding
         target = rule.target
-        if target in TOKENS or target in COSTS:
+        if target in FIGURES:
             figure = count(value) if target in TOKENS else amount(value)
-            if figure is None:
-                return False
-            self._found[target] = figure
-            return True
-        dumped = self._dumped(rule, value)
-        if dumped is None:
+            if figure is not None:
+                self._figures[target] = figure
+            return figure is not None
+        value = _meant(target, value)
+        if value is None:
             return False
-        self._found[target] = True
+        if target != "tags":
+            self._said.add(target)
         key = self.key(rule)
-        if loaded(self._attributes.get(key)) == value_of(dumped):
+        if (there := self._attributes.get(key)) is not None and loaded(there) == value:
             return False
-        self._attributes[key] = dumped
+        if target == "type":
+            self._type = value
+        self._attributes[key] = self._dumped(rule, value)
         return True
 
-    @staticmethod
-    def key(rule: Rule) -> str:
-        """The attribute that the rule speaks of."""
-        target = rule.target
-        if target in TOKENS or target in COSTS:
-            return TOKEN_USAGE if target in TOKENS else COST
-        if target in _MESSAGES:
-            return _MESSAGES[target][0]
-        if target in ("trace_name", "tags"):
-            return f"{TAG_PREFIX}{rule.tag or TRACE_NAME}"
-        if target == "type":
-            return SPAN_TYPE
-        return _VALUES.get(target) or _TEXTS.get(target) or TOOLS
-
-    def _dumped(self, rule: Rule, value: Any) -> str | None:
+    def _dumped(self, rule: Rule, value: Any) -> str:
         """The attribute's JSON."""
-        if rule.target in _MESSAGES:
-            value = _MESSAGES[rule.target][1](value) if isinstance(value, list) else None
-        elif rule.target == "tools":
-            value = definitions(value)
-        elif rule.target not in _VALUES:
-            value = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-        elif not (rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant):
+        if type(value) is str:
+            return quote(value)
+        if rule.target in _VALUES and not (rule.path or rule.forms or rule.flattened):
             return str(self._attributes[rule.key])  # its JSON is there already
-        return None if value is None else _json(value)
+        return _json(value)
 
-    def _settle_usage(self) -> None:
-        """The token usage, with what the rules have found of it, and a total."""
+    def _settle_usage(self) -> bool:
+        """The token usage, with what the rules have found of it, and a total. Returns whether that may change the cost."""
         if TOKEN_USAGE in self._sent:
-            return
+            return False
         there = to_object(self._attributes.get(TOKEN_USAGE)) or {}
-        found = {TOKENS[target]: figure for target, figure in self._found.items() if target in TOKENS}
+        found = {TOKENS[target]: figure for target, figure in self._figures.items() if target in TOKENS}
         usage = {key: figure for key in TOKENS.values() if (figure := there.get(key, found.get(key))) is not None}
         known = [usage[key] for key in ("input_tokens", "output_tokens") if key in usage]
         if not known and "total_tokens" not in usage:
-            return
+            return False
         usage["total_tokens"] = max(found.get("total_tokens") or usage.get("total_tokens") or 0, sum(known))
         usage = there | usage
         if usage != there:
-            self._attributes[TOKEN_USAGE] = _json(usage)
+            self._attributes[TOKEN_USAGE] = _figures_json(usage)
+        return any(usage.get(key) != there.get(key) for key in _PRICED)
 
     def _settle_cost(self, changed: bool) -> None:
         """The cost that the client states, or else the one that its tokens make, if rules have found any of what it takes."""
@@ -173,12 +180,12 @@ class Reading:
             return
         if changed and (COST in self._attributes or self._type in _CALLS):
             self._compute_cost()
-        if stated := {key: self._found[key] for key in COSTS if key in self._found}:
+        if stated := {key: self._figures[key] for key in COSTS if key in self._figures}:
             total = stated.setdefault("total_cost", sum(stated.values()))
             computed = to_object(self._attributes.get(COST)) or {}
             if len(stated) == 1 and math.isclose(computed.get("total_cost", 0), total, rel_tol=1e-6):
                 stated = computed | stated  # its two parts are known, too
-            self._attributes[COST] = _json(stated)
+            self._attributes[COST] = _figures_json(stated)
 
     def _compute_cost(self) -> None:
         """As MLflow's translation does, with what is known now."""
@@ -186,7 +193,7 @@ class Reading:
         model, provider = (unquoted(self._attributes[key]) if key in self._attributes else None for key in (MODEL, PROVIDER))
         with suppress(Exception):  # whatever MLflow breaks on: then there is no cost
             if cost := calculate_cost_by_model_and_token_usage(model, usage, provider):
-                self._attributes[COST] = _json(cost)
+                self._attributes[COST] = _figures_json(cost)
 
 
 def count(value: Any) -> int | None:
@@ -209,9 +216,22 @@ def amount(value: Any) -> float | None:
     return float(value)
 
 
-def value_of(dumped: str) -> Any:
-    """What an attribute's JSON says."""
-    return dumped.value if type(dumped) is JsonText else loaded(dumped)
+def _meant(target: str, value: Any) -> Any:
+    """A rule's value in the form that the target has. None: it cannot have it."""
+    if target in _VALUES:
+        return value
+    if target in _MESSAGES:
+        return _MESSAGES[target](value) if isinstance(value, list) else None
+    if target == "tools":
+        return definitions(value)
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+def _figures_json(figures: dict[str, Any]) -> str:
+    """The JSON of figures. That of whole numbers and finite floats is their `repr`."""
+    if not all(type(figure) is int or (type(figure) is float and math.isfinite(figure)) for figure in figures.values()):
+        return _json(figures)
+    return JsonText.of("{" + ", ".join([f'"{key}": {figure!r}' for key, figure in figures.items()]) + "}", figures)
 
 
 def _json(value: Any) -> str:

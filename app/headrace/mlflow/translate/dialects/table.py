@@ -45,6 +45,7 @@ TOKENS: Mapping[str, str] = {
 """Targets → MLflow's keys of a token usage. The last is ours: MLflow has none for it."""
 COSTS = ("input_cost", "output_cost", "total_cost")
 """Targets that are MLflow's keys of a cost."""
+FIGURES = frozenset({*TOKENS, *COSTS})
 LISTS = ("input_messages", "output_messages", "inputs", "outputs", "tools")
 """Targets that may be flattened: `llm.tools.*`."""
 
