@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.keys import PREFIX
-from headrace.mlflow.translate.content import NO_PARENT, dump_all, events_of, inner_texts
+from headrace.mlflow.translate.content import dump_all, events_of, inner_texts
 from headrace.mlflow.translate.dialects.engine import Dialects
-from headrace.mlflow.translate.dialects.settle import SESSION, USER, Reading
+from headrace.mlflow.translate.dialects.settle import SESSION, USER, Reading, is_root
 from headrace.mlflow.translate.genai import asks, reads_events, translate
 
 CLIENT, MLFLOW, TOGETHER = "the client", "MLflow's own translators", "what is known of tokens and model"
@@ -31,7 +31,7 @@ def explain(span: Span, scope: str, dialects: Dialects) -> Iterator[Said]:
     if asks(tuple(sent)) or reads_events(event.name for event in span.events):
         attributes = _translated(attributes, span)
     before = dict(attributes)
-    reading = Reading(sent, attributes, not span.parent_span_id or span.parent_span_id == NO_PARENT)
+    reading = Reading(sent, attributes, is_root(span))
     reading.read(dialects.wanted(tuple(sent), scope), span.name)
     rules: dict[str, dict[str, list[str]]] = {}
     for rule, _ in reading.used:

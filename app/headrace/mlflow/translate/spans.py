@@ -18,7 +18,7 @@ from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
 from headrace.mlflow.translate.dialects.engine import Dialects, Entry
-from headrace.mlflow.translate.dialects.settle import Reading
+from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
 from headrace.mlflow.translate.origin import Origin, otlp_note
@@ -160,7 +160,7 @@ def _store_translated(
     texts = inner_texts(dumped)
     attributes = _translated(span, attributes, _kept(texts, sent, attributes), context)
     if rules:
-        attributes = _read(span, sent, attributes, rules, context)
+        attributes = read_by(rules, span, sent, attributes, context.repaired)
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
@@ -212,20 +212,6 @@ def _rules(keys: tuple[str, ...], context: Context) -> tuple[Entry, ...]:
     if context.dialects is None or context.enrichment is None:
         return ()
     return context.dialects.wanted(keys, context.enrichment.scope)
-
-
-def _read(
-    span: Span, sent: dict[str, str], attributes: dict[str, Any], rules: tuple[Entry, ...], context: Context
-) -> dict[str, Any]:
-    """The attributes with what the rules find."""
-    more = dict(attributes)
-    is_root = not span.parent_span_id or span.parent_span_id == NO_PARENT
-    try:
-        Reading(sent, more, is_root).read(rules, span.name)
-    except Exception:  # one bad value costs its span what the rules would have said, and nothing else
-        context.repaired["translation_failed"] += 1
-        return attributes
-    return more
 
 
 def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repairs) -> _Columns:

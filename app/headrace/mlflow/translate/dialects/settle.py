@@ -15,6 +15,7 @@ from json.encoder import encode_basestring as quote
 from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.json_text import JsonText
 from headrace.mlflow.keys import (
@@ -29,9 +30,10 @@ from headrace.mlflow.keys import (
     TOOLS,
     TRACE_NAME,
 )
-from headrace.mlflow.text import to_object, unquoted
-from headrace.mlflow.translate.content import dumps
+from headrace.mlflow.text import Repairs, to_object, unquoted
+from headrace.mlflow.translate.content import NO_PARENT, dumps
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
+from headrace.mlflow.translate.dialects.figures import amount, as_json, count
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, is_chat
 from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
 from headrace.mlflow.translate.dialects.tools import definitions
@@ -65,7 +67,6 @@ _UNKNOWN = ("UNKNOWN", "null", "")
 _MODELS = frozenset({"LLM", "CHAT_MODEL"})
 _CALLS = _MODELS | {"EMBEDDING", "RERANKER", ""}
 """Types of spans that are one call of a model, whose cost can be computed. Without a type it may be one."""
-_MAX_FIGURE = 2**63 - 1
 
 
 class Reading:
@@ -171,7 +172,7 @@ class Reading:
         usage["total_tokens"] = max(found.get("total_tokens") or usage.get("total_tokens") or 0, sum(known))
         usage = there | usage
         if usage != there:
-            self._attributes[TOKEN_USAGE] = _figures_json(usage)
+            self._attributes[TOKEN_USAGE] = as_json(usage)
         return any(usage.get(key) != there.get(key) for key in _PRICED)
 
     def _settle_cost(self, changed: bool) -> None:
@@ -185,7 +186,7 @@ class Reading:
             computed = to_object(self._attributes.get(COST)) or {}
             if len(stated) == 1 and math.isclose(computed.get("total_cost", 0), total, rel_tol=1e-6):
                 stated = computed | stated  # its two parts are known, too
-            self._attributes[COST] = _figures_json(stated)
+            self._attributes[COST] = as_json(stated)
 
     def _compute_cost(self) -> None:
         """As MLflow's translation does, with what is known now."""
@@ -193,27 +194,28 @@ class Reading:
         model, provider = (unquoted(self._attributes[key]) if key in self._attributes else None for key in (MODEL, PROVIDER))
         with suppress(Exception):  # whatever MLflow breaks on: then there is no cost
             if cost := calculate_cost_by_model_and_token_usage(model, usage, provider):
-                self._attributes[COST] = _figures_json(cost)
+                self._attributes[COST] = as_json(cost)
 
 
-def count(value: Any) -> int | None:
-    """A number of tokens: a whole number, in whatever way it is written. None: it is none."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = int(value) if value.strip().isdecimal() else float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_FIGURE:
-        return None
-    return int(value)
+def read_by(
+    entries: Iterable[Entry], span: Span, sent: Mapping[str, Any], attributes: Mapping[str, Any], repaired: Repairs
+) -> dict[str, Any]:
+    """The attributes of a span with what the rules find. `sent`: as they came; `attributes`: as MLflow's translation left them.
+
+    Where that fails it is counted in `repaired`, and the attributes stay as they are: a bad value costs its span no more.
+    """
+    more = dict(attributes)
+    try:
+        Reading(sent, more, is_root(span)).read(entries, span.name)
+    except Exception:
+        repaired["translation_failed"] += 1
+        return dict(attributes)
+    return more
 
 
-def amount(value: Any) -> float | None:
-    """A cost. A client that does not know it says 0."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
-        return None
-    return float(value)
+def is_root(span: Span) -> bool:
+    """Whether it has no parent."""
+    return not span.parent_span_id or span.parent_span_id == NO_PARENT
 
 
 def _meant(target: str, value: Any) -> Any:
@@ -225,13 +227,6 @@ def _meant(target: str, value: Any) -> Any:
     if target == "tools":
         return definitions(value)
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-
-
-def _figures_json(figures: dict[str, Any]) -> str:
-    """The JSON of figures. That of whole numbers and finite floats is their `repr`."""
-    if not all(type(figure) is int or (type(figure) is float and math.isfinite(figure)) for figure in figures.values()):
-        return _json(figures)
-    return JsonText.of("{" + ", ".join([f'"{key}": {figure!r}' for key, figure in figures.items()]) + "}", figures)
 
 
 def _json(value: Any) -> str:
