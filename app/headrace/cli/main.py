@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from headrace.cli.dead_letters import dead_letters
+from headrace.cli.dialects import dialects
 from headrace.cli.keys import keys
 from headrace.cli.queue import queue
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
+app.add_typer(dialects, name="dialects")
 
 _COMPLETES = "_HEADRACE_COMPLETE"
 """The variable with which a shell's completion script calls us."""

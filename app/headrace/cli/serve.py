@@ -34,9 +34,15 @@ def serve(config: "Config") -> None:
 
 
 def take_ports(config: "Config") -> "Host":
-    """Opens the host for these settings, which takes its ports. Warns if they are open to anybody."""
-    from headrace.host.choose import open_host
+    """Opens the host for these settings, which takes its ports. Warns if they are open to anybody.
 
+    Raises:
+        StartError: a port is taken, or something in HEADRACE_DIALECTS is wrong.
+    """
+    from headrace.host.choose import open_host
+    from headrace.mlflow.translate.dialects import known
+
+    known(config.dialects)  # here, and not seconds later in each worker
     _warn_if_open(config)
     return open_host(config)
 

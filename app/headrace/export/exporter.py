@@ -29,6 +29,7 @@ from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmles
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
+from headrace.mlflow.translate.dialects import known as known_dialects
 from headrace.mlflow.translate.weight import MOST_OF_A_BYTE
 from headrace.mlflow.translate.weight import weigh as weigh_spans
 from headrace.mlflow.write import Translated, Writer
@@ -88,6 +89,7 @@ class Exporter:
             max_tags=config.max_tags_per_trace,
             tables=tables,
             index=config.index,
+            dialects=known_dialects(config.dialects) if config.enrich else None,
         )
         return cls(database, experiments, opener, config.max_write_bytes, tables)
 
