@@ -137,7 +137,7 @@ class RootDecides:
         if trace.finalized:
             return False
         state, stored = trace.state, trace.stored
-        if stored is not None and (stored.totals is not None or state.has_voices):
+        if stored is not None and (stored.totals is not None or stored.has_voices or state.has_voices):
             return True
         return state.has_figures or is_known(trace.tokens) or is_known(trace.costs)
 

@@ -76,7 +76,7 @@ def speak(trace: Trace[Any], root: Root, spoken: Spoken, fetched: Mapping[str, s
         trace.response_preview = preview_or(value, "assistant", trace.response_preview or "") or None
     if failed:
         trace.response_preview = storable(failure_preview(to_span(failed)), UNCOUNTED)
-    speaker = asked or answered
+    speaker = asked if spoken.asked else answered
     if speaker and TRANSPORT in root.says:
         trace.trace_name = root.trace_name or storable(str(speaker["name"]), UNCOUNTED)[:MAX_TRACE_NAME]
 

@@ -99,6 +99,8 @@ class StoredTrace:
     """What it remembers of the figures of all spans. None: nothing. They change as spans are added to them."""
     spoken: Spoken | None = None
     """Whose words it remembers to stand in the row. None: nothing."""
+    has_voices: bool = False
+    """Nothing is remembered, and some of its spans may speak for their root."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from headrace.mlflow.fold.policy import FoldPolicy, S, V
 from headrace.mlflow.keys import FINALIZED, USER
 from headrace.mlflow.model import Precedence, Root, Spoken, StoredTrace, Totals, Trace, TracePart, TraceRow
+from headrace.mlflow.model.voices import SPEAKERS
 from headrace.mlflow.text import UNCOUNTED, to_object
 from headrace.mlflow.translate.origin import CHOSEN_BY_RULE
 from headrace.mlflow.translate.readback import is_unfinished, to_span
@@ -82,6 +83,7 @@ class _Marks:
     roots: Mapping[str, Root] | None = None
     totals: Totals | None = None
     spoken: Spoken | None = None
+    has_voices: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, key: str, value: str) -> None:
@@ -93,6 +95,8 @@ class _Marks:
             self.precedence = Precedence(int(rank), int(start), key)
         elif kind == "unfinished":
             self.noted_unfinished, self.noted_just_now = True, value == "now"
+        elif kind == "speaker":
+            self.has_voices = True
         elif kind == "root":
             if found := recalled(key, value):
                 self.roots, self.totals, self.spoken = found
@@ -110,7 +114,9 @@ def _lock_traces(cursor: Rows, layout: Layout, trace_ids: list[str]) -> dict[str
     if not found:
         return {}
     marks = {row.trace_id: _Marks() for row in found}
-    cursor.execute(STATEMENTS["read_marks"], {"ids": sorted(marks), "metadata": list(layout.metadata)})
+    cursor.execute(
+        STATEMENTS["read_marks"], {"ids": sorted(marks), "metadata": list(layout.metadata), "speakers": sorted(SPEAKERS)}
+    )
     for kind, trace_id, key, value in cursor:
         marks[trace_id].add(kind, key, value)
     return {row.trace_id: _stored(row, marks[row.trace_id], layout) for row in found}
@@ -128,6 +134,7 @@ def _stored(row: TraceRow, marks: _Marks, layout: Layout) -> StoredTrace:
         marks.roots,
         marks.totals,
         marks.spoken,
+        marks.has_voices,
     )
 
 

@@ -35,6 +35,13 @@ UNION ALL
 SELECT 'root', m.trace_id, m.root_id, m.said
 FROM headrace.remembered_trace m JOIN trace_info t ON t.request_id = m.trace_id AND t.xmin = m.xmin
 WHERE m.trace_id = ANY (%(ids)b)
+UNION ALL
+-- Where nothing is remembered: whether some of its spans may speak for their root.
+SELECT 'speaker', t.request_id, '', ''
+FROM trace_info t
+WHERE t.request_id = ANY (%(ids)b)
+  AND NOT EXISTS (SELECT 1 FROM headrace.remembered_trace m WHERE m.trace_id = t.request_id AND m.xmin = t.xmin)
+  AND EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.request_id AND s.type = ANY (%(speakers)b))
 
 -- name: read_roots
 -- Of each trace the earliest roots, as many as `most` says for it: no other can decide.
