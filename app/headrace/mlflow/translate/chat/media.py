@@ -36,7 +36,7 @@ def media_of(block: Block) -> Part | None:
         return _sound(block)
     for name in ("inlineData", "inline_data", "fileData", "file_data"):  # Gemini
         if isinstance(inner := block.get(name), Mapping):
-            return _named(_kind_of(inner), inner)
+            return _named("", inner)
     for name in _NAMED_KINDS:  # Bedrock: {"image": {"format": "png", "source": {"bytes": …}}}
         if isinstance(inner := block.get(name), Mapping) and not kind:
             return _named(name, inner)
@@ -47,7 +47,7 @@ def _typed(kind: str, block: Block) -> Part | None:
     if kind in ("blob", "uri", "file", "binary", "media", "input_file", "file_url"):
         inner = block.get("file")
         file = inner if isinstance(inner, Mapping) else block
-        return _named(str(block.get("modality") or "") or _kind_of(file), file)
+        return _named(str(block.get("modality") or ""), file)
     name = kind.removesuffix("_url")
     return _named(name, block) if name in _NAMED_KINDS else None
 
@@ -58,14 +58,15 @@ def _named(kind: str, block: Block) -> Part:
     source: Block = inner if isinstance(inner, Mapping) else block
     mime = _mime(source) or _mime(block) or _mime_of_format(kind, block.get("format"))
     if not kind or kind in ("file", "document"):
-        kind = "image" if mime.startswith("image/") else kind or mime.partition("/")[0] or "file"
+        told = mime.partition("/")[0]
+        kind = told if told in _NAMED_KINDS else kind or "file"
     url, data = _url(_first(source, "url", "uri", "file_uri", "fileUri", "file_url", "image_url")), _data(source)
     if kind == "image":
         if data and data.startswith("data:"):
             return _image_at(data, block)
         if data and not _SHOWN.match(data) and (text := _base64(data)):
             return _image_at(f"data:{mime if mime.startswith('image/') else 'image/png'};base64,{text}", block)
-        return _image_at(url or data, block)
+        return _image_at(url or (data if "://" in data[:_LOOKED_AT] else ""), block)
     if kind == "audio" and data and mime in _SOUNDS and (text := _base64(data)):
         return {"type": "input_audio", "input_audio": {"data": text, "format": _SOUNDS[mime]}}
     return text_part(_placeholder(kind, _first(block, *_FILE_NAMES) or url or mime))
@@ -85,6 +86,14 @@ def _sound(block: Block) -> Part:
     if isinstance(sound, Mapping) and isinstance(data := sound.get("data"), str) and sound.get("format") in ("wav", "mp3"):
         return {"type": "input_audio", "input_audio": {"data": data, "format": sound["format"]}}
     return text_part(_placeholder("audio", ""))
+
+
+_PLACEHOLDER = re.compile(rf"\[({'|'.join(_NAMED_KINDS)})(: [^\n]*)?\]")
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text only says that there is something that cannot be shown."""
+    return _PLACEHOLDER.fullmatch(text) is not None
 
 
 def _placeholder(kind: str, name: str) -> str:
@@ -119,8 +128,3 @@ def _mime(block: Block) -> str:
 def _mime_of_format(kind: str, name: Any) -> str:
     mime = f"{kind}/{name}".lower()
     return mime if isinstance(name, str) and _MIME.fullmatch(mime) else ""
-
-
-def _kind_of(block: Block) -> str:
-    """What its media type says that it is: `image`, for example."""
-    return _mime(block).partition("/")[0]

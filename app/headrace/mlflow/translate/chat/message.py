@@ -175,7 +175,7 @@ class _Draft:
         """Makes a message of what has come."""
         if not (self._parts or self.calls or self.reasoning):
             return
-        message: Message = {"role": self.role, "content": _content(self._parts)}
+        message: Message = {"role": self.role, "content": _content(self._parts, alone=not (self.calls or self.reasoning))}
         if self.name:
             message["name"] = self.name
         if self.reasoning:
@@ -186,8 +186,10 @@ class _Draft:
         self._parts, self.calls, self.reasoning = [], [], []
 
 
-def _content(parts: list[Part]) -> str | list[Part] | None:
-    """The text alone where there is nothing else."""
+def _content(parts: list[Part], *, alone: bool) -> str | list[Part] | None:
+    """The text alone where there is nothing else. An empty text counts only if the message says nothing else (`alone`)."""
+    if not alone or len(parts) > 1:
+        parts = [part for part in parts if part.get("text") != ""]
     if len(parts) == 1 and parts[0]["type"] == "text":
         return str(parts[0]["text"])
     return parts or None

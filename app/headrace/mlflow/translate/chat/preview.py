@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.mlflow.json_text import loads
+from headrace.mlflow.translate.chat.media import is_placeholder
 from headrace.mlflow.translate.chat.message import Message
 from headrace.mlflow.translate.chat.shapes import chat_of
 
@@ -14,6 +15,7 @@ _WORDS = frozenset(
 )
 """Keys whose value is what was said, where it is the only one that says something."""
 _NO_ARGUMENTS = ("{}", "null", '""', "")
+_MEDIA = {"text": "text", "image_url": "image", "input_audio": "audio"}
 _DEPTH = 4
 
 
@@ -71,7 +73,8 @@ def _text(content: Any) -> str:
     if not isinstance(content, list):
         return str(content or "").strip()
     texts = [part["text"] for part in content if part["type"] == "text" and part["text"].strip()]
-    return "\n".join(texts) or " ".join(f"[{part['type'].removesuffix('_url').removeprefix('input_')}]" for part in content)
+    said = [text for text in texts if not is_placeholder(text)]
+    return "\n".join(said) or " ".join(part.get("text") or f"[{_MEDIA[part['type']]}]" for part in content)
 
 
 def _call(call: Mapping[str, Any]) -> str:

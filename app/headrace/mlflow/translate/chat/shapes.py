@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headrace.mlflow.json_text import loads
-from headrace.mlflow.translate.chat.blocks import is_block, plain_text
+from headrace.mlflow.translate.chat.blocks import is_block, read, shown
 from headrace.mlflow.translate.chat.media import Block
 from headrace.mlflow.translate.chat.message import Message, is_message, messages_of
 
@@ -57,8 +57,8 @@ def _is_container(value: Any) -> bool:
 
 
 def _dict(value: Block, role: str, depth: int) -> list[Message] | None:
-    for read in (_answers, _messages, _message, _vercel, _asked):
-        if (found := read(value, role, depth)) is not None:
+    for form in (_answers, _messages, _message, _vercel, _asked):
+        if (found := form(value, role, depth)) is not None:
             return found
     return _inside(value, _WRAPPERS, role, depth)
 
@@ -147,7 +147,7 @@ def instructions(value: Any) -> str:
     if isinstance(value, list) and value and all(map(is_message, value)):
         value = [block for item in value for block in _blocks(item)]
     if isinstance(value, list):
-        return "\n\n".join(filter(None, (plain_text([item]) if is_block(item) else _text(item) for item in value)))
+        return "\n\n".join(filter(None, (shown(read(item)) if isinstance(item, Mapping) else _text(item) for item in value)))
     return _text(value)
 
 
