@@ -182,7 +182,8 @@ class RootDecides:
             take_totals(trace)
 
     def _speakers(self, trace: _Trace, root: Root) -> Spoken:
-        return speakers(trace, root, known_failure(trace, trace.state.failures, trace.state.failure))
+        state = trace.state
+        return speakers(trace, root, known_failure(trace, state.failures, state.failure), voices=state.has_voices)
 
     def decide(self, trace: _Trace) -> Verdict:
         """See `FoldPolicy`."""

@@ -11,7 +11,7 @@ from typing import Any
 from headrace.mlflow.fold.totals import preview_or
 from headrace.mlflow.fold.trees import voices_of
 from headrace.mlflow.keys import SPAN_INPUTS, SPAN_OUTPUTS
-from headrace.mlflow.model import Root, Spoken, Trace
+from headrace.mlflow.model import Root, Spoken, Trace, Voices
 from headrace.mlflow.model.voices import ANSWERS, ASKS, MUTE, TRANSPORT
 from headrace.mlflow.text import UNCOUNTED, storable, to_object
 from headrace.mlflow.translate.enrich import failure_preview
@@ -31,9 +31,10 @@ def known_failure(trace: Trace[Any], failures: Mapping[str, int], read: Failure 
     before: Failure | None = NO_FAILURE
     if trace.stored is not None:
         before = read if read is not None else remembered_failure(trace)
-    if before is None:
-        return None
-    return min([before] * bool(before[1]) + [(-end, span_id) for span_id, end in failures.items()], default=NO_FAILURE)
+    if before is None or not failures:
+        return before
+    last = min((-end, span_id) for span_id, end in failures.items())
+    return min(last, before) if before[1] else last
 
 
 def remembered_failure(trace: Trace[Any]) -> Failure | None:
@@ -42,18 +43,24 @@ def remembered_failure(trace: Trace[Any]) -> Failure | None:
     return None if failure is None or failure[1] in trace.spans else failure
 
 
-def speakers(trace: Trace[Any], root: Root, failure: Failure | None) -> Spoken:
-    """Who speaks for this root, of all spans."""
+def speakers(trace: Trace[Any], root: Root, failure: Failure | None, *, voices: bool) -> Spoken:
+    """Who speaks for this root, of all spans. `voices`: some of this batch may."""
     if trace.finalized or (ASKS in root.says and ANSWERS in root.says):
         return Spoken(failure=failure)
-    voices = trace.totals.voices if trace.stored is not None and trace.totals else voices_of(trace.nodes.values())
+    found = _voices(trace, voices=voices)
     failed = failure[1] if failure and MUTE in root.says else ""
     return Spoken(
-        "" if ASKS in root.says else voices.asking.best(),
-        "" if ANSWERS in root.says or failed else voices.answering.best(),
+        "" if ASKS in root.says else found.asking.best(),
+        "" if ANSWERS in root.says or failed else found.answering.best(),
         failed,
         failure,
     )
+
+
+def _voices(trace: Trace[Any], *, voices: bool) -> Voices:
+    if trace.stored is not None and trace.totals is not None:
+        return trace.totals.voices
+    return voices_of(trace.nodes.values()) if voices or trace.stored is not None else Voices()
 
 
 def wanted(trace: Trace[Any], spoken: Spoken, *, anew: bool) -> Collection[str]:
@@ -66,6 +73,8 @@ def wanted(trace: Trace[Any], spoken: Spoken, *, anew: bool) -> Collection[str]:
 
 def speak(trace: Trace[Any], root: Root, spoken: Spoken, fetched: Mapping[str, str]) -> None:
     """Puts their words in the place of the root's. `fetched`: contents of spans that are there already."""
+    if not any(spoken[:3]):
+        return
     said = {span_id: _said(trace, span_id, fetched) for span_id in {*spoken[:3]} - {""}}
     asked, answered, failed = (said.get(span_id) for span_id in spoken[:3])
     if asked:

@@ -5,7 +5,6 @@ Haystack.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from headrace.mlflow.translate.chat.media import Block, Part, media_of, text_part
@@ -42,7 +41,7 @@ class Read(NamedTuple):
 
 def read(block: Any) -> Read:
     """One block. What nobody knows becomes a text: its own, or its JSON."""
-    if not isinstance(block, Mapping):
+    if not isinstance(block, dict):
         return Read() if block is None else Read(text_part(text_of(block)))
     kind = kind_of(block)
     if kind in _NOTHING or (len(block) == 1 and next(iter(block)) in _NOTHING):
@@ -57,7 +56,7 @@ def _text_block(kind: str, block: Block) -> Part | None:
     if kind and kind not in _TEXTS:
         return None
     text = block.get("text", block.get("content", block.get("refusal")))
-    if isinstance(text, Mapping):
+    if isinstance(text, dict):
         text = text.get("value")
     return text_part(text) if isinstance(text, str) else None
 
@@ -70,7 +69,7 @@ def kind_of(block: Block) -> str:
 
 def is_block(value: Any) -> bool:
     """Whether a value of a list is a block of content, and no message."""
-    if not isinstance(value, Mapping) or "role" in value:
+    if not isinstance(value, dict) or "role" in value:
         return False
     return bool(kind_of(value)) or "text" in value or any(key in value for key in (*_WRAPPED_CALLS, *_WRAPPED_RESULTS, "image"))
 
@@ -85,7 +84,7 @@ def call_of(block: Block, kind: str = "") -> ToolCall | None:
     """A tool call of any library, `{"id", "function": {"name", "arguments"}}`, in OpenAI's form."""
     inner: Block | None = block if kind in _CALLS else None
     for name in _WRAPPED_CALLS:
-        if inner is None and isinstance(found := block.get(name), Mapping):
+        if inner is None and isinstance(found := block.get(name), dict):
             inner = found
     return None if inner is None else as_call(inner)
 
@@ -93,7 +92,7 @@ def call_of(block: Block, kind: str = "") -> ToolCall | None:
 def as_call(inner: Block) -> ToolCall | None:
     """The same of what is known to be one. None: it has no name."""
     function = inner.get("function")
-    function = function if isinstance(function, Mapping) else inner
+    function = function if isinstance(function, dict) else inner
     name = _any(function, _NAMES) or _any(inner, _NAMES)
     if not isinstance(name, str) or not name:
         return None
@@ -104,9 +103,9 @@ def as_call(inner: Block) -> ToolCall | None:
 
 def _reasoning(kind: str, block: Block) -> str | None:
     inner = block.get("reasoningContent", block.get("reasoning_content"))  # Bedrock
-    if isinstance(inner, Mapping):
+    if isinstance(inner, dict):
         text = inner.get("reasoningText", inner)
-        return plain_text(text.get("text", "") if isinstance(text, Mapping) else text)
+        return plain_text(text.get("text", "") if isinstance(text, dict) else text)
     if kind in _REASONING:
         return plain_text(_any(block, ("content", "text", "thinking", "reasoning", "summary")))
     if block.get("thought") is True and isinstance(text := block.get("text"), str):  # Gemini
@@ -117,12 +116,12 @@ def _reasoning(kind: str, block: Block) -> str | None:
 def _result(kind: str, block: Block) -> tuple[str, str] | None:
     inner: Block | None = block if kind in _RESULTS else None
     for name in _WRAPPED_RESULTS:
-        if inner is None and isinstance(found := block.get(name), Mapping):
+        if inner is None and isinstance(found := block.get(name), dict):
             inner = found
     if inner is None:
         return None
     origin = inner.get("origin")  # Haystack
-    call_id = _any(inner, _IDS) or (_any(origin, _IDS) if isinstance(origin, Mapping) else "") or _any(inner, _NAMES)
+    call_id = _any(inner, _IDS) or (_any(origin, _IDS) if isinstance(origin, dict) else "") or _any(inner, _NAMES)
     return str(call_id), plain_text(_any(inner, _ANSWERS))
 
 
@@ -130,9 +129,9 @@ def plain_text(value: Any) -> str:
     """What a value says in words: a text, the texts of blocks, what `{"type": "text", "value": …}` wraps; else its JSON."""
     if isinstance(value, list) and value and all(map(is_block, value)):
         return "\n".join(filter(None, (shown(read(block)) for block in value)))
-    if isinstance(value, Mapping) and value.keys() == {"type", "value"}:  # Vercel AI
+    if isinstance(value, dict) and value.keys() == {"type", "value"}:  # Vercel AI
         return plain_text(value["value"])
-    if isinstance(value, Mapping) and isinstance(text := value.get("text"), str) and len(value) <= 2:
+    if isinstance(value, dict) and isinstance(text := value.get("text"), str) and len(value) <= 2:
         return text
     return "" if value is None or value in ([], {}) else text_of(value)
 

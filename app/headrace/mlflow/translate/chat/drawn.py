@@ -31,7 +31,7 @@ def draw(attributes: dict[str, Any], sent: Collection[str], dumps: Callable[[Any
         sent: the keys that the client sent: their values stay.
         dumps: a value → its JSON.
     """
-    if CHAT_MESSAGES in attributes or (SPAN_INPUTS in sent and SPAN_OUTPUTS in sent):
+    if CHAT_MESSAGES in attributes or not (_is_ours(SPAN_INPUTS, attributes, sent) or _is_ours(SPAN_OUTPUTS, attributes, sent)):
         return
     drawing = _Drawing(attributes, sent, dumps)
     asked = drawing.side(SPAN_INPUTS, "user", instructions(_value(attributes, _INSTRUCTIONS)))
@@ -40,6 +40,10 @@ def draw(attributes: dict[str, Any], sent: Collection[str], dumps: Callable[[Any
         drawing.wrap(SPAN_OUTPUTS, "assistant")
     elif answered and asked is False:
         drawing.wrap(SPAN_INPUTS, "user")
+
+
+def _is_ours(key: str, attributes: Mapping[str, Any], sent: Collection[str]) -> bool:
+    return key in attributes and key not in sent
 
 
 def _value(attributes: Mapping[str, Any], key: str) -> Any:
@@ -81,7 +85,7 @@ class _Drawing:
         self._write(key, messages_of({"role": role, "content": text}, role))
 
     def _form(self, value: Any, chat: list[Message]) -> Any:
-        if self._format not in _OPENAI or not isinstance(value, Mapping):
+        if self._format not in _OPENAI or not isinstance(value, dict):
             return chat
         rest = {key: inner for key, inner in value.items() if key not in _READ}
         if any(isinstance(value.get(key), list) for key in ANSWERS):
@@ -97,16 +101,16 @@ def is_drawn(value: Any, form: Any) -> bool:
     """Whether MLflow's UI draws these inputs or outputs as a chat, and leaves nothing out. `form`: `mlflow.message.format`."""
     if isinstance(value, list):
         return bool(value) and (all(map(_is_openai, value)) or all(map(_is_genai, value)))
-    if not isinstance(value, Mapping) or form not in _OPENAI or any(value.get(key) for key in SYSTEM):
+    if not isinstance(value, dict) or form not in _OPENAI or any(value.get(key) for key in SYSTEM):
         return False
     if isinstance(choices := value.get("choices"), list):
-        return bool(choices) and all(isinstance(choice, Mapping) and _is_text(choice.get("message")) for choice in choices)
+        return bool(choices) and all(isinstance(choice, dict) and _is_text(choice.get("message")) for choice in choices)
     messages = value.get("messages")
     return isinstance(messages, list) and bool(messages) and all(map(_is_openai, messages))
 
 
 def _is_openai(message: Any) -> bool:
-    if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+    if not isinstance(message, dict) or message.get("role") not in _ROLES:
         return False
     if not all(map(_is_call, message.get("tool_calls") or ())) or (message.get("parts") and message.get("content") is None):
         return False
@@ -117,9 +121,9 @@ def _is_openai(message: Any) -> bool:
 
 
 def _is_call(call: Any) -> bool:
-    function = call.get("function") if isinstance(call, Mapping) else None
+    function = call.get("function") if isinstance(call, dict) else None
     return (
-        isinstance(function, Mapping)
+        isinstance(function, dict)
         and isinstance(call.get("id"), str)
         and isinstance(function.get("name"), str)
         and isinstance(function.get("arguments"), str)
@@ -127,11 +131,11 @@ def _is_call(call: Any) -> bool:
 
 
 def _is_part(part: Any) -> bool:
-    kind = part.get("type") if isinstance(part, Mapping) else None
+    kind = part.get("type") if isinstance(part, dict) else None
     if kind in _TEXTS:
         return isinstance(part.get("text"), str)
     inner = part.get(kind) if kind in ("image_url", "input_audio") else None
-    if not isinstance(inner, Mapping):
+    if not isinstance(inner, dict):
         return False
     return isinstance(inner.get("url"), str) if kind == "image_url" else inner.get("format") in ("wav", "mp3")
 
@@ -143,7 +147,7 @@ def _is_text(message: Any) -> bool:
 
 def _is_genai(message: Any) -> bool:
     """A message of OpenTelemetry's GenAI conventions, of parts that the UI knows. Of a tool's answers it shows only one."""
-    if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+    if not isinstance(message, dict) or message.get("role") not in _ROLES:
         return False
     parts = message.get("parts")
     if not isinstance(parts, list) or not parts or not all(map(_is_genai_part, parts)):
@@ -152,7 +156,7 @@ def _is_genai(message: Any) -> bool:
 
 
 def _is_genai_part(part: Any) -> bool:
-    kind = part.get("type") if isinstance(part, Mapping) else None
+    kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text":
         return isinstance(part.get("content"), str)
     if kind == "tool_call":  # the UI would show a text's quotes

@@ -35,10 +35,10 @@ def media_of(block: Block) -> Part | None:
     if kind == "input_audio":
         return _sound(block)
     for name in ("inlineData", "inline_data", "fileData", "file_data"):  # Gemini
-        if isinstance(inner := block.get(name), Mapping):
+        if isinstance(inner := block.get(name), dict):
             return _named("", inner)
     for name in _NAMED_KINDS:  # Bedrock: {"image": {"format": "png", "source": {"bytes": …}}}
-        if isinstance(inner := block.get(name), Mapping) and not kind:
+        if isinstance(inner := block.get(name), dict) and not kind:
             return _named(name, inner)
     return _typed(kind, block)
 
@@ -46,7 +46,7 @@ def media_of(block: Block) -> Part | None:
 def _typed(kind: str, block: Block) -> Part | None:
     if kind in ("blob", "uri", "file", "binary", "media", "input_file", "file_url"):
         inner = block.get("file")
-        file = inner if isinstance(inner, Mapping) else block
+        file = inner if isinstance(inner, dict) else block
         return _named(str(block.get("modality") or ""), file)
     name = kind.removesuffix("_url")
     return _named(name, block) if name in _NAMED_KINDS else None
@@ -55,7 +55,7 @@ def _typed(kind: str, block: Block) -> Part | None:
 def _named(kind: str, block: Block) -> Part:
     """A picture or a file of the fields that libraries give it."""
     inner = block.get("source")
-    source: Block = inner if isinstance(inner, Mapping) else block
+    source: Block = inner if isinstance(inner, dict) else block
     mime = _mime(source) or _mime(block) or _mime_of_format(kind, block.get("format"))
     if not kind or kind in ("file", "document"):
         told = mime.partition("/")[0]
@@ -77,13 +77,13 @@ def _image_at(url: str, block: Block) -> Part:
         return text_part(_placeholder("image", "" if url.startswith("data:") else url or _first(block, "file_id", "id")))
     image = {"url": url if url.startswith("data:") and ")" not in url else url.translate(_IN_MARKDOWN)}
     inner = block.get("image_url")
-    detail = block.get("detail") or (inner.get("detail") if isinstance(inner, Mapping) else None)
+    detail = block.get("detail") or (inner.get("detail") if isinstance(inner, dict) else None)
     return {"type": "image_url", "image_url": image | ({"detail": detail} if detail in ("auto", "low", "high") else {})}
 
 
 def _sound(block: Block) -> Part:
     sound = block.get("input_audio")
-    if isinstance(sound, Mapping) and isinstance(data := sound.get("data"), str) and sound.get("format") in ("wav", "mp3"):
+    if isinstance(sound, dict) and isinstance(data := sound.get("data"), str) and sound.get("format") in ("wav", "mp3"):
         return {"type": "input_audio", "input_audio": {"data": data, "format": sound["format"]}}
     return text_part(_placeholder("audio", ""))
 
@@ -102,7 +102,7 @@ def _placeholder(kind: str, name: str) -> str:
 
 def _url(value: Any) -> str:
     """An address, or the one in `{"url": …}`."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("url")
     return value if isinstance(value, str) else ""
 

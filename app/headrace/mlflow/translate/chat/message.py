@@ -1,6 +1,6 @@
 """One message in the form of each library → messages in OpenAI's form, which MLflow's UI draws. No I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.mlflow.json_text import loads
@@ -38,12 +38,12 @@ def role_of(name: Any) -> str:
 
 def is_message(value: Any) -> bool:
     """Whether a value is a message, of any library."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return False
-    if isinstance(value.get("kwargs"), Mapping):
+    if isinstance(value.get("kwargs"), dict):
         return "lc" in value or _says(value["kwargs"])
     kind = value.get("type")
-    if isinstance(value.get("data"), Mapping) and kind in _LANGCHAIN:
+    if isinstance(value.get("data"), dict) and kind in _LANGCHAIN:
         return True
     if isinstance(value.get("parts"), list) and value.get("kind") in ("request", "response"):
         return True
@@ -57,13 +57,13 @@ def _says(value: Block) -> bool:
 
 def messages_of(value: Any, role: str) -> list[Message]:
     """The messages that one of any library becomes. `role`: whose it is if it does not say. Empty: it says nothing."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return [] if value is None else _Draft(role).add_all([value]).messages()
-    if isinstance(kwargs := value.get("kwargs"), Mapping):  # LangChain's constructors
+    if isinstance(kwargs := value.get("kwargs"), dict):  # LangChain's constructors
         names = value.get("id")
         named = kwargs.get("type") or (names[-1] if isinstance(names, list) and names else role)
         return _message(kwargs, role_of(kwargs.get("role") or named))
-    if isinstance(data := value.get("data"), Mapping) and value.get("type") in _LANGCHAIN:
+    if isinstance(data := value.get("data"), dict) and value.get("type") in _LANGCHAIN:
         return _message(data, role_of(data.get("role") or value["type"]))
     if is_item(value):
         return _Draft("assistant").add_all([value]).messages()
@@ -88,7 +88,7 @@ def _message(value: Block, role: str) -> list[Message]:
     draft.add_all(_blocks(content))
     draft.add_calls(value.get("tool_calls"))
     draft.add_calls(_inside(value, "additional_kwargs").get("tool_calls") if not draft.calls else None)
-    if not draft.calls and isinstance(legacy := value.get("function_call"), Mapping):
+    if not draft.calls and isinstance(legacy := value.get("function_call"), dict):
         draft.add_calls([legacy])
     return draft.messages()
 
@@ -122,7 +122,7 @@ def _reason(value: Block) -> str:
 
 def _inside(value: Block, key: str) -> Block:
     inner = value.get(key)
-    return inner if isinstance(inner, Mapping) else {}
+    return inner if isinstance(inner, dict) else {}
 
 
 class _Draft:
@@ -138,7 +138,7 @@ class _Draft:
 
     def add_all(self, blocks: Iterable[Any]) -> "_Draft":
         for block in blocks:
-            if isinstance(block, Mapping) and (role := _PYDANTIC.get(kind_of(block))):
+            if isinstance(block, dict) and (role := _PYDANTIC.get(kind_of(block))):
                 self._turn_to(role)
                 block = {"type": "text", "text": plain_text(_opened(block.get("content")))}  # noqa: PLW2901
             what = read(block)
@@ -154,7 +154,7 @@ class _Draft:
 
     def add_calls(self, calls: Any) -> None:
         for call in calls if isinstance(calls, list) else ():
-            made = as_call(call) if isinstance(call, Mapping) else None
+            made = as_call(call) if isinstance(call, dict) else None
             if made and all(known["id"] != made["id"] for known in self.calls):  # it may stand among the blocks, too
                 self.calls.append(made)
 

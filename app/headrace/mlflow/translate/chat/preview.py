@@ -38,11 +38,11 @@ def _words(value: Any, role: str, depth: int) -> str:
         return _of_text(value, role, depth)
     if chat := chat_of(value, role):
         return _of_chat(chat, role)
-    if isinstance(value, Mapping) and depth:
+    if isinstance(value, dict) and depth:
         said = {key: inner for key, inner in value.items() if inner not in (None, "", [], {})}
         if len(said) == 1:
             ((key, inner),) = said.items()
-            if (key in _WORDS and isinstance(inner, str | Mapping)) or key in ("inputs", "outputs"):
+            if (key in _WORDS and isinstance(inner, str | dict)) or key in ("inputs", "outputs"):
                 return _words(inner, role, depth - 1)
     return ""
 

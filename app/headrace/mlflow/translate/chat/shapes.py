@@ -4,7 +4,6 @@ Known: lists of messages; OpenAI (chat, responses), Anthropic, Bedrock, Gemini, 
 Vercel AI, Pydantic AI, LlamaIndex, Haystack; what wraps one of these in `inputs`, `outputs`, `request`, `update` and the like.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from headrace.mlflow.json_text import loads
@@ -30,7 +29,7 @@ def chat_of(value: Any, role: str, depth: int = _DEPTH) -> list[Message] | None:
         return None
     if isinstance(value, list):
         found = _list(value, role, depth)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         found = [*messages_of(value, role)] if is_message(value) and not _is_container(value) else _dict(value, role, depth)
     else:
         return None
@@ -44,7 +43,7 @@ def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
         return messages_of({"content": items}, role)
     found: list[Message] = []
     for item in items:  # batches, generations, updates of a graph's nodes
-        inner = chat_of(item, role, depth - 1) if isinstance(item, list | Mapping) else None
+        inner = chat_of(item, role, depth - 1) if isinstance(item, list | dict) else None
         if inner is None:
             return None
         found += inner
@@ -53,7 +52,7 @@ def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
 
 def _is_container(value: Any) -> bool:
     """Whether it holds messages, rather than being one."""
-    return isinstance(value, Mapping) and (isinstance(value.get("message"), Mapping) or isinstance(value.get("messages"), list))
+    return isinstance(value, dict) and (isinstance(value.get("message"), dict) or isinstance(value.get("messages"), list))
 
 
 def _dict(value: Block, role: str, depth: int) -> list[Message] | None:
@@ -78,7 +77,7 @@ def _messages(value: Block, role: str, depth: int) -> list[Message] | None:
 
 def _message(value: Block, role: str, _: int) -> list[Message] | None:
     """One message, of Ollama, Cohere or Bedrock; an answer of Anthropic."""
-    if isinstance(message := value.get("message"), Mapping):
+    if isinstance(message := value.get("message"), dict):
         return messages_of(message, role)
     if "stop_reason" in value and isinstance(value.get("content"), list):
         return messages_of(value, "assistant")
@@ -106,7 +105,7 @@ def _inside(value: Block, keys: tuple[str, ...], role: str, depth: int) -> list[
     """The chat in the first of these keys that has one."""
     for key in keys:
         inner = value.get(key)
-        if isinstance(inner, list | Mapping) and (found := chat_of(inner, role, depth - 1)):
+        if isinstance(inner, list | dict) and (found := chat_of(inner, role, depth - 1)):
             return found
     return None
 
@@ -121,9 +120,9 @@ def _opened(value: Any) -> Any:
 
 def _choice(answer: Any) -> Any:
     """One of several answers: what OpenAI, Gemini and LangChain have in it."""
-    if isinstance(answer, Mapping):
+    if isinstance(answer, dict):
         for key in ("message", "delta", "content"):
-            if isinstance(inner := answer.get(key), Mapping):
+            if isinstance(inner := answer.get(key), dict):
                 return {"role": "assistant"} | dict(inner) if "kwargs" not in inner else inner
         if isinstance(text := answer.get("text"), str):
             return {"role": "assistant", "content": text}
@@ -134,7 +133,7 @@ def _system(value: Block) -> list[Message]:
     """What tells the model how to behave, where it stands beside the messages."""
     config = value.get("config")
     for key in SYSTEM:
-        found = value.get(key) or (config.get(key) if isinstance(config, Mapping) else None)
+        found = value.get(key) or (config.get(key) if isinstance(config, dict) else None)
         if text := instructions(found):
             return [{"role": "system", "content": text}]
     return []
@@ -142,12 +141,12 @@ def _system(value: Block) -> list[Message]:
 
 def instructions(value: Any) -> str:
     """The text of system instructions: a text, blocks, or a message. Empty: there are none."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("parts") or value.get("content") or value.get("text")
     if isinstance(value, list) and value and all(map(is_message, value)):
         value = [block for item in value for block in _blocks(item)]
     if isinstance(value, list):
-        return "\n\n".join(filter(None, (shown(read(item)) if isinstance(item, Mapping) else _text(item) for item in value)))
+        return "\n\n".join(filter(None, (shown(read(item)) if isinstance(item, dict) else _text(item) for item in value)))
     return _text(value)
 
 
