@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from headrace.mlflow.fold.totals import COST_KEYS, TOKEN_KEYS
 from headrace.mlflow.model import Node, Totals
-from headrace.mlflow.model.totals import Sum, Tally, exact
+from headrace.mlflow.model.totals import CALL, Sum, Tally, exact
 
 
 class _Kind(NamedTuple):
@@ -64,7 +64,8 @@ def _that_count(nodes: Collection[Node], kind: _Kind) -> Iterator[tuple[str, dic
 
 
 def _sums(figures: Mapping[str, Any], kind: _Kind) -> dict[str, Sum]:
-    return {key: exact(figure) for key, figure in figures.items() if key in kind.names}
+    call = figures.get(CALL, "")
+    return {f"{key}{call}": exact(figure) for key, figure in figures.items() if key in kind.names}
 
 
 def starts(totals: Totals, nodes: Known) -> set[str]:
