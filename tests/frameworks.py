@@ -56,7 +56,8 @@ class Shown(NamedTuple):
 @cache
 def export(name: str) -> ExportTraceServiceRequest:
     """One export. Nobody may change it."""
-    return decode_json((EXPORTS / f"{name}.json").read_bytes())[0]
+    request: ExportTraceServiceRequest = decode_json((EXPORTS / f"{name}.json").read_bytes())[0]
+    return request
 
 
 def parts(request: ExportTraceServiceRequest, dialects: Dialects | None = None) -> list[TracePart[Any]]:

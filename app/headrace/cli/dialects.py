@@ -83,6 +83,7 @@ def _read(file: Path) -> "ExportTraceServiceRequest":
         if body.startswith(b"\x1f\x8b"):
             body = gzip.decompress(body)
         is_json = body.lstrip()[:1] == b"{"
-        return decode(body, Encoding.JSON if is_json else Encoding.PROTOBUF)[0]
+        request: ExportTraceServiceRequest = decode(body, Encoding.JSON if is_json else Encoding.PROTOBUF)[0]
+        return request
     except (OSError, EOFError, HeadraceError) as error:
         raise StartError(f"{file} cannot be read as a request to /v1/traces: {error}") from None

@@ -26,7 +26,7 @@ def serve(config: "Config") -> None:
             "or run `headrace up`, which brings a Postgres and an MLflow UI along."
         )
     host = take_ports(config)
-    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments)
+    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments, bool(config.retention))
     host.run(
         lambda: log.info("ready", host=config.host, http_port=host.port, grpc_port=host.grpc_port, workers=config.workers),
         lambda: None,
