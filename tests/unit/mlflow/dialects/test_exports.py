@@ -173,3 +173,9 @@ def _outcome(requests: list[ExportTraceServiceRequest]) -> Any:
          trace.tokens, trace.costs, sorted(trace.spans.items()))
         for trace in traces
     ]  # fmt: skip
+
+
+def test_a_call_that_two_instrumentations_describe_counts_once() -> None:
+    trace = folded(parts(export("anthropic_sdk_native_double")))
+    assert trace.tokens[:5] == [92, 34, 126, 20, 8]
+    assert trace.costs[2] == pytest.approx(0.000369 * 2)
