@@ -9,7 +9,7 @@ from typing import Any
 import metrics as build
 import pytest
 from conftest import rows
-from mlflow.entities import Metric, ViewType
+from mlflow.entities import Metric, RunStatus, ViewType
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 import otlp
@@ -67,6 +67,7 @@ def sums(url: str, run: str) -> list[tuple[int, float]]:
     return [(row["timestamp"] - otlp.START // build.MS, row["value"]) for row in found]
 
 
+FIRST = otlp.START // build.MS
 SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 1.0, -1.5, 1e-300, 2**60)
 
 
@@ -176,7 +177,7 @@ def test_an_unknown_or_deleted_run_takes_nothing(url: str, store: SqlAlchemyStor
 
 def test_a_finished_run_takes_metrics_as_in_mlflow(url: str, store: SqlAlchemyStore, writer: MetricsWriter) -> None:
     run = new_run(store)
-    store.update_run_info(run, "FINISHED", 5, None)  # type: ignore[no-untyped-call]
+    store.update_run_info(run, RunStatus.FINISHED, 5, None)  # type: ignore[no-untyped-call]
     write(writer, build.delivery(build.request(build.gauge("a", 1.0)), run))
     assert len(stored(url, run)[0]) == 1
 
