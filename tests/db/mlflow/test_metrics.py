@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import metrics as build
+import psycopg
 import pytest
 from conftest import rows
 from mlflow.entities import Metric, RunStatus, ViewType
@@ -18,6 +19,7 @@ from headrace.envelope import Delivery
 from headrace.envelope.limit import Limit
 from headrace.errors import PermanentExportError, RejectedRecord
 from headrace.mlflow.metrics.names import Naming
+from headrace.mlflow.metrics.prune import prune_deltas
 from headrace.mlflow.metrics.writer import MetricsWriter
 from headrace.mlflow.schema import check
 from headrace.store.database import Database
@@ -252,3 +254,19 @@ def test_translation_is_told_when_it_is_too_much(writer: MetricsWriter) -> None:
     with pytest.raises(TooMuch):
         writer.translate([message], 1000)
     writer.translate([message], 100_000)
+
+
+def test_intervals_of_runs_that_are_gone_are_deleted(url: str, store: SqlAlchemyStore, writer: MetricsWriter) -> None:
+    gone, there = new_run(store), new_run(store)
+    for run in (gone, there):
+        write(writer, build.delivery(delta(1, 0), run))
+    store.delete_run(gone)  # type: ignore[no-untyped-call]
+    store._hard_delete_run(gone)  # type: ignore[no-untyped-call]
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE headrace.metric_delta SET noted_on = current_date - 1")
+    database = Database(url)
+    assert not prune_deltas(database)
+    database.close()
+    left = {row["run_uuid"] for row in rows(url, "SELECT run_uuid FROM headrace.metric_delta")}
+    assert there in left
+    assert gone not in left
