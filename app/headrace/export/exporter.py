@@ -31,6 +31,7 @@ from headrace.mlflow.metrics.weight import weigh as weigh_points
 from headrace.mlflow.metrics.writer import open_metrics_writer
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
+from headrace.mlflow.translate.dialects import known as known_dialects
 from headrace.mlflow.translate.weight import MOST_OF_A_BYTE
 from headrace.mlflow.translate.weight import weigh as weigh_spans
 from headrace.mlflow.write import Translated, Writer
@@ -90,6 +91,7 @@ class Exporter:
             max_tags=config.max_tags_per_trace,
             tables=tables,
             index=config.index,
+            dialects=known_dialects(config.dialects) if config.enrich else None,
         )
         others = {METRICS: partial(open_metrics_writer, config=config)}
         return cls(database, experiments, opener, config.max_write_bytes, tables, others)

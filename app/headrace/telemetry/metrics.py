@@ -158,6 +158,7 @@ QUEUE_DAMAGED = counter(
 )
 ORIGINS_DELETED = counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
 TRACES_FINISHED = counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
+TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
 EXPERIMENTS_CREATED = counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = counter(
     "headrace_experiments_limited",
