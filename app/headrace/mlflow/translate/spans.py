@@ -14,8 +14,10 @@ from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension,
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
+from headrace.mlflow.logs.record import Records
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
+from headrace.mlflow.translate.completed import NOTHING, Completion, completion, reads, with_events
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
@@ -85,17 +87,19 @@ _Stored = tuple[dict[str, Any], _Columns, str]
 those that were sent (further keys of the note, see `origin.py`). No class: it is made for each span."""
 
 
-def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
-    """Translates one span. `trace_id` is MLflow's."""
+def to_row(trace_id: str, span: Span, context: Context, records: Records = ()) -> TranslatedSpan:
+    """Translates one span. `trace_id` is MLflow's; `records`: the log records that belong to it, in order."""
     if possible(span):
-        return _to_row(trace_id, span, span, _NO_TIMES, context)
+        return _to_row(trace_id, span, span, _NO_TIMES, context, records)
     if context.enrichment is None:
-        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context)
+        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context, records)
     possible_span, times = mended(span, context.received, context.repaired)
-    return _to_row(trace_id, possible_span, span, times, context)
+    return _to_row(trace_id, possible_span, span, times, context, records)
 
 
-def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context) -> TranslatedSpan:
+def _to_row(
+    trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context, records: Records
+) -> TranslatedSpan:
     """Translates a span whose times are possible; `sent_span` is as it came, `times` how the two differ."""
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
@@ -105,13 +109,17 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
     attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
         attributes["service.name"] = quote(context.service)
+    more = _more(span, records) if context.enrichment is not None and (records or span.events) else NOTHING
+    if more.attributes:
+        plain, attributes = False, attributes | {key: value for key, value in more.attributes.items() if key not in sent}
     store = _store_plain if plain else _store_translated
     attributes, columns, note = store(span, dumped, attributes, context)
+    span = with_events(span, more.events) if more.events else span
     content = content_text(span, attributes, status_name)
     text = encodable(content, context.repaired)
     if context.enrichment is not None:
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times)}}}'
+        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times, more.note)}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
@@ -130,6 +138,13 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
         model_provider,
     )
     return TranslatedSpan(span, row, attributes, plain, "end" in times)
+
+
+def _more(span: Span, records: Records) -> Completion:
+    """What a span has beside its attributes. Most have nothing."""
+    if records or any(reads(event.name) for event in span.events):
+        return completion(span, records)
+    return NOTHING
 
 
 def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
