@@ -31,6 +31,7 @@ IN_MLFLOW = (
     ("shape",),
     ("tables",),
     ("reserved",),
+    ("logs",),
     ("model",),
     ("experiments", "translate"),
     ("fold",),

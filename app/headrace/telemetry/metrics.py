@@ -155,6 +155,15 @@ QUEUE_DAMAGED = _counter(
 )
 ORIGINS_DELETED = _counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
 TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
+LOGS_JOINED = _counter("headrace_logs_joined", "Log records that were joined with their span.")
+LOGS_EXPIRED = _counter(
+    "headrace_logs_expired",
+    "Log records that never joined a span, or were not kept with it. `too_old`, `too_much`: the span did not come in time "
+    "(`HEADRACE_LOG_WAIT_SECONDS`), or too many bytes waited (`HEADRACE_LOG_WAIT_MAX_BYTES`). `over_span`: the span has as "
+    "many as it may (`HEADRACE_MAX_LOGS_PER_SPAN`, `HEADRACE_MAX_LOG_BYTES_PER_SPAN`). `foreign`: their API key may not change the "
+    "trace. `unwritable`: the span cannot be written with them.",
+    reason=("too_old", "too_much", "over_span", "foreign", "unwritable"),
+)
 EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = _counter(
     "headrace_experiments_limited",
@@ -216,6 +225,8 @@ QUEUE_BYTES = _gauge("headrace_queue_bytes", "Bytes of requests that wait for Po
 QUEUE_MAX_BYTES = _gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
 QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
 QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits, in seconds.")
+LOGS_WAITING = _gauge("headrace_logs_waiting", "Log records that wait for their span.")
+LOGS_WAITING_BYTES = _gauge("headrace_logs_waiting_bytes", "Bytes of log records that wait for their span.")
 READY = _gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
 DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
 TABLES_FIT = _gauge(

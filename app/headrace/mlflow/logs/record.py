@@ -86,12 +86,10 @@ def records_of(resource_logs: ResourceLogs) -> Iterator[tuple[LogRecord, Record]
             alone = ResourceLogs(
                 resource=resource_logs.resource if resource_logs.HasField("resource") else None,
                 schema_url=resource_logs.schema_url,
-                scope_logs=[
-                    ScopeLogs(
-                        scope=scope.scope if scope.HasField("scope") else None, schema_url=scope.schema_url, log_records=[record]
-                    )
-                ],
+                scope_logs=[ScopeLogs(schema_url=scope.schema_url, log_records=[record])],
             )
+            if scope.HasField("scope"):
+                alone.scope_logs[0].scope.CopyFrom(scope.scope)
             yield record, Record._of(record, alone.SerializeToString(deterministic=True))
 
 

@@ -54,7 +54,7 @@ def reads(name: str) -> bool:
 
 
 def logs_in(content: Mapping[str, Any]) -> bytes:
-    """A span's content (parsed) → the log records that were joined with it, a serialized `LogsData`; empty if there are none."""
+    """A span's content (parsed) → the log records that were joined with it, a serialized `LogsData`. Empty: none."""
     return b64decode((content.get("otlp") or {}).get(LOGS, ""))
 
 

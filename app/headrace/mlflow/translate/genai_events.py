@@ -126,10 +126,8 @@ def _message(payload: Mapping[str, Any], role: Any) -> dict[str, Any] | None:
     content = payload.get("content")
     for key in ("gen_ai.prompt", "gen_ai.completion"):
         content = payload.get(key) if content is None else content
-    if role == "tool":
-        parts = _tool_parts(content, payload.get("id") or payload.get("tool_call_id"))
-    else:
-        parts = _parts(content)
+    call_id = payload.get("id") or payload.get("tool_call_id")
+    parts = _tool_parts(content, call_id) if role == "tool" else _parts(content)
     if reasoning := payload.get("reasoning_content"):
         parts.insert(0, {"type": "reasoning", "content": reasoning})
     calls = _parsed(payload.get("tool_calls"))
@@ -150,10 +148,16 @@ def _parts(content: Any) -> list[dict[str, Any]]:
     if content is None or content == "":
         return []
     value = _parsed(content)
-    if isinstance(value, list) and all(isinstance(item, dict | str) for item in value):
-        if value is content or all(isinstance(item, dict) and not _PART_KEYS.isdisjoint(item) for item in value):
-            return [_part(item) for item in value]
+    if isinstance(value, list) and _are_parts(value, as_text=value is not content):
+        return [_part(item) for item in value]
     return [{"type": "text", "content": content if isinstance(content, str) else _text(content)}]
+
+
+def _are_parts(items: list[Any], *, as_text: bool) -> bool:
+    """Whether these are parts of a message. `as_text`: they came as a text, which may say anything."""
+    if as_text:
+        return all(isinstance(item, dict) and not _PART_KEYS.isdisjoint(item) for item in items)
+    return all(isinstance(item, dict | str) for item in items)
 
 
 def _part(item: dict[str, Any] | str) -> dict[str, Any]:
@@ -161,18 +165,14 @@ def _part(item: dict[str, Any] | str) -> dict[str, Any]:
     if isinstance(item, str):
         return {"type": "text", "content": item}
     kind = item.get("type")
-    if isinstance(call := item.get("toolUse"), dict):
-        return _without_none(
-            {"type": "tool_call", "id": call.get("toolUseId"), "name": call.get("name"), "arguments": call.get("input")}
-        )
-    if isinstance(result := item.get("toolResult"), dict):
+    call, result = item.get("toolUse"), item.get("toolResult")
+    if isinstance(call, dict) or kind == "tool_use":
+        call = call if isinstance(call, dict) else {**item, "toolUseId": item.get("id")}
+        used = {"type": "tool_call", "id": call.get("toolUseId"), "name": call.get("name"), "arguments": call.get("input")}
+        return _without_none(used)
+    if isinstance(result, dict) or kind == "tool_result":
+        result = result if isinstance(result, dict) else {**item, "toolUseId": item.get("tool_use_id")}
         return _response(result.get("toolUseId"), result.get("content"))
-    if kind == "tool_use":
-        return _without_none(
-            {"type": "tool_call", "id": item.get("id"), "name": item.get("name"), "arguments": item.get("input")}
-        )
-    if kind == "tool_result":
-        return _response(item.get("tool_use_id"), item.get("content"))
     if kind in (None, "text", "input_text", "output_text") and isinstance(text := item.get("text", item.get("content")), str):
         return {"type": "text", "content": text}
     if kind == "image_url":

@@ -119,7 +119,9 @@ def _to_row(
     text = encodable(content, context.repaired)
     if context.enrichment is not None:
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times, more.note)}}}'
+        text = (
+            f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times, more.note)}}}'
+        )
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
