@@ -26,6 +26,7 @@ from headrace.errors import HeadraceError, PermanentExportError, RowsRefused, St
 from headrace.export.destinations import Destinations
 from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.logs.record import Bound
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
 from headrace.mlflow.translate.weight import weigh
@@ -70,14 +71,7 @@ class Exporter:
         """An exporter with the writer that fits the database's schema, configured by the settings. It notes in `tables` what
         that schema is."""
         tables = tables or Tables()
-        opener = partial(
-            open_writer,
-            enrich=config.enrich,
-            note_unfinished=config.finishes,
-            max_tags=config.max_tags_per_trace,
-            tables=tables,
-            index=config.index,
-        )
+        opener = writer_opener(config, tables)
         return cls(database, experiments, opener, config.max_write_bytes, tables)
 
     @property
@@ -174,6 +168,19 @@ class Exporter:
             self._writer = None
             self._tables.note_misfit(str(error))
             raise
+
+
+def writer_opener(config: Config, tables: Tables) -> Callable[[Database], Writer[Any]]:
+    """`open_writer`, with all that the settings say."""
+    return partial(
+        open_writer,
+        enrich=config.enrich,
+        note_unfinished=config.finishes,
+        max_tags=config.max_tags_per_trace,
+        tables=tables,
+        index=config.index,
+        bound=Bound(config.max_logs_per_span, config.max_log_bytes_per_span),
+    )
 
 
 def _translate(writer: Writer[Any], deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Any]:

@@ -48,11 +48,12 @@ class Pruner:
     def _prune(self) -> None:
         if known_shape(self._database) is None:
             return
-        from headrace.mlflow.write.prune import forget_traces, prune_index, prune_origins  # imports MLflow
+        from headrace.mlflow.write.prune import forget_traces, prune_index, prune_logged_traces, prune_origins  # imports MLflow
 
         while forget_traces(self._database) and not self._thread.stopping.wait(_REST_SECONDS):
             pass
         while prune_index(self._database, self._index_days) and not self._thread.stopping.wait(_REST_SECONDS):
             pass
+        prune_logged_traces(self._database)
         while prune_origins(self._database, self._days, self._thread.stopping):
             pass

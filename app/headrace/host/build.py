@@ -14,8 +14,9 @@ from starlette.types import ASGIApp
 from headrace import __version__, tracing
 from headrace.config import Config
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
-from headrace.export.exporter import Exporter
+from headrace.export.exporter import Exporter, writer_opener
 from headrace.export.finisher import Finisher
+from headrace.export.joiner import Joiner
 from headrace.export.pruner import Pruner
 from headrace.export.worker import Worker
 from headrace.host.heap import give_back_large_blocks
@@ -79,18 +80,20 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     tables = Tables()
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
-    parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number)))
+    parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number, tables)))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
     app = _app(config, parts, intake, health_router(queue, database, experiments, tables))
     return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
-def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner]:
+def _housekeepers(config: Config, database: Database, number: int, tables: Tables) -> Iterator[Finisher | Joiner | Pruner]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
             yield Finisher(database, config.finish_seconds)
+        if config.enrich:
+            yield Joiner(database, writer_opener(config, tables), config.logs_wait_seconds, config.logs_wait_max_bytes)
         yield Pruner(database, config.origin_days, config.index_days)
 
 
@@ -103,7 +106,7 @@ class _Parts:
     database: Database
     grpc: GrpcReceiver
     worker: Worker
-    housekeepers: Sequence[Finisher | Pruner]
+    housekeepers: Sequence[Finisher | Joiner | Pruner]
     tasks: list[PartTask] = field(default_factory=list)
 
     @asynccontextmanager

@@ -159,9 +159,9 @@ LOGS_JOINED = _counter("headrace_logs_joined", "Log records that were joined wit
 LOGS_EXPIRED = _counter(
     "headrace_logs_expired",
     "Log records that never joined a span, or were not kept with it. `too_old`, `too_much`: the span did not come in time "
-    "(`HEADRACE_LOG_WAIT_SECONDS`), or too many bytes waited (`HEADRACE_LOG_WAIT_MAX_BYTES`). `over_span`: the span has as "
-    "many as it may (`HEADRACE_MAX_LOGS_PER_SPAN`, `HEADRACE_MAX_LOG_BYTES_PER_SPAN`). `foreign`: their API key may not change the "
-    "trace. `unwritable`: the span cannot be written with them.",
+    "(`HEADRACE_LOGS_WAIT_SECONDS`), or too many bytes waited (`HEADRACE_LOGS_WAIT_MAX_BYTES`). `over_span`: the span has as "
+    "many as it may (`HEADRACE_MAX_LOGS_PER_SPAN`, `HEADRACE_MAX_LOG_BYTES_PER_SPAN`). `foreign`: their API key may not "
+    "change the trace. `unwritable`: the span cannot be written with them.",
     reason=("too_old", "too_much", "over_span", "foreign", "unwritable"),
 )
 EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
@@ -242,7 +242,7 @@ OWN_SPANS = _counter(
 PART_RESTARTS = _counter(
     "headrace_part_restarts",
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
-    part=("worker", "finisher", "pruner", "queue", "tls", "grpc", "jaeger", "supervisor-watch", "worker-process"),
+    part=("worker", "finisher", "pruner", "joiner", "queue", "tls", "grpc", "jaeger", "supervisor-watch", "worker-process"),
 )
 READS_CUT = _counter(
     "headrace_reads_cut",

@@ -24,9 +24,9 @@ from headrace.envelope.limit import Limit
 from headrace.errors import PermanentExportError
 from headrace.mlflow.logs.record import Bound
 from headrace.mlflow.translate.readback import to_logs_data, to_traces_data
-from headrace.mlflow.write import bulk
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.mlflow.write.logs import LogWriter
+from headrace.mlflow.write.tables import write_traces
 from headrace.mlflow.write.waiting import expire, look_again
 from headrace.store.database import Database
 
@@ -223,8 +223,7 @@ def test_a_span_that_was_written_while_nobody_could_see_its_records_gets_them_al
         writers.look_again()
         return write_traces(*args)
 
-    write_traces = bulk.write_traces
-    monkeypatch.setattr(bulk, "write_traces", write_logs_in_between)
+    monkeypatch.setattr("headrace.mlflow.write.bulk.write_traces", write_logs_in_between)
     writers.write_spans(parts_of(trace_id, experiments))
     monkeypatch.undo()
     assert waiting(database_url, trace_id) == 3
