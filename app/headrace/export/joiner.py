@@ -80,7 +80,7 @@ class Joiner:
             expired += more
         if expired:
             log.warning(
-                "log records were deleted: their spans did not come. Are the spans sampled, or sent elsewhere? See "
-                "HEADRACE_LOGS_WAIT_SECONDS, HEADRACE_LOGS_WAIT_MAX_BYTES",
+                "log records were deleted, because their spans did not come",
                 records=expired,
+                hint="Are the spans sampled, or sent elsewhere? See HEADRACE_LOGS_WAIT_SECONDS, HEADRACE_LOGS_WAIT_MAX_BYTES.",
             )

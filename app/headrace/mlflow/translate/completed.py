@@ -40,10 +40,10 @@ def completion(span: Span, records: Records) -> Completion:
     """What the events of a span, and these records, add to it."""
     events = [Event(event.name, event.time_unix_nano, to_dict(event.attributes)) for event in span.events if reads(event.name)]
     logs = [parsed(record.data) for record in records]
-    content = [log for log in logs if name_of(log) in CONTENT_NAMES]
-    events += [Event(name_of(log), time_of(log), to_dict(log.attributes), _body(log)) for log in content]
+    content = [said for said in logs if name_of(said) in CONTENT_NAMES]
+    events += [Event(name_of(said), time_of(said), to_dict(said.attributes), _body(said)) for said in content]
     told = attributes_told(events, _operation(span)) if events else {}
-    others = [_to_event(log, span.start_time_unix_nano) for log in logs if name_of(log) not in CONTENT_NAMES]
+    others = [_to_event(said, span.start_time_unix_nano) for said in logs if name_of(said) not in CONTENT_NAMES]
     note = f', "{LOGS}": "{b64encode(packed(records)).decode()}", "{LOG_EVENTS}": {len(others)}' if records else ""
     return Completion({key: JsonText.of(dumps(value), value) for key, value in told.items()}, others, note)
 
@@ -70,33 +70,33 @@ def _operation(span: Span) -> str:
     return next((pair.value.string_value for pair in span.attributes if pair.key == "gen_ai.operation.name"), "")
 
 
-def _body(log: LogRecord) -> Any:
-    return to_python(log.body) if log.HasField("body") else None
+def _body(said: LogRecord) -> Any:
+    return to_python(said.body) if said.HasField("body") else None
 
 
-def _to_event(log: LogRecord, start: int) -> Span.Event:
+def _to_event(said: LogRecord, start: int) -> Span.Event:
     """A record that is no content → an event that MLflow shows: an exception as MLflow's own exceptions are.
 
     `start`: its time, if it has none.
     """
-    attributes = {pair.key: pair.value for pair in log.attributes if pair.key != EVENT_NAME}
-    if log.HasField("body"):
-        attributes.setdefault("log.body", _shown(log.body))
-    if log.severity_text:
-        attributes.setdefault("log.severity_text", AnyValue(string_value=log.severity_text))
-    if log.severity_number:
-        attributes.setdefault("log.severity_number", AnyValue(int_value=log.severity_number))
+    attributes = {pair.key: pair.value for pair in said.attributes if pair.key != EVENT_NAME}
+    if said.HasField("body"):
+        attributes.setdefault("log.body", _shown(said.body))
+    if said.severity_text:
+        attributes.setdefault("log.severity_text", AnyValue(string_value=said.severity_text))
+    if said.severity_number:
+        attributes.setdefault("log.severity_number", AnyValue(int_value=said.severity_number))
     pairs = [KeyValue(key=key, value=value) for key, value in attributes.items()]
-    name = "exception" if is_exception(log) else _name(log)
-    return Span.Event(name=name, time_unix_nano=time_of(log) or start, attributes=pairs)
+    name = "exception" if is_exception(said) else _name(said)
+    return Span.Event(name=name, time_unix_nano=time_of(said) or start, attributes=pairs)
 
 
-def _name(log: LogRecord) -> str:
+def _name(said: LogRecord) -> str:
     """An event's name, or how severe the record is."""
-    if name := name_of(log) or log.severity_text:
+    if name := name_of(said) or said.severity_text:
         return name
-    known = log.severity_number and log.severity_number in SeverityNumber.values()
-    return SeverityNumber.Name(log.severity_number).removeprefix("SEVERITY_NUMBER_") if known else "log"
+    known = said.severity_number and said.severity_number in SeverityNumber.values()
+    return SeverityNumber.Name(said.severity_number).removeprefix("SEVERITY_NUMBER_") if known else "log"
 
 
 def _shown(body: AnyValue) -> AnyValue:

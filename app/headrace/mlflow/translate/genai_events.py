@@ -36,6 +36,8 @@ _EVENT_BODY = "gen_ai.event.content"
 _NEVER = 2**63
 _PART_KEYS = frozenset({"type", "text", "toolUse", "toolResult"})
 """A text whose JSON is a list of objects with one of these is a list of parts; any other text is what was said."""
+_PAYLOAD_KEYS = frozenset({"role", "content", "parts", "message", "tool_calls", "finish_reason"})
+"""A text whose JSON is an object with one of these is a message or a choice; any other text is what was said."""
 
 
 class Event(NamedTuple):
@@ -89,7 +91,9 @@ def _payload(event: Event) -> Mapping[str, Any]:
     if body is None:
         return event.attributes
     value = _parsed(body)
-    return value if isinstance(value, dict) else {"content": value if isinstance(value, list) else body}
+    if isinstance(value, dict) and (value is body or not _PAYLOAD_KEYS.isdisjoint(value)):
+        return value
+    return {"content": body}
 
 
 def _input(event: Event) -> dict[str, Any] | None:
@@ -156,7 +160,7 @@ def _parts(content: Any) -> list[dict[str, Any]]:
 def _are_parts(items: list[Any], *, as_text: bool) -> bool:
     """Whether these are parts of a message. `as_text`: they came as a text, which may say anything."""
     if as_text:
-        return all(isinstance(item, dict) and not _PART_KEYS.isdisjoint(item) for item in items)
+        return bool(items) and all(isinstance(item, dict) and not _PART_KEYS.isdisjoint(item) for item in items)
     return all(isinstance(item, dict | str) for item in items)
 
 

@@ -95,7 +95,7 @@ def count_joined(done: Joined) -> None:
     for reason, count in (("over_span", done.over), ("foreign", done.foreign)):
         if count:
             LOGS_EXPIRED.labels(reason).inc(count)
-            log_rarely(f"log records were not joined: {_WHY[reason]}", reason, records=count)
+            log_rarely("log records were not joined with their span", reason, records=count, why=_WHY[reason])
 
 
 def mark(cursor: Rows, done: Joined) -> None:
