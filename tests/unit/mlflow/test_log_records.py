@@ -12,7 +12,7 @@ from headrace.mlflow.logs.record import Bound, Record, name_of, packed, parsed, 
 
 
 def resource_logs(*logs: LogRecord, service: str | None = "agent", scope: str | None = "logger") -> ResourceLogs:
-    attributes = [KeyValue(key="service.name", value=AnyValue(string_value=service))]
+    attributes = [KeyValue(key="service.name", value=AnyValue(string_value=service or ""))]
     return ResourceLogs(
         resource=None if service is None else Resource(attributes=attributes),
         scope_logs=[ScopeLogs(scope=None if scope is None else InstrumentationScope(name=scope), log_records=logs)],
@@ -51,7 +51,7 @@ def test_the_same_record_is_one_and_another_resource_makes_another() -> None:
 def test_the_same_ones_stay_whatever_came_first(bound: Bound) -> None:
     """Also where those that were too many are forgotten in between."""
     found = records(resource_logs(*(line(number) for number in range(5)), line(9, "gen_ai.choice")))
-    outcomes = set()
+    outcomes: set[tuple[Record, ...]] = set()
     for order in itertools.islice(itertools.permutations(found), 0, None, 37):
         kept: list[Record] = []
         chance = random.Random(len(outcomes))
