@@ -25,8 +25,9 @@ from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
+from headrace.otlp.signals import LOGS, TRACES
 from headrace.parts import PartTask
-from headrace.pipeline import Pipeline, processors
+from headrace.pipeline import Pipeline, Steps, processors
 from headrace.processor.authorize import Authorizer
 from headrace.queue import Queue
 from headrace.queue.open import open_queue
@@ -75,8 +76,10 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     queue = open_queue(config, number)
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    authorizer = Authorizer(ExperimentResolver(config, experiments, database))
-    intake = Intake(config, Pipeline(processors(config), authorizer, queue), keys)
+    resolver = ExperimentResolver(config, experiments, database)
+    resolvers = {TRACES: resolver, LOGS: resolver}
+    steps = {signal: Steps(chain, Authorizer(resolvers[signal])) for signal, chain in processors(config).items()}
+    intake = Intake(config, Pipeline(steps, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     tables = Tables()
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
