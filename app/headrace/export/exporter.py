@@ -29,12 +29,14 @@ from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmles
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.logs.record import Bound
 from headrace.mlflow.logs.weight import weigh_logs
+from headrace.mlflow.metrics.weight import weigh as weigh_points
+from headrace.mlflow.metrics.writer import open_metrics_writer
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
 from headrace.mlflow.translate.weight import MOST_OF_A_BYTE
 from headrace.mlflow.translate.weight import weigh as weigh_spans
 from headrace.mlflow.write import Translated, Writer
-from headrace.otlp.signals import LOGS, SIGNALS, TRACES, Signal
+from headrace.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
 from headrace.store.database import Database
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import (
@@ -51,7 +53,11 @@ Writers = Mapping[Signal, Writer[Any]]
 Opener = Callable[[Database], Writer[Any]]
 """Opens a writer. It may fail while Postgres is away."""
 
-_WEIGHERS: Mapping[Signal, Callable[[AnyDelivery, int], int]] = {TRACES: weigh_spans, LOGS: weigh_logs}
+_WEIGHERS: Mapping[Signal, Callable[[AnyDelivery, int], int]] = {
+    TRACES: weigh_spans,
+    LOGS: weigh_logs,
+    METRICS: weigh_points,
+}
 """What tells how many bytes a delivery becomes. See `weigh_spans`."""
 
 
@@ -84,7 +90,8 @@ class Exporter:
         that schema is."""
         tables = tables or Tables()
         opener = _Remembering(writer_opener(config, tables))
-        return cls(database, experiments, opener, config.max_write_bytes, tables, {LOGS: opener.open_for_logs})
+        others: Mapping[Signal, Opener] = {LOGS: opener.open_for_logs, METRICS: partial(open_metrics_writer, config=config)}
+        return cls(database, experiments, opener, config.max_write_bytes, tables, others)
 
     @property
     def writers(self) -> Writers | None:

@@ -23,12 +23,13 @@ from headrace.host.heap import give_back_large_blocks
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
+from headrace.mlflow.runs import RunResolver
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
-from headrace.otlp.signals import LOGS, TRACES
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, Steps, processors
-from headrace.processor.authorize import Authorizer
+from headrace.processor.authorize import Authorizer, Resolver
 from headrace.queue import Queue
 from headrace.queue.open import open_queue
 from headrace.receiver.auth import Keys
@@ -77,7 +78,8 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     database = Database(database_url)
     experiments = Experiments.of(config, database)
     resolver = ExperimentResolver(config, experiments, database)
-    resolvers = {TRACES: resolver, LOGS: resolver}
+    runs = RunResolver(config, resolver, database)
+    resolvers: dict[Signal, Resolver] = {TRACES: resolver, LOGS: resolver, METRICS: runs}
     steps = {signal: Steps(chain, Authorizer(resolvers[signal])) for signal, chain in processors(config).items()}
     intake = Intake(config, Pipeline(steps, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
