@@ -48,6 +48,7 @@ class LogWriter:
             try:
                 self._spans.write_again(there)
             except PermanentExportError as error:
+                self._spans.look_again()  # it may be the tables that are at fault
                 forget(self._database, there)  # or nobody could write the span any more
                 raise PermanentExportError(str(error)) from error  # what it names are spans that are stored
         return translated.repairs
