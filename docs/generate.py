@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from headrace.config import Config
 from headrace.mlflow.reserved import RESERVED_TAGS
 from headrace.telemetry import metrics as telemetry
+from headrace.telemetry import records
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("error", "warning", "info", "debug")
@@ -53,7 +54,7 @@ def main_settings() -> str:
 def metrics() -> str:
     """A Markdown table: metric, type, labels with the values that are known, meaning."""
     lines = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
-    for collector in vars(telemetry).values():
+    for collector in (*vars(telemetry).values(), *vars(records).values()):
         if isinstance(collector, MetricWrapperBase):
             (metric,) = collector.describe()
             name = metric.name + ("_total" if metric.type == "counter" else "")

@@ -23,7 +23,7 @@ def number(value: float, at: int = otlp.START, start: int = 0, **attributes: Any
     """A data point of a gauge or a sum."""
     kind = {"as_int": value} if isinstance(value, int) else {"as_double": value}
     attrs = otlp.attributes({key.replace("__", "."): python for key, python in attributes.items()})
-    return m.NumberDataPoint(time_unix_nano=at, start_time_unix_nano=start, attributes=attrs, **kind)  # type: ignore[arg-type]
+    return m.NumberDataPoint(time_unix_nano=at, start_time_unix_nano=start, attributes=attrs, **kind)
 
 
 def gauge(name: str, *values: float, at: int = otlp.START, **attributes: Any) -> m.Metric:

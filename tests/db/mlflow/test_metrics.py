@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import metrics as build
+import psycopg
 import pytest
 from conftest import rows
-from mlflow.entities import Metric, ViewType
+from mlflow.entities import Metric, RunStatus, ViewType
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 import otlp
@@ -18,6 +19,7 @@ from headrace.envelope import Delivery
 from headrace.envelope.limit import Limit
 from headrace.errors import PermanentExportError, RejectedRecord
 from headrace.mlflow.metrics.names import Naming
+from headrace.mlflow.metrics.prune import prune_deltas
 from headrace.mlflow.metrics.writer import MetricsWriter
 from headrace.mlflow.schema import check
 from headrace.store.database import Database
@@ -67,6 +69,7 @@ def sums(url: str, run: str) -> list[tuple[int, float]]:
     return [(row["timestamp"] - otlp.START // build.MS, row["value"]) for row in found]
 
 
+FIRST = otlp.START // build.MS
 SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 1.0, -1.5, 1e-300, 2**60)
 
 
@@ -176,7 +179,7 @@ def test_an_unknown_or_deleted_run_takes_nothing(url: str, store: SqlAlchemyStor
 
 def test_a_finished_run_takes_metrics_as_in_mlflow(url: str, store: SqlAlchemyStore, writer: MetricsWriter) -> None:
     run = new_run(store)
-    store.update_run_info(run, "FINISHED", 5, None)  # type: ignore[no-untyped-call]
+    store.update_run_info(run, RunStatus.FINISHED, 5, None)  # type: ignore[no-untyped-call]
     write(writer, build.delivery(build.request(build.gauge("a", 1.0)), run))
     assert len(stored(url, run)[0]) == 1
 
@@ -251,3 +254,19 @@ def test_translation_is_told_when_it_is_too_much(writer: MetricsWriter) -> None:
     with pytest.raises(TooMuch):
         writer.translate([message], 1000)
     writer.translate([message], 100_000)
+
+
+def test_intervals_of_runs_that_are_gone_are_deleted(url: str, store: SqlAlchemyStore, writer: MetricsWriter) -> None:
+    gone, there = new_run(store), new_run(store)
+    for run in (gone, there):
+        write(writer, build.delivery(delta(1, 0), run))
+    store.delete_run(gone)  # type: ignore[no-untyped-call]
+    store._hard_delete_run(gone)  # type: ignore[no-untyped-call]
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE headrace.metric_delta SET noted_on = current_date - 1")
+    database = Database(url)
+    assert not prune_deltas(database)
+    database.close()
+    left = {row["run_uuid"] for row in rows(url, "SELECT run_uuid FROM headrace.metric_delta")}
+    assert there in left
+    assert gone not in left

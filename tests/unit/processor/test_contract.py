@@ -16,6 +16,7 @@ from headrace.otlp.spans import count_spans
 from headrace.processor import Processor, chain
 from headrace.processor.budget import Budget
 from headrace.processor.logs import ValidateLogs
+from headrace.processor.points import Points
 from headrace.processor.validate import Validate
 from headrace.processor.verdict import REASONS, REPAIRS, WARNINGS, Verdict
 from unit.processor.requests import messages, spans_of
@@ -28,7 +29,7 @@ PROCESSORS: dict[str, Processor] = {
     "no budget": Budget(max_rows=0, max_tags=1),
     "authorize": Authorize(),
 }
-OF_OTHER_SIGNALS = {ValidateLogs}
+OF_OTHER_SIGNALS = {ValidateLogs, Points}
 """Those that do not see spans: their own tests hold them to the same."""
 _MAX_WORDS = 2000
 """Characters that are told to a client."""

@@ -7,4 +7,5 @@ translate.py   requests → rows
 runs.py        which runs the rows are for, and whether their sender may change them; makes runs by name
 deltas.py      sums of intervals → running sums
 writer.py      rows → Postgres
+prune.py       deletes what is kept of runs that are gone
 """
