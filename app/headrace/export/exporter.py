@@ -33,6 +33,7 @@ from headrace.mlflow.metrics.weight import weigh as weigh_points
 from headrace.mlflow.metrics.writer import open_metrics_writer
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
+from headrace.mlflow.translate.dialects import known as known_dialects
 from headrace.mlflow.translate.weight import MOST_OF_A_BYTE
 from headrace.mlflow.translate.weight import weigh as weigh_spans
 from headrace.mlflow.write import Translated, Writer
@@ -231,6 +232,7 @@ def writer_opener(config: Config, tables: Tables) -> Callable[[Database], Writer
         max_tags=config.max_tags_per_trace,
         tables=tables,
         index=config.index,
+        dialects=known_dialects(config.dialects) if config.enrich else None,
         bound=Bound(config.max_logs_per_span, config.max_log_bytes_per_span),
     )
 

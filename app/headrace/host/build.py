@@ -18,6 +18,7 @@ from headrace.export.exporter import Exporter, writer_opener
 from headrace.export.finisher import Finisher
 from headrace.export.joiner import Joiner
 from headrace.export.pruner import Pruner
+from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
 from headrace.host.heap import give_back_large_blocks
 from headrace.mlflow.experiments import Experiments
@@ -92,7 +93,9 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
-def _housekeepers(config: Config, database: Database, number: int, tables: Tables) -> Iterator[Finisher | Joiner | Pruner]:
+def _housekeepers(
+    config: Config, database: Database, number: int, tables: Tables
+) -> Iterator[Finisher | Joiner | Pruner | Retainer]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
@@ -100,6 +103,8 @@ def _housekeepers(config: Config, database: Database, number: int, tables: Table
         if config.enrich:
             yield Joiner(database, writer_opener(config, tables), config.logs_wait_seconds, config.logs_wait_max_bytes)
         yield Pruner(database, config.origin_days, config.index_days)
+        if config.retention:
+            yield Retainer(database, config.retention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class _Parts:
     database: Database
     grpc: GrpcReceiver
     worker: Worker
-    housekeepers: Sequence[Finisher | Joiner | Pruner]
+    housekeepers: Sequence[Finisher | Joiner | Pruner | Retainer]
     tasks: list[PartTask] = field(default_factory=list)
 
     @asynccontextmanager
@@ -179,18 +184,18 @@ def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
     )
 
 
-def open_database(database: Database, creates_experiments: bool = True) -> None:
+def open_database(database: Database, creates_experiments: bool = True, expires: bool = False) -> None:
     """Checks MLflow's schema and our rights, and migrates our own schema, before the start. If Postgres is away, logs that and
     returns: receiving can start.
 
-    `creates_experiments`: HEADRACE_CREATE_EXPERIMENTS.
+    `creates_experiments`: HEADRACE_CREATE_EXPERIMENTS. `expires`: whether HEADRACE_RETENTION has a rule.
 
     Raises:
         StartError: Postgres answers, but does not let us in, or its schema cannot be written.
     """
     try:
         schema = check(database)
-        check_rights(database, creates_experiments, schema.shape)
+        check_rights(database, creates_experiments, schema.shape, expires)
     except DatabaseRefuses as error:
         raise StartError(str(error)) from None
     except PermanentExportError as error:

@@ -168,6 +168,7 @@ LOGS_EXPIRED = counter(
     "writes, which has none.",
     reason=("too_old", "too_much", "over_span", "foreign", "unwritable", "no_place"),
 )
+TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
 EXPERIMENTS_CREATED = counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = counter(
     "headrace_experiments_limited",

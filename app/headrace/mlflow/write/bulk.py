@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cachetools import LRUCache
@@ -20,11 +21,12 @@ from headrace.mlflow.fold.arrival_order import ArrivalOrder
 from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.fold.root_decides import RootDecides
 from headrace.mlflow.keys import ARTIFACT_LOCATION, SPANS_LOCATION, TRACKING_STORE, to_otlp_trace_id
-from headrace.mlflow.logs.record import Bound
+from headrace.mlflow.logs.record import Bound, BySpan
 from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.shape import Schema
 from headrace.mlflow.shape.watch import Watch
-from headrace.mlflow.text import Repairs
+from headrace.mlflow.text import UNCOUNTED, Repairs
+from headrace.mlflow.translate.dialects.engine import Dialects
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
@@ -70,7 +72,7 @@ class _Written:
 class BulkWriter:
     """A `Writer` for the shapes of `shape/known.py`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each setting
         self,
         database: Database,
         enrich: bool = False,
@@ -78,11 +80,13 @@ class BulkWriter:
         max_tags: int = MAX_TAGS,
         schema: Schema | None = None,
         index: bool = True,
+        dialects: Dialects | None = None,
         bound: Bound | None = None,
     ) -> None:
         """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look.
 
-        `index`: whether it keeps the index. `bound`: how many log records a span keeps. With enrichment only.
+        `index`: whether it keeps the index. `dialects`: see `to_parts`. `bound`: how many log records a span keeps, with
+        enrichment.
         """
         self._database = database
         self._watch = Watch(database, schema)
@@ -90,6 +94,7 @@ class BulkWriter:
         self._policy: FoldPolicy[Any, Any] = RootDecides() if enrich else ArrivalOrder()
         self._note_unfinished = note_unfinished
         self._max_tags = max_tags
+        self._dialects = dialects
         self._bound = bound or Bound()
         self._artifact_roots: dict[int, str] = {}
         self._index = Index() if index else None
@@ -101,7 +106,7 @@ class BulkWriter:
         parts: list[TracePart] = []
         size = 0
         for number, delivery in enumerate(deliveries):
-            more = to_parts(delivery, repaired, self._policy, self._max_tags, number)
+            more = to_parts(delivery, repaired, self._policy, self._max_tags, number, self._dialects)
             parts += more
             size += sum(map(_size, more))
             if most is not None and size > most:
@@ -224,7 +229,7 @@ class BulkWriter:
         if stored and read_spans(cursor, stored) != stored:
             raise Race
         if policy.enriches:
-            parts, written.logs = join(cursor, traces, parts, deliveries, policy, self._bound, self._max_tags)
+            parts, written.logs = join(cursor, traces, parts, self._bound, partial(self._again, deliveries))
         _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]
         read_totals(cursor, [trace for trace in folded if trace.stored and policy.totals_wanted(trace)])
@@ -235,6 +240,10 @@ class BulkWriter:
                 repaired["unfinished_superseded"] += trace.superseded
             _bound_tags(trace, repaired)
         return folded
+
+    def _again(self, deliveries: Sequence[Delivery], number: int, records: BySpan) -> Sequence[TracePart]:
+        """See `joining.Again`."""
+        return to_parts(deliveries[number], UNCOUNTED, self._policy, self._max_tags, number, self._dialects, records)
 
     def _add_artifact_locations(self, cursor: Rows, traces: Sequence[Trace]) -> None:
         """The tag that MLflow gives each new trace: `<experiment's artifact location>/traces/<id>/artifacts`."""

@@ -5,20 +5,17 @@ of the span already: a span that is sent again keeps its records. So the end is 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
-from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.keys import to_otlp_trace_id
 from headrace.mlflow.logs.record import Bound, BySpan, Record, unpacked
 from headrace.mlflow.model import Trace, TracePart
-from headrace.mlflow.text import UNCOUNTED, to_object
+from headrace.mlflow.text import to_object
 from headrace.mlflow.translate.completed import logs_in
-from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import LOGS_EXPIRED, LOGS_JOINED
@@ -29,6 +26,9 @@ _WHY = {
     "over_span": "their span has as many as it may (HEADRACE_MAX_LOGS_PER_SPAN, HEADRACE_MAX_LOG_BYTES_PER_SPAN)",
     "foreign": "the API key of their sender may not change the trace that they belong to",
 }
+
+Again = Callable[[int, BySpan], Sequence[TracePart]]
+"""Translates the delivery with this index in the batch once more, with these log records. Counts no repair: that is done."""
 
 Key = tuple[str, str]
 """Trace id and span id, as MLflow has them."""
@@ -57,17 +57,11 @@ class Joined:
 
 
 def join(
-    cursor: Rows,
-    traces: Mapping[str, Trace],
-    parts: Sequence[TracePart],
-    deliveries: Sequence[Delivery],
-    policy: FoldPolicy[Any, Any],
-    bound: Bound,
-    max_tags: int,
+    cursor: Rows, traces: Mapping[str, Trace], parts: Sequence[TracePart], bound: Bound, again: Again
 ) -> tuple[Sequence[TracePart], Joined]:
     """The parts of a batch with the log records that belong to their spans; takes those that waited out of the table.
 
-    `traces`: those of the parts that exist, locked. `deliveries`: what the parts were made of.
+    `traces`: those of the parts that exist, locked. `again`: translates what the parts were made of once more.
     """
     done = Joined()
     waiting, logged = _look(cursor, sorted({part.trace_id for part in parts}))
@@ -86,7 +80,7 @@ def join(
     done.joined = len(allowed) - done.over
     done.traces = {trace_id for trace_id, _ in kept}
     by_span = {_otlp_key(key): of_span for key, (of_span, _) in kept.items()}
-    return _again(parts, deliveries, policy, max_tags, by_span, done.traces), done
+    return _replaced(parts, again, by_span, done.traces), done
 
 
 def count_joined(done: Joined) -> None:
@@ -176,19 +170,12 @@ def _take(cursor: Rows, waiting: Sequence[Waiting]) -> None:
         cursor.execute(LOG_STATEMENTS["take_waiting"], {"trace_id": trace_ids, "span_id": span_ids, "digest": digests})
 
 
-def _again(
-    parts: Sequence[TracePart],
-    deliveries: Sequence[Delivery],
-    policy: FoldPolicy[Any, Any],
-    max_tags: int,
-    records: BySpan,
-    traces: Collection[str],
-) -> Sequence[TracePart]:
-    """The parts, those of these traces translated again. What is repaired in them was counted the first time."""
+def _replaced(parts: Sequence[TracePart], again: Again, records: BySpan, traces: Collection[str]) -> Sequence[TracePart]:
+    """The parts, those of these traces translated again."""
     if not records:
         return parts
-    again: dict[tuple[int, str, int], TracePart] = {}
+    made: dict[tuple[int, str, int], TracePart] = {}
     for number in sorted({part.delivery for part in parts if part.trace_id in traces}):
-        for part in to_parts(deliveries[number], UNCOUNTED, policy, max_tags, number, records):
-            again[number, part.trace_id, part.experiment_id] = part
-    return [again[part.delivery, part.trace_id, part.experiment_id] if part.trace_id in traces else part for part in parts]
+        for part in again(number, records):
+            made[number, part.trace_id, part.experiment_id] = part
+    return [made[part.delivery, part.trace_id, part.experiment_id] if part.trace_id in traces else part for part in parts]
