@@ -86,11 +86,6 @@ IN_FLIGHT_BYTES = Gauge(
 IN_FLIGHT_MAX_BYTES = Gauge(
     "headrace_in_flight_max_bytes", "Bytes of memory that requests may take at once.", multiprocess_mode="sum"
 )
-RECORDS_REFUSED = counter(
-    "headrace_records_refused",
-    "Metric data points and log records that were received and not stored; their client was told.",
-    signal=RECORD_SIGNALS,
-)
 AUTH_FAILURES = counter("headrace_auth_failures", "Requests without a good API key.", reason=("missing", "unknown", "expired"))
 RATE_LIMITED = counter(
     "headrace_rate_limited",

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from headrace.otlp import weight
 from headrace.otlp.codec import Encoding
 from headrace.otlp.form import LOG_RECORDS, Form
-from headrace.otlp.signals.signal import Decoded, Refused, decoded
+from headrace.otlp.signals.signal import Decoded, decoded
 from headrace.otlp.weight import Charge
 
 
@@ -23,10 +23,9 @@ class Logs:
     request: type[Message] = ExportLogsServiceRequest
     response: type[Message] = ExportLogsServiceResponse
     summary = "Join log records with the spans that they name."
-    stored = True
     strict = False
 
-    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
+    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
         """See `Signal`."""
         return decoded(self, body, encoding, charge)
 
