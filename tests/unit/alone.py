@@ -9,5 +9,5 @@ import hypothesis
 from headrace.mlflow.libraries import leave_out_libraries
 
 leave_out_libraries()
-hypothesis.settings.register_profile("alone", max_examples=hypothesis.settings.default.max_examples // 4)
+hypothesis.settings.register_profile("alone", max_examples=hypothesis.settings().max_examples // 4)
 hypothesis.settings.load_profile("alone")

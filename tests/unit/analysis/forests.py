@@ -13,7 +13,7 @@ from headrace.analysis.trace import Span, Trace
 
 def given(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Hypothesis' `given`, without its deadline: no clock decides whether a test passes."""
-    number = min(60, hypothesis.settings.default.max_examples)
+    number = min(60, hypothesis.settings().max_examples)
     return lambda test: hypothesis.settings(deadline=None, max_examples=number)(hypothesis.given(*strategies)(test))
 
 

@@ -25,7 +25,7 @@ from headrace.mlflow.translate.genai import PREFIXES, _dump, _relevant, asks, re
 @cache
 def spans_of_the_corpus() -> list[Span]:
     """One of each kind: those that differ in ids and times alone are translated alike."""
-    kinds = {}
+    kinds: dict[bytes, Span] = {}
     for scenario in corpus():
         for exchange in scenario.exchanges:
             for span in exchange.spans:
