@@ -108,9 +108,9 @@ def with_new_names(data: dict[str, Any], notes: Notes) -> dict[str, Any]:
 
 
 def bound_times(span: dict[str, Any], notes: Notes) -> bool:
-    """Gives a span, in place, the last time of OTLP for each time that is later. Returns whether there was one.
+    """Replaces each time of a span that is later than OTLP can hold by the last one that it can hold, in place.
 
-    Validation and translation say what becomes of such a time then.
+    Returns whether there was one. Validation and translation decide what becomes of that time.
     """
     changed = _bound(span, _SPAN_TIMES)
     events = span.get("events")

@@ -26,7 +26,7 @@ def count_protobuf(body: bytes, parts: Parts, request: type[Message], charge: Ch
     """How many records a protobuf body holds, without parsing them.
 
     Raises:
-        MalformedBody: it is no `request`. BodyTooLarge: it has too many parts. InFlightFull: by `charge`.
+        MalformedBody: it is no `request`. BodyTooLarge: it has too many parts. InFlightFull: `charge` raised it.
     """
     charge(weight.of_protobuf(body, check_small(body)))
     try:
