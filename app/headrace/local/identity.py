@@ -63,7 +63,7 @@ class Identity:
             os.chown(path, self.user.pw_uid, self.user.pw_gid)
 
     def let_in(self, directory: Path) -> None:
-        """Lets the user enter the data directory, if only Headrace's files are in it. Changes its group, and no directory above.
+        """Lets the user enter the data directory, if only Headrace's files are in it: changes its group, and none above it.
 
         Raises:
             StartError: the user cannot get there.
