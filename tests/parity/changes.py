@@ -66,8 +66,7 @@ def _model_cut(value: Value) -> bool:
     """Of `dimension_attributes`."""
     if value.name != "dimension_attributes":
         return False
-    cut = {key: text[:500] for key, text in (value.left or {}).items() if text}
-    return bool((cut or None) == value.right)
+    return bool({key: text[:500] for key, text in (value.left or {}).items()} == value.right)
 
 
 CHANGES = (
@@ -109,7 +108,7 @@ CHANGES = (
         "A cost that is no finite number is left out.",
         lambda value: _left_out(value, COSTS, "_cost", _no_cost),
     ),
-    Change("3.17", "Model and provider are cut at 500 characters; an empty one is left out.", _model_cut),
+    Change("3.17", "Model and provider are cut at 500 characters.", _model_cut),
     Change(
         "",
         "Each release has its own list of models and their prices.",

@@ -32,9 +32,10 @@ from parity.compare import Difference, Snapshot, diff, explain, snapshot, unknow
 from parity.corpus import Scenario, corpus, names_of
 from parity.databases import MLFLOW_SETTINGS
 from parity.environments import kept_rows, python_of
+from parity.migrated import made_by_the_migration
 from parity.page import write_table
 from parity.quick import write_all
-from parity.releases import RELEASES, Release, lost_by_the_upgrade, minor_of, unexplained
+from parity.releases import RELEASES, Release, minor_of, unexplained
 from parity.servers import create, mlflow_server, seed, upgrade
 
 FEW = ("pair-00", "usage over a tree, order 0", "Claude Code: a trace", "OpenInference: a trace", "begun:", "costs of models")
@@ -153,7 +154,7 @@ class Oracles:
         url = create(ours, f"upgraded_{_slug(release)}", name_of(ours))
         upgrade(Path(sys.executable), url)
         found = unknown(diff(self._of_mlflow(installed), snapshot(url)), self._names)
-        strange = [one for one in found if not lost_by_the_upgrade(one)]
+        strange = [one for one in found if not made_by_the_migration(one)]
         self._say(f"Upgraded from MLflow {release.version} to {VERSION}: unknown differences", strange)
         return len(strange)
 

@@ -64,8 +64,3 @@ def unexplained(release: Release, found: Sequence[Difference], names: Mapping[st
 
 def _explained(release: Release, value: Value, changed: set[tuple[str, str, str]]) -> bool:
     return value.follows(changed) or any(change.explains(value) for change in release.changes)
-
-
-def lost_by_the_upgrade(one: Difference) -> bool:
-    """Whether MLflow's own migration to 3.17 makes the difference."""
-    return False

@@ -72,7 +72,7 @@ class TotalsInRows:
 
 def _dimensions(row: SpanRow) -> str:
     """As MLflow's column, which holds JSON's null where there are none."""
-    found = {key: value for key, value in ((MODEL, row.model_name), (PROVIDER, row.model_provider)) if value}
+    found = {key: value for key, value in ((MODEL, row.model_name), (PROVIDER, row.model_provider)) if value is not None}
     return json.dumps(found) if found else "null"
 
 
