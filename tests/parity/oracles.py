@@ -176,7 +176,7 @@ class Oracles:
 
 def _send(address: str, scenarios: Sequence[Scenario], more: Mapping[str, str] | None = None) -> None:
     """Sends all to MLflow's `/v1/traces`. It takes each request, or the corpus is wrong."""
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=600) as client:
         for scenario in scenarios:
             for exchange in scenario.exchanges:
                 headers = {**exchange.headers, "content-type": "application/x-protobuf", **(more or {})}

@@ -1,6 +1,7 @@
 """MLflow's other releases at work: their commands, their servers, and databases that they have made."""
 
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -62,19 +63,18 @@ def mlflow_server(python: Path, url: str, *options: str) -> Iterator[str]:
         ]
         with subprocess.Popen(command, env=_environment(), stdout=log, stderr=log, cwd=directory) as process:
             try:
-                wait_until(lambda: _answers(process, Path(log.name), f"http://127.0.0.1:{port}/health"), _START_SECONDS)
+                wait_until(lambda: _listens(process, Path(log.name), port), _START_SECONDS)
+                httpx.get(f"http://127.0.0.1:{port}/health", timeout=_START_SECONDS).raise_for_status()
                 yield f"http://127.0.0.1:{port}"
             finally:
                 process.terminate()
 
 
-def _answers(process: "subprocess.Popen[bytes]", log: Path, url: str) -> bool:
+def _listens(process: "subprocess.Popen[bytes]", log: Path, port: int) -> bool:
     if process.poll() is not None:
         raise RuntimeError(f"MLflow's server ended: {log.read_text(errors='replace')[-1500:]}")
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _environment() -> dict[str, str]:

@@ -22,7 +22,7 @@ def oracles(postgres: EmbeddedPostgres) -> Iterator[Oracles]:
         yield Oracles(postgres.url, few())
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]], ids=lambda release: release.minor)
 def test_each_difference_from_the_release_s_own_server_is_a_known_change_of_mlflow(oracles: Oracles, release: Release) -> None:
     result = oracles.ask(release)
