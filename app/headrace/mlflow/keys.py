@@ -15,6 +15,7 @@ MODEL = "mlflow.llm.model"
 PROVIDER = "mlflow.llm.provider"
 CHAT_MESSAGES = "mlflow.chat.messages"
 MESSAGE_FORMAT = "mlflow.message.format"
+TOOLS = "mlflow.chat.tools"
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """Attributes of spans, as MLflow's client sends and its translation makes them."""
 

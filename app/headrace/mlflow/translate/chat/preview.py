@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.mlflow.json_text import loads
 from headrace.mlflow.translate.chat.media import is_placeholder
-from headrace.mlflow.translate.chat.message import Message
+from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
 from headrace.mlflow.translate.chat.shapes import chat_of
 
 _WORDS = frozenset(
@@ -36,6 +36,8 @@ def words_of(value: Any, role: str) -> str:
 def _words(value: Any, role: str, depth: int) -> str:
     if isinstance(value, str):
         return _of_text(value, role, depth)
+    if text := _last(value, role):
+        return text
     if chat := chat_of(value, role):
         return _of_chat(chat, role)
     if isinstance(value, dict) and depth:
@@ -44,6 +46,19 @@ def _words(value: Any, role: str, depth: int) -> str:
             ((key, inner),) = said.items()
             if (key in _WORDS and isinstance(inner, str | dict)) or key in ("inputs", "outputs"):
                 return _words(inner, role, depth - 1)
+    return ""
+
+
+def _last(value: Any, role: str) -> str:
+    """What the last message of this role says, of messages that all say whose they are: the others need not be read."""
+    items = value.get("messages") if isinstance(value, dict) else value
+    for item in reversed(items) if isinstance(items, list) else ():
+        if not isinstance(item, dict) or item.get("role") not in KNOWN_ROLES or "kwargs" in item or "data" in item:
+            return ""
+        if item["role"] == role:
+            said = [text for message in messages_of(item, role) if message["role"] == role and (text := _said(message))]
+            if said:
+                return said[-1]
     return ""
 
 
