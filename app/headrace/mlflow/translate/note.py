@@ -1,4 +1,4 @@
-"""Further keys of a span's note: how the attributes that are stored differ from those that were sent. See `origin.py`. No I/O."""
+"""Further keys of a span's note: how the stored attributes differ from those that were sent. See `origin.py`. No I/O."""
 
 from functools import lru_cache
 from typing import Any
