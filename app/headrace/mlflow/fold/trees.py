@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from headrace.mlflow.fold.totals import COST_KEYS, TOKEN_KEYS
 from headrace.mlflow.model import Node, Totals, Voices
-from headrace.mlflow.model.totals import Sum, Tally, exact
+from headrace.mlflow.model.totals import CALL, Sum, Tally, exact
 from headrace.mlflow.model.voices import Choice, answering, asking
 
 
@@ -27,7 +27,12 @@ class _Kind(NamedTuple):
 
 def _sums(names: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Sum]]:
     known = frozenset(names)
-    return lambda figures: {key: exact(figure) for key, figure in figures.items() if key in known}
+
+    def sums(figures: Mapping[str, Any]) -> dict[str, Sum]:
+        call = figures.get(CALL, "")
+        return {f"{key}{call}": exact(figure) for key, figure in figures.items() if key in known}
+
+    return sums
 
 
 _USAGE = _Kind(lambda node: node.usage, _sums(TOKEN_KEYS))

@@ -54,6 +54,19 @@ Sums = Mapping[str, Sum]
 """By the name of the figure, `input_tokens` for example."""
 
 
+CALL = "@"
+"""In a figure's name: what follows is the call that it describes, a dot, and the instrumentation that says so."""
+
+
+def _by_call(sums: Sums) -> dict[tuple[str, str], list[Sum]]:
+    """Figures by name and call; without a call there is one for each name."""
+    found: dict[tuple[str, str], list[Sum]] = {}
+    for key, figure in sums.items():
+        name, _, call = key.partition(CALL)
+        found.setdefault((name, call.partition(".")[0]), []).append(figure)
+    return found
+
+
 @dataclass(slots=True)
 class Tally:
     """The figures of one kind that count in a trace: of a span and of those below it only the upper one counts."""
@@ -70,12 +83,19 @@ class Tally:
             there[key] = there.get(key, Sum()).plus(figure, sign)
 
     def total(self) -> dict[str, int | float]:
-        """All that counts; nothing does if `by_parent` is empty."""
+        """All that counts; nothing does if `by_parent` is empty.
+
+        Of what several instrumentations say of one call the most counts.
+        """
         found: dict[str, Sum] = {}
         for sums in self.by_parent.values():
             for key, figure in sums.items():
                 found[key] = found.get(key, Sum()).plus(figure)
-        return {key: figure.figure for key, figure in found.items()}
+        total: dict[str, Sum] = {}
+        for (name, _), described in _by_call(found).items():
+            most = max(described, key=lambda figure: figure.figure)
+            total[name] = total.get(name, Sum()).plus(most)
+        return {name: figure.figure for name, figure in total.items()}
 
 
 @dataclass(slots=True)

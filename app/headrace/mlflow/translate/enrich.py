@@ -38,6 +38,8 @@ _MAX_SHARED = 1024
 value stays in `headrace.origin`."""
 
 
+SCOPE = "otel.scope.name"
+"""The attribute that says which instrumentation made a span."""
 _OF_A_RESOURCE = {
     "service.name": "service.name",
     "session.id": "session.id",
@@ -62,7 +64,7 @@ def shared_attributes(resource_spans: ResourceSpans, scope_spans: ScopeSpans) ->
         ):
             added[key] = quote(_cut(text, _MAX_SHARED))
     if scope_spans.scope.name:
-        added["otel.scope.name"] = quote(_cut(scope_spans.scope.name, _MAX_SHARED))
+        added[SCOPE] = quote(_cut(scope_spans.scope.name, _MAX_SHARED))
     if scope_spans.scope.version:
         added["otel.scope.version"] = quote(_cut(scope_spans.scope.version, _MAX_SHARED))
     return added

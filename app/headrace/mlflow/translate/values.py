@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -9,13 +10,16 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from headrace.mlflow.json_text import plain
 from headrace.mlflow.keys import COST, SPAN_INPUTS, SPAN_OUTPUTS, TOKEN_USAGE
 from headrace.mlflow.model import NAMED, OF_ANOTHER, Node, NonRootValues, Precedence, Root, SpanRow, Voice, earliest
+from headrace.mlflow.model.totals import CALL
 from headrace.mlflow.model.voices import FAILS
 from headrace.mlflow.text import UNCOUNTED, Repairs, storable, to_object
-from headrace.mlflow.translate.enrich import request_preview, response_preview
+from headrace.mlflow.translate.enrich import SCOPE, request_preview, response_preview
 from headrace.mlflow.translate.prompts import MAX_PROMPTS, linked_prompts
 from headrace.mlflow.translate.spans import Context, TranslatedSpan
 from headrace.mlflow.translate.speaks import root_says
 from headrace.mlflow.translate.tags import MAX_TRACE_NAME, SESSION_AND_USER_KEYS, root_tags, session_and_user
+
+_ANSWER = "gen_ai.response.id"
 
 
 @dataclass(slots=True)
@@ -154,9 +158,23 @@ def to_root(
 
 
 def to_node(span_id: str, parent_id: str | None, attributes: Mapping[str, Any], voice: Voice | None = None) -> Node:
-    """The span's own token usage and cost. Figures that are none, on which MLflow loses the request, are left out."""
+    """The span's own token usage and cost. Figures that are none, on which MLflow loses the request, are left out.
+
+    Where the span describes a call that a sibling of another instrumentation may describe as well, its figures are marked.
+    """
     usage, cost = (
         {key: figure for key, figure in figures.items() if isinstance(figure, int | float)} if figures is not None else None
         for figures in (to_object(attributes.get(TOKEN_USAGE)), to_object(attributes.get(COST)))
     )
+    if (usage or cost) and (call := _call(parent_id, attributes)):
+        usage, cost = (figures | call if figures else figures for figures in (usage, cost))
     return Node(span_id, parent_id, usage, cost, voice)
+
+
+def _call(parent_id: str | None, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Which answer of a model the span describes, and by which instrumentation; nothing where it does not say so."""
+    answer, scope = attributes.get(_ANSWER), attributes.get(SCOPE)
+    if not answer or not scope:
+        return {}
+    digests = [blake2b(text.encode("utf-8", "replace"), digest_size=6).hexdigest() for text in (f"{parent_id} {answer}", scope)]
+    return {CALL: f"{CALL}{digests[0]}.{digests[1]}"}
