@@ -72,18 +72,16 @@ def sums(url: str, run: str) -> list[tuple[int, float]]:
 FIRST = otlp.START // build.MS
 SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 1.0, -1.5, 1e-300, 2**60)
 
+Batch = list[tuple[str, float, int, int]]
+"""Name, value, time in ms, step."""
 
-def batches(chance: random.Random) -> Iterator[list[tuple[str, float, int, int]]]:
-    """Batches of (name, value, time in ms, step), with repetitions within and across them."""
-    seen: list[tuple[str, float, int, int]] = []
+
+def batches(chance: random.Random, steps: Sequence[int]) -> Iterator[Batch]:
+    """Batches with repetitions within and across them."""
+    seen: Batch = []
     for _ in range(12):
         batch = [
-            (
-                chance.choice("abc"),
-                float(chance.choice(SPECIAL)),
-                1_790_000_000_000 + chance.randrange(4),
-                chance.randrange(-1, 3),
-            )
+            (chance.choice("abc"), float(chance.choice(SPECIAL)), FIRST + chance.randrange(4), chance.choice(steps))
             for _ in range(chance.randrange(1, 12))
         ]
         batch += chance.sample(seen, min(len(seen), 3))
@@ -91,16 +89,40 @@ def batches(chance: random.Random) -> Iterator[list[tuple[str, float, int, int]]
         yield batch
 
 
+def log_batch(store: SqlAlchemyStore, run: str, batch: Batch) -> None:
+    store.log_batch(run, [Metric(*each) for each in batch], [], [])  # type: ignore[no-untyped-call]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_tables_are_as_log_batch_leaves_them(url: str, store: SqlAlchemyStore, writer: MetricsWriter, seed: int) -> None:
     """Oracle: MLflow's own store, given the same values in the same batches."""
     ours, theirs = new_run(store), new_run(store)
-    for batch in batches(random.Random(seed)):
-        store.log_batch(theirs, [Metric(*each) for each in batch], [], [])  # type: ignore[no-untyped-call]
-        points = [build.gauge(name, value, at=at * build.MS, step=step) for name, value, at, step in batch]
+    for batch in batches(random.Random(seed), [0]):
+        log_batch(store, theirs, batch)
+        points = [build.gauge(name, value, at=at * build.MS) for name, value, at, _ in batch]
         write(writer, build.delivery(build.request(*points), ours))
     assert stored(url, ours) == stored(url, theirs)
     assert stored(url, ours)[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_value_of_a_step_is_kept_once_with_its_earliest_time(
+    url: str, store: SqlAlchemyStore, writer: MetricsWriter, seed: int
+) -> None:
+    """An SDK exports a gauge with the attributes of past steps again and again. Oracle: MLflow's own store, given each value of
+    a step once."""
+    ours, theirs = new_run(store), new_run(store)
+    once: dict[tuple[str, int, str], tuple[str, float, int, int]] = {}
+    for batch in batches(random.Random(seed), [-1, 0, 1, 2]):
+        for each in batch:
+            known = once.setdefault((each[0], each[3], str(each[1] + 0.0)), each)
+            if each[2] < known[2]:
+                once[each[0], each[3], str(each[1] + 0.0)] = each
+        points = [build.gauge(name, value, at=at * build.MS, step=step) for name, value, at, step in batch]
+        write(writer, build.delivery(build.request(*points), ours))
+    log_batch(store, theirs, list(once.values()))
+    assert stored(url, ours)[0] == stored(url, theirs)[0]
+    assert stored(url, ours)[1] == stored(url, theirs)[1]
 
 
 def test_mlflow_reads_what_was_written(store: SqlAlchemyStore, writer: MetricsWriter) -> None:

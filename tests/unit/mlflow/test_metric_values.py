@@ -24,7 +24,7 @@ def rows(*metrics: m.Metric, naming: Naming = PLAIN, repaired: Counter[str] | No
     repairs: Counter[str] = Counter() if repaired is None else repaired
     found = translate([build.delivery(build.request(*metrics, **attributes), "r" * 32)], naming, STEPS, repairs)
     (held,) = found.values()
-    return held.rows
+    return held.rows + held.stepped
 
 
 def named(*metrics: m.Metric) -> dict[str, float]:

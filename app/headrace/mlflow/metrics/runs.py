@@ -60,6 +60,7 @@ class Runs:
                 self.rejected += [RejectedRecord(number, said, sender) for number in sorted(numbers)]
         known = self.values.setdefault(run_id, Values())
         known.rows += held.rows
+        known.stepped += held.stepped
         known.deltas += held.deltas
         for name, origins in held.names.items():
             known.names.setdefault(name, []).extend(origins)
@@ -91,7 +92,7 @@ class Runs:
             self.rejected += [RejectedRecord(origin.number, said, origin.delivery) for origin in held.points]
             return ""
         run_id, name = uuid.uuid4().hex, _storable(target.run_name)
-        times = [row.timestamp for row in held.rows] + [delta.ends // 1_000_000 for delta in held.deltas]
+        times = [row.timestamp for row in (*held.rows, *held.stepped)] + [delta.ends // 1_000_000 for delta in held.deltas]
         artifacts = append_to_uri_path(location, run_id, "artifacts")  # type: ignore[no-untyped-call]
         user = self._deliveries[min(held.senders)].key_name
         self._cursor.execute(_CREATE, [run_id, name, user, min(times, default=0), artifacts, target.experiment_id])

@@ -6,7 +6,7 @@ number; else 0. These attributes are not part of the name. The time is that of t
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -67,12 +67,17 @@ class Values:
     """What a batch holds for one run."""
 
     rows: list[Row] = field(default_factory=list)
+    stepped: list[Row] = field(default_factory=list)
+    """Those whose data point says its step."""
     deltas: list[Delta] = field(default_factory=list)
     names: dict[str, list[Origin]] = field(default_factory=dict)
     """Each name, and the data points that have it."""
     points: list[Origin] = field(default_factory=list)
     senders: set[int] = field(default_factory=set)
     """The deliveries that the values came in."""
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.stepped) + len(self.deltas)
 
 
 def translate(deliveries: Sequence[Metrics], naming: Naming, steps: Sequence[str], repaired: Repairs) -> dict[Target, Values]:
@@ -124,9 +129,10 @@ class _Reader:
                 key = self._naming.name(metric.name, suffix, attributes, shared, self._repaired)
                 held.names.setdefault(key, []).append(origin)
                 if kind == "sum" and metric.sum.aggregation_temporality == _DELTA:
-                    self._add_delta(held, key, point, step, value, resource)
+                    self._add_delta(held, key, point, step or 0, value, resource)
                 else:
-                    held.rows.append(row(key, self._time(point) // _NS, step, value))
+                    rows = held.rows if step is None else held.stepped
+                    rows.append(row(key, self._time(point) // _NS, step or 0, value))
         return number
 
     def _add_delta(self, held: Values, key: str, point: Any, step: int, value: float, resource: bytes) -> None:
@@ -143,10 +149,10 @@ class _Reader:
         self._repaired["point_time_missing"] += 1
         return self._received
 
-    def _step(self, point: Any) -> tuple[int, Attributes]:
-        """The step of a data point, and its other attributes as texts."""
+    def _step(self, point: Any) -> tuple[int | None, Attributes]:
+        """The step of a data point, if it says one, and its other attributes as texts."""
         attributes = to_dict(point.attributes)
-        step = next((found for name in self._steps if (found := _whole(attributes.get(name))) is not None), 0)
+        step = next((found for name in self._steps if (found := _whole(attributes.get(name))) is not None), None)
         others = ((key, to_text(value)) for key, value in attributes.items() if key not in self._steps)
         return step, tuple(sorted((storable(key, self._repaired), storable(value, self._repaired)) for key, value in others))
 
@@ -168,8 +174,3 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
     return int(value) if -_MAX_STEP <= value <= _MAX_STEP else None
-
-
-def rows_of(held: Values) -> Iterator[Row]:
-    """The rows without those that occur twice."""
-    yield from dict.fromkeys(held.rows)

@@ -14,7 +14,8 @@ from headrace.errors import PermanentExportError, RejectedRecord
 from headrace.mlflow.metrics.deltas import Sums, add
 from headrace.mlflow.metrics.names import Naming
 from headrace.mlflow.metrics.runs import Runs
-from headrace.mlflow.metrics.translate import Metrics, Origin, Row, Target, Values, rows_of, translate
+from headrace.mlflow.metrics.steps import Placed, earliest
+from headrace.mlflow.metrics.translate import Metrics, Origin, Row, Target, Values, translate
 from headrace.mlflow.shape.watch import Watch
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.write import TooMuch, Translated
@@ -70,7 +71,10 @@ class MetricsWriter:
         """See `Writer.translate`."""
         repaired: Repairs = Counter()
         found = translate(deliveries, self._naming, self._steps, repaired)
-        if most is not None and _BYTES_A_VALUE * sum(len(held.rows) + len(held.deltas) for held in found.values()) > most:
+        if (
+            most is not None
+            and _BYTES_A_VALUE * sum(len(held.rows) + len(held.stepped) + len(held.deltas) for held in found.values()) > most
+        ):
             raise TooMuch
         return Translated(deliveries, found, repaired)
 
@@ -82,7 +86,8 @@ class MetricsWriter:
             if rejected:
                 raise PermanentExportError(rejected[0].reason, rejected)
             sums = add(cursor, {run: held.deltas for run, held in runs.values.items() if held.deltas})
-            _write_rows(cursor, runs.values, sums)
+            new, late = earliest(cursor, {run: held.stepped for run, held in runs.values.items() if held.stepped})
+            _write_rows(cursor, runs.values, sums, new, late)
             self._watch.check(connection)
         return translated.repairs
 
@@ -116,10 +121,12 @@ class MetricsWriter:
         return list(rejected.values())
 
 
-def _write_rows(cursor: Rows, values: Mapping[str, Values], sums: Sums) -> None:
-    rows = [(run, row) for run, held in values.items() for row in rows_of(held)]
+def _write_rows(
+    cursor: Rows, values: Mapping[str, Values], sums: Sums, stepped: Sequence[Placed], late: Sequence[Placed]
+) -> None:
+    rows = [*stepped, *((run, row) for run, held in values.items() for row in held.rows)]
     rows += [(run, row) for (run, _), found in sums.rows.items() for row in found]
-    replaced = [(run, row) for (run, _), found in sums.replaced.items() for row in found]
+    replaced = [*late, *((run, row) for (run, _), found in sums.replaced.items() for row in found)]
     if replaced:
         cursor.execute(_DELETE, _columns(replaced))
     if rows:
