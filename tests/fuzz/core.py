@@ -120,13 +120,13 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
     decoded = headers.signal.decode(plain, encoding)
     if headers.signal is METRICS:
         return _take_metrics(headers, decoded, encoding, tally)
-    taken = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed, decoded.notes, headers.signal)
+    taken: Any = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed, decoded.notes, headers.signal)
     verdict = Verdict.of(taken)
     chain((Validate(),) if headers.signal is TRACES else processors(_config())[headers.signal], taken, verdict)
     encode(headers.signal.answer(verdict.rejected.total(), verdict.explain()), encoding)
     request = decoded.message
-    if headers.signal is not TRACES:
-        return _take_others(taken, verdict)
+    if headers.signal is LOGS:
+        return _take_logs(taken, verdict)
     if taken.original is not None:
         assert ExportTraceServiceRequest.FromString(taken.original).SerializeToString() == request.SerializeToString()
     destinations = _route(request)
@@ -147,6 +147,21 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
     return "accepted" if spans else "all rejected" if verdict.received else "empty"
 
 
+def _take_logs(taken: Any, verdict: Verdict) -> str:
+    """Log records: what is accepted can be queued, read again, and joined with a span."""
+    signal = taken.signal
+    taken.destinations = [pb.Destination(experiment_id="0") for _ in taken.resources]
+    delivery = Delivery.from_envelope(taken.to_envelope())
+    assert verdict.accepted == signal.form.count(delivery.request)
+    resources: Any = delivery.request
+    records = [each.record for each in coming(resources.resource_logs, delivery.destinations, None)]
+    assert len(records) == verdict.accepted
+    kept, _ = Bound().keep(records)
+    assert unpacked(packed(kept)) == kept
+    completion(Span(), kept)
+    return "accepted" if verdict.accepted else "all rejected" if verdict.received else "empty"
+
+
 def _take_metrics(headers: Headers, decoded: Decoded, encoding: Encoding, tally: Tally) -> str:
     sender = Sender({"x-mlflow-run-id": "r"})
     taken: AnyRequest = Request(decoded.message, sender, decoded.original, decoded.unparsed, decoded.notes, METRICS)
@@ -159,21 +174,6 @@ def _take_metrics(headers: Headers, decoded: Decoded, encoding: Encoding, tally:
     for held in translate([delivery], Naming("{name}{attributes}"), ("step",), tally.repaired).values():
         assert all(len(name) <= MAX_NAME and "\0" not in name for name in held.names)
     return "accepted"
-
-
-def _take_others(taken: Any, verdict: Verdict) -> str:
-    """Data points and log records: what is accepted can be queued and read again; log records can be joined with a span."""
-    signal = taken.signal
-    taken.destinations = [pb.Destination(experiment_id="0") for _ in taken.resources]
-    delivery = Delivery.from_envelope(taken.to_envelope())
-    assert verdict.accepted == signal.form.count(delivery.request)
-    if signal is LOGS:
-        records = [each.record for each in coming(delivery.request.resource_logs, delivery.destinations, None)]
-        assert len(records) == verdict.accepted
-        kept, _ = Bound().keep(records)
-        assert unpacked(packed(kept)) == kept
-        completion(Span(), kept)
-    return f"{signal.name} accepted" if verdict.accepted else "all rejected" if verdict.received else "empty"
 
 
 def _route(request: ExportTraceServiceRequest) -> tuple[pb.Destination, ...]:
