@@ -12,6 +12,7 @@ import json
 import math
 import os
 import random
+import resource
 import time
 import urllib.request
 from typing import Any
@@ -103,6 +104,7 @@ class Training:
             (self._accuracy, accuracy),
             (self._rate, rate),
             (self._cpu, time.process_time()),
+            (self._memory, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         ):
             gauge.set(value, step)
         span.set_attributes({"epoch": epoch, "loss": loss})

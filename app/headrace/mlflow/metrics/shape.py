@@ -16,10 +16,11 @@ _VALUE = {
     "is_nan": number(_BOOLEAN),
     "run_uuid": text(32),
 }
+_TO_RUNS: dict[tuple[str, ...], str] = {("run_uuid",): "runs"}
 _RUNS = {
-    **{name: text(size) for name, size in (("run_uuid", 32), ("name", 250), ("source_type", 20), ("source_name", 500))},
-    **{name: text(size) for name, size in (("entry_point_name", 50), ("user_id", 256), ("status", 20))},
-    **{name: text(size) for name, size in (("source_version", 50), ("lifecycle_stage", 20), ("artifact_uri", 200))},
+    **{name: text(len("RUNNING")) for name in ("source_type", "status", "lifecycle_stage")},
+    **{name: text() for name in ("source_name", "entry_point_name", "source_version")},
+    **{name: text(size) for name, size in (("run_uuid", 32), ("name", 250), ("user_id", 256), ("artifact_uri", 200))},
     "start_time": number(BIG),
     "end_time": or_null(number(BIG)),
     "deleted_time": or_null(number(BIG)),
@@ -29,10 +30,15 @@ _METRICS = Shape(
     "metrics of runs",
     "3.14 to 3.18",
     (
-        TableShape("metrics", _VALUE, keys=(("key", "timestamp", "step", "run_uuid", "value", "is_nan"),)),
-        TableShape("latest_metrics", _VALUE, keys=(("key", "run_uuid"),)),
-        TableShape("runs", _RUNS, keys=(("run_uuid",),)),
-        TableShape("tags", {"key": text(250), "value": text(8000), "run_uuid": text(32)}),
+        TableShape("metrics", _VALUE, keys=(("key", "timestamp", "step", "run_uuid", "value", "is_nan"),), references=_TO_RUNS),
+        TableShape("latest_metrics", _VALUE, keys=(("key", "run_uuid"),), references=_TO_RUNS),
+        TableShape("runs", _RUNS, keys=(("run_uuid",),), references={("experiment_id",): "experiments"}),
+        TableShape(
+            "tags",
+            {"key": text(250), "value": text(250), "run_uuid": text(32)},
+            keys=(("key", "run_uuid"),),
+            references=_TO_RUNS,
+        ),
         TableShape("experiments", read_only(experiment_id=INTEGER, workspace=TEXT, artifact_location=TEXT), inserts=False),
     ),
 )
