@@ -28,3 +28,8 @@ class Console(BaseModel):
         description="URL at which services reach OTLP/HTTP, for the lines to copy. Unset: `http://localhost:` and "
         "`HEADRACE_HTTP_PORT`.",
     )
+
+    @property
+    def console_link(self) -> str:
+        """The URL of the console in links, without a slash at its end."""
+        return (self.console_url or f"http://localhost:{self.console_port}").rstrip("/")

@@ -3,8 +3,7 @@
 from typing import NamedTuple
 
 from headrace.config import Config
-
-KEY = "YOUR-KEY"
+from headrace.receiver.lines import KEY, environment, otlp_url
 
 
 class Snippet(NamedTuple):
@@ -12,23 +11,6 @@ class Snippet(NamedTuple):
 
     name: str
     lines: str
-
-
-def otlp_url(config: Config) -> str:
-    """Where services reach OTLP/HTTP."""
-    host = config.host if config.host not in ("127.0.0.1", "0.0.0.0", "::", "::1") else "localhost"
-    scheme = "http" if config.tls_cert is None else "https"
-    return (config.otlp_url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.http_port}").rstrip("/")
-
-
-def environment(endpoint: str, experiment: str, keyed: bool) -> str:
-    """The three variables that every SDK reads."""
-    headers = f"x-mlflow-experiment-id={experiment}" + (f",authorization=Bearer%20{KEY}" if keyed else "")
-    return (
-        f"export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={endpoint}/v1/traces\n"
-        f"export OTEL_EXPORTER_OTLP_TRACES_HEADERS={headers}\n"
-        "export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf"
-    )
 
 
 def snippets(config: Config, experiment: str) -> list[Snippet]:
