@@ -1,14 +1,18 @@
 """The console's application over a reader in memory, and what fills it: nothing, a little, a lot."""
 
 import asyncio
+import socket
+import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 from typing import Any, TypeVar
 
 import httpx
+import uvicorn
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, TracesData
 from readers import MemoryReader
 from starlette.types import ASGIApp
@@ -124,6 +128,24 @@ class Console:
                 return await client.get(path, headers=named)
 
         return run(ask())
+
+
+@contextmanager
+def served(console: Console) -> Iterator[str]:
+    """Serves the pages on a port of loopback, in a thread of their own; yields their URL."""
+    app, watch = console.app()
+    server = uvicorn.Server(uvicorn.Config(app.asgi(), port=0, log_level="error", lifespan="off"))
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    async def serve() -> None:
+        watch.start()
+        await server.serve([listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = server.force_exit = True
+    thread.join()
 
 
 def failing(fails: bool) -> dict[str, Any]:
