@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from headrace.console.access import Access
 from headrace.console.room import Room
 from headrace.console.web.app import ConsoleApp
 from headrace.console.web.road import Numbers
-from headrace.console.web.watch import Watch
+from headrace.console.web.watch import Ask, Watch
 from headrace.local.demo import demo_requests
 from headrace.reader import Run, RunTrace, TraceReader
 from headrace.receiver.auth import Key, Keys
@@ -65,12 +65,20 @@ headrace_write_seconds_sum 1
 READY = b'{"status": "ready", "database": {"reachable": true}, "queue": {"requests": 7}}'
 
 
-def answers(path: str) -> tuple[int, bytes]:
+REFUSED = (
+    b'{"process": 7, "processes": 1, "refused": [{"reason": "unauthenticated", "times": 3, "last": 1.0, "said": "no key", '
+    b'"who": {"address": "10.0.0.9", "user_agent": "<b>otel</b>", "service": "cart"}}]}'
+)
+
+
+def answers(path: str, _: Mapping[str, str]) -> tuple[int, bytes]:
     """A receiver that answers."""
+    if path == "/refused":
+        return 200, REFUSED
     return 200, METRICS.format(received=48_210, written=48_121).encode() if path == "/metrics" else READY
 
 
-def silent(_: str) -> tuple[int, bytes]:
+def silent(_: str, __: Mapping[str, str]) -> tuple[int, bytes]:
     """A receiver that is not there."""
     raise ConnectionRefusedError("Connection refused")
 
@@ -95,7 +103,7 @@ class Console:
     reader: TraceReader
     config: Config
     keys: Keys | None = None
-    ask: Callable[[str], tuple[int, bytes]] = answers
+    ask: Ask = answers
     hour: bool = False
     """Whether the last hour is filled with samples."""
 

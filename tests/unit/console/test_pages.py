@@ -59,6 +59,7 @@ def test_the_status_page_shows_the_road_and_the_experiments(filled: "tuple[Conso
     ):
         assert text in page
     assert "malformed span" not in page  # none was rejected for that
+    assert "service cart · 10.0.0.9 · &lt;b&gt;otel&lt;/b&gt;" in page
     away = replace(console, ask=silent).get("/")
     assert away.status_code == 200
     assert "The receiver does not answer" in away.text
@@ -312,6 +313,7 @@ def test_a_limited_key_does_not_see_the_numbers_of_all(guarded: Any) -> None:
     console, texts, _ = guarded
     page = console.get("/", authorization=basic(texts["one"])).text
     assert "48\u202f210" not in page
+    assert "10.0.0.9" not in page
     assert "unauthenticated" not in page
     assert console.get("/live", authorization=basic(texts["one"])).status_code == 404
     assert "48\u202f210" in console.get("/", authorization=basic(texts["all"])).text

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ def test_the_waterfall_is_used_with_keys_alone(sites: "dict[str, tuple[str, list
 def test_the_numbers_are_live(page_of: Callable[..., Page]) -> None:
     received = iter(range(1000, 100_000))
 
-    def counting(path: str) -> tuple[int, bytes]:
+    def counting(path: str, _: Mapping[str, str]) -> tuple[int, bytes]:
         return (200, METRICS.format(received=next(received), written=7).encode()) if path == "/metrics" else (200, READY)
 
     with served(Console(MemoryReader([]), settings(), ask=counting)) as base:

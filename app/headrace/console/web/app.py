@@ -23,6 +23,7 @@ from headrace.console.web.asked import Asked
 from headrace.console.web.files import FILES, Rendering
 from headrace.console.web.pages import Page, Redirect
 from headrace.console.web.road import Road
+from headrace.console.web.senders import senders
 from headrace.console.web.watch import Watch
 from headrace.envelope.limit import Limit
 from headrace.errors import HeadraceError, NoSuchPath, Unauthenticated
@@ -84,7 +85,10 @@ class ConsoleApp:
     def _answer(self, answer: Page | Redirect, given: Mapping[str, Any]) -> Response:
         if isinstance(answer, Redirect):
             return RedirectResponse(answer.to, 303)
-        return self._html(answer.template, {**given, **answer.values}, answer.status)
+        values = {**given, **answer.values}
+        if answer.template == "status.html" and given["road"].numbers and not given["limited"]:
+            values["senders"] = senders(self._watch.ask, given["asked"].headers)
+        return self._html(answer.template, values, answer.status)
 
     async def _in_room(self, work: Callable[[], Response]) -> Response:
         self._room.enter()

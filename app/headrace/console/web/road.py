@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 _KEPT = (
     *("headrace_spans_received", "headrace_spans_accepted", "headrace_spans_written", "headrace_spans_dead_lettered"),
     *("headrace_spans_rejected", "headrace_spans_repaired", "headrace_requests_refused", "headrace_records_refused"),
+    "headrace_records_rejected",
     *("headrace_queue_bytes", "headrace_queue_max_bytes", "headrace_queue_items", "headrace_queue_oldest_age_seconds"),
     *("headrace_ready", "headrace_database_up", "headrace_tables_fit", "headrace_export_retrying"),
 )
@@ -39,7 +40,7 @@ class Numbers:
     """Why it takes no requests; or what writing waits for."""
     database: bool = True
     rejected: Mapping[str, int] = field(default_factory=dict)
-    """Spans by reason."""
+    """Spans, log records and data points by reason."""
     refused: Mapping[str, int] = field(default_factory=dict)
     """Requests by reason."""
 
@@ -110,7 +111,7 @@ def numbers_of(metrics: str, ready: Mapping[str, Any], time: float) -> Numbers:
         ready=bool(total("ready")),
         reason=_reason(ready),
         database=bool(database.get("reachable")) if isinstance(database, Mapping) else bool(total("database_up")),
-        rejected=by_reason("spans_rejected"),
+        rejected=by_reason("spans_rejected") | {f"record: {name}": n for name, n in by_reason("records_rejected").items()},
         refused=by_reason("requests_refused") | {f"{name} records": n for name, n in by_reason("records_refused").items()},
     )
 

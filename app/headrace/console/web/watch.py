@@ -18,8 +18,8 @@ _OFTEN, _SELDOM = 2.0, 10.0
 """Seconds between two questions: while somebody looks, and else."""
 _TIMEOUT = 4.0
 _MAX_BYTES = 4 * 1024 * 1024
-Ask = Callable[[str], tuple[int, bytes]]
-"""A path → status and body. Raises OSError or HTTPException."""
+Ask = Callable[[str, Mapping[str, str]], tuple[int, bytes]]
+"""A path, and headers → status and body. Raises OSError or HTTPException."""
 
 
 def receiver_url(config: Config) -> str:
@@ -41,11 +41,11 @@ class Receiver:
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect
         )
 
-    def __call__(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    def __call__(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """See `Ask`."""
         if urlsplit(self._url).scheme not in ("http", "https"):
             raise OSError(f"HEADRACE_RECEIVER_URL is no http URL: {self._url}")
-        request = urllib.request.Request(f"{self._url}{path}", headers={"user-agent": "headrace-console", **(headers or {})})  # noqa: S310
+        request = urllib.request.Request(f"{self._url}{path}", headers={"user-agent": "headrace-console", **headers})  # noqa: S310
         try:
             with self._opener.open(request, timeout=_TIMEOUT) as answer:
                 return answer.status, answer.read(_MAX_BYTES)
@@ -63,7 +63,7 @@ class Watch:
     """The receiver's numbers of the last hour. It belongs to one event loop."""
 
     def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+        self.ask = ask
         self._samples: deque[Numbers] = deque(maxlen=round(SECONDS / _OFTEN))
         self._error = ""
         self._listeners = 0
@@ -122,10 +122,10 @@ class Watch:
     def _sample(self) -> Numbers | str:
         """The numbers now; or why there are none."""
         try:
-            status, metrics = self._ask("/metrics")
+            status, metrics = self.ask("/metrics", {})
             if status != http.client.OK:
                 return f"/metrics answered {status}."
-            _, ready = self._ask("/readyz")
+            _, ready = self.ask("/readyz", {})
             return numbers_of(metrics.decode(errors="replace"), to_object(ready), time.time())
         except (OSError, http.client.HTTPException, ValueError) as error:
             return str(getattr(error, "reason", "") or error)[:300]
