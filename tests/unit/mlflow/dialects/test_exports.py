@@ -44,8 +44,9 @@ def test_a_chat_that_the_ui_draws_stays_as_it_is() -> None:
 @pytest.mark.parametrize("name", ["pydantic_ai_agent", "pydantic_ai_v2_tool"])
 def test_pydantic_ai(name: str) -> None:
     (agent,) = of(name, "AGENT")
-    assert agent.inputs[0]["parts"] == [{"type": "text", "content": QUESTION}]
-    assert [message["role"] for message in agent.inputs] == ["user", "assistant", "user"]  # the answer is none of the inputs
+    assert agent.inputs[1]["content"] == QUESTION
+    roles = [message["role"] for message in agent.inputs]
+    assert roles == ["system", "user", "assistant", "tool"]  # the answer is none of the inputs
     assert agent.outputs == ANSWER
     assert agent.model == "gpt-4o-mini"
     assert agent.usage["input_tokens"] == 84
@@ -102,7 +103,7 @@ def test_haystack() -> None:
     builder, call, pipeline = spans(export("haystack_native"))
     assert (builder.type, call.type, pipeline.type) == ("CHAIN", "CHAT_MODEL", "CHAIN")
     assert (call.model, call.provider, call.usage["total_tokens"]) == ("gpt-4o-mini-2024-07-18", "openai", 59)
-    assert call.inputs["messages"][0]["content"] == [{"text": QUESTION}]
+    assert call.inputs["messages"][0]["content"] == QUESTION
     assert call.cost["total_cost"] > 0
     assert pipeline.inputs == {"prompt": {"city": "Paris"}}
     assert ANSWER in str(pipeline.outputs)
@@ -172,3 +173,9 @@ def _outcome(requests: list[ExportTraceServiceRequest]) -> Any:
          trace.tokens, trace.costs, sorted(trace.spans.items()))
         for trace in traces
     ]  # fmt: skip
+
+
+def test_a_call_that_two_instrumentations_describe_counts_once() -> None:
+    trace = folded(parts(export("anthropic_sdk_native_double")))
+    assert trace.tokens[:5] == [92, 34, 126, 20, 8]
+    assert trace.costs[2] == pytest.approx(0.000369 * 2)
