@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from headrace import __version__, tracing
@@ -42,6 +43,7 @@ from headrace.receiver.intake import Intake
 from headrace.receiver.openapi import describe_otlp
 from headrace.receiver.origins import origin_pattern
 from headrace.receiver.paths import not_found_or_not_allowed, routes, unexpected
+from headrace.receiver.refused import Refused
 from headrace.receiver.serving import GRACE_SECONDS
 from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
@@ -89,7 +91,9 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number, tables)))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
-    app = _app(config, parts, intake, health_router(queue, database, experiments, tables))
+    health = health_router(queue, database, experiments, tables)
+    health.routes.append(Route("/refused", Refused(config, keys).answer, methods=["GET"], include_in_schema=False))
+    app = _app(config, parts, intake, health)
     return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 

@@ -25,6 +25,7 @@ from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
 from headrace.receiver.origins import Origins
+from headrace.receiver.refusals import BOOK
 from headrace.receiver.who import Who, services_of
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import REQUEST_BYTES
@@ -171,6 +172,8 @@ class Reading(Share):
 
 
 def _log_rejected(verdict: Verdict, who: Who) -> None:
+    for reason in verdict.rejected:
+        BOOK.note(reason, verdict.explain(), who)
     if verdict.signal is TRACES:
         log_rarely("spans rejected", min(verdict.rejected), reason=verdict.explain(), **who.fields())
     else:

@@ -242,12 +242,15 @@ OWN_SPANS = counter(
 PART_RESTARTS = counter(
     "headrace_part_restarts",
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
-    part=("worker", "finisher", "pruner", "joiner", "queue", "tls", "grpc", "jaeger", "supervisor-watch", "worker-process"),
+    part=(
+        *("worker", "finisher", "pruner", "retainer", "joiner", "queue", "tls", "grpc", "jaeger", "watch", "supervisor-watch"),
+        "worker-process",
+    ),
 )
 READS_CUT = counter(
     "headrace_reads_cut",
     "Answers of the read side that a limit has cut short, by what was read: see `HEADRACE_READ_MAX_ROWS`.",
-    what=("trace", "search", "services", "operations", "dependencies", "experiments"),
+    what=("trace", "search", "services", "operations", "dependencies", "experiments", "runs"),
 )
 BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
 LABELS["headrace_build_info"] = {"version": ()}

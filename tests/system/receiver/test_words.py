@@ -72,6 +72,13 @@ def test_elsewhere_there_is_nothing(shared: Running, method: str, path: str, cod
     assert answer.status_code == code
 
 
+def test_a_browser_sees_a_page_that_leads_to_all_of_it(shared: Running) -> None:
+    answer = httpx.get(shared.url, headers={"accept": "text/html,*/*;q=0.8"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert f"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={shared.url}/v1/traces" in answer.text
+    assert httpx.get(shared.url).status_code == 404
+
+
 def test_a_refusal_names_who_sent_it(running: Running) -> None:
     agent = {"user-agent": "shop/1.0"}
     for _ in range(2):

@@ -6,7 +6,6 @@ Source: jaeger-idl v0.9.0 (https://github.com/jaegertracing/jaeger-idl); its fil
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
@@ -15,7 +14,8 @@ from google.protobuf.message import Message
 from headrace.config import Config
 from headrace.console.access import Access, named
 from headrace.console.jaeger.methods import Asking, Methods
-from headrace.errors import BodyTimeout, MalformedBody, RateLimited
+from headrace.console.room import Room
+from headrace.errors import BodyTimeout, MalformedBody
 from headrace.otlp.compression import inflate
 from headrace.reader import TraceReader
 from headrace.receiver.grpc.call import OneMessage
@@ -28,8 +28,6 @@ from headrace.receiver.tls import Certificates
 _MAX_REQUEST_BYTES = 64 * 1024
 _MAX_UNSENT_BYTES = 4 * 1024 * 1024
 _LOOK_SECONDS = 0.01
-_MAX_WAITING = 64
-"""Calls that wait for a connection to Postgres. One more is told to come again."""
 _SERVICES = ("", "jaeger.storage.v2.TraceReader", "jaeger.storage.v2.DependencyReader")
 
 Method = Callable[[bytes, Asking], Iterator[Message]]
@@ -50,8 +48,16 @@ class _Health:
 class JaegerServer(GrpcServer):
     """The server of HEADRACE_JAEGER_PORT. As many calls ask Postgres at once as HEADRACE_READ_CONNECTIONS says."""
 
-    def __init__(self, config: Config, reader: TraceReader, access: Access, certificates: Certificates | None = None) -> None:
-        self._room = Room(config)
+    def __init__(
+        self,
+        config: Config,
+        reader: TraceReader,
+        access: Access,
+        certificates: Certificates | None = None,
+        room: Room | None = None,
+    ) -> None:
+        """`room`: where its calls wait for Postgres; the web pages wait there, too. Without one it makes its own."""
+        self._room = room or Room(config)
         health = _Health()
         methods: dict[bytes, Callable[[Stream, Mapping[str, str]], OneMessage]] = {
             b"/grpc.health.v1.Health/Check": partial(Check, config=config, health=health),
@@ -66,26 +72,7 @@ class JaegerServer(GrpcServer):
     async def stop(self, grace: float) -> None:
         """See `GrpcServer.stop`."""
         await super().stop(grace)
-        self._room.threads.shutdown(wait=False, cancel_futures=True)
-
-
-class Room:
-    """The threads in which calls wait for Postgres, and how many calls there are."""
-
-    def __init__(self, config: Config) -> None:
-        self.threads = ThreadPoolExecutor(config.read_connections, "jaeger")
-        self._calls = 0
-        self._most = config.read_connections + _MAX_WAITING
-
-    def enter(self) -> None:
-        """Raises RateLimited: too many calls wait."""
-        if self._calls >= self._most:
-            raise RateLimited("Too many questions wait for Postgres: ask again later.", 1)
-        self._calls += 1
-
-    def leave(self) -> None:
-        """A call is over."""
-        self._calls -= 1
+        self._room.close()
 
 
 class Asked(OneMessage):
