@@ -9,6 +9,7 @@ from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
 from headrace.config.reading import Reading
+from headrace.mlflow.keys import MLFLOW_SERVICE, SERVICE
 from headrace.reader import Found, Query, SearchResult
 from headrace.reader.connections import Rows
 from headrace.reader.matching import has_attributes, wanted_attributes, wanted_error
@@ -118,6 +119,8 @@ def _parameters(query: Query, attributes: Mapping[str, str]) -> dict[str, Any]:
     """Keys that stand in the content as they are let Postgres leave out most spans without our reading them."""
     return {
         "service": service_name(query.service),
+        "service_key": SERVICE,
+        "no_service": MLFLOW_SERVICE,
         "operation": storable(query.operation),
         "min": min(max(0, query.min_duration), END_OF_TIME),
         "max": min(max(0, query.max_duration), END_OF_TIME),

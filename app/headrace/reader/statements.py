@@ -22,6 +22,8 @@ SELECT digest, origin FROM (
 WHERE size <= %(bytes)s
 """
 
+TAGGED_SERVICE = "SELECT value FROM trace_tags WHERE request_id = %(id)s AND key = %(key)s AND value <> ''"
+
 _DIGEST = """(
     SELECT m.found[1]
     FROM regexp_matches(s.content, '"otlp": \\{"origin": "([0-9a-f]{32})"', 'g') WITH ORDINALITY AS m (found, number)
@@ -66,7 +68,12 @@ FROM unnest(%(ids)s::text[]) AS c (id) CROSS JOIN LATERAL (
 ) m
 """
 _ORIGIN = f"LEFT JOIN headrace.origin o ON o.digest = {_DIGEST}"
-_OF_THE_SERVICE = "AND o.digest IN (SELECT digest FROM headrace.origin_service WHERE service = %(service)s)"
+_OF_THE_SERVICE = """AND CASE WHEN {digest} IS NULL
+          THEN coalesce((SELECT left(nullif(g.value, ''), 500) FROM trace_tags g
+                         WHERE g.request_id = c.id AND g.key = %(service_key)s), %(no_service)s) = %(service)s
+          ELSE o.digest IN (SELECT digest FROM headrace.origin_service WHERE service = %(service)s) END
+      """.replace("{digest}", _DIGEST)
+"""Where a span's content names no service, the trace's tag does: see `mlflow/write/cover.py`."""
 _HAS_KEYS = """AND NOT EXISTS (
           SELECT 1 FROM unnest(%(keys)s::text[]) AS k (key)
           WHERE position(k.key IN s.content) = 0

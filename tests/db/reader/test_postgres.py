@@ -24,7 +24,7 @@ from headrace.reader.connections import ReadConnections
 from headrace.reader.postgres import PostgresReader
 from headrace.store.database import Database
 from headrace.telemetry.metrics import READS_CUT
-from otlp import SECOND, START, request, span, validate
+from otlp import SECOND, START, attributes, request, span, validate
 
 TRACE = b"\1" * 16
 
@@ -84,7 +84,7 @@ def test_traces_of_mlflow_s_own_making(database: Database, database_url: str, re
     read = reader.trace(TRACE.hex())
     assert read is not None
     (resource_spans,) = read.data.resource_spans
-    assert not resource_spans.resource.attributes
+    assert resource_spans.resource.attributes[:] == attributes({"service.name": "mlflow"})
     found = {each.name: each for each in resource_spans.scope_spans[0].spans}
     assert {pair.key: pair.value.WhichOneof("value") for pair in found["buy"].attributes} == {
         "n": "int_value",

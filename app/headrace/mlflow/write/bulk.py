@@ -28,6 +28,7 @@ from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
+from headrace.mlflow.write.cover import service_of
 from headrace.mlflow.write.figures import read_totals
 from headrace.mlflow.write.index import Index, look
 from headrace.mlflow.write.layouts import layout_of
@@ -136,7 +137,7 @@ class BulkWriter:
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
             if self._index and plan:
-                kept = self._index.keep(cursor, plan, {digest: origins[digest][0] for digest in used})
+                kept = self._index.keep(cursor, plan, {digest: service_of(origins[digest][0]) for digest in used})
             self._watch.check(connection)
             if rehearsed_until is not None:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
