@@ -1,6 +1,7 @@
 """Jaeger's storage API, `jaeger.storage.v2`, read-only: any Jaeger v2 in front shows the traces that MLflow's UI shows.
 
-Source: jaeger-idl v0.9.0 (https://github.com/jaegertracing/jaeger-idl); its files are in proto/jaeger/storage/v2.
+Source: jaeger-idl v0.9.0, and of v0.14.0 the capabilities (https://github.com/jaegertracing/jaeger-idl); its files are in
+proto/jaeger/storage/v2.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ _MAX_UNSENT_BYTES = 4 * 1024 * 1024
 _LOOK_SECONDS = 0.01
 _MAX_WAITING = 64
 """Calls that wait for a connection to Postgres. One more is told to come again."""
-_SERVICES = ("", "jaeger.storage.v2.TraceReader", "jaeger.storage.v2.DependencyReader")
+_SERVICES = ("", *(f"jaeger.storage.v2.{name}" for name in ("TraceReader", "DependencyReader", "Capabilities")))
 
 Method = Callable[[bytes, Asking], Iterator[Message]]
 
