@@ -26,7 +26,7 @@ def serve(config: "Config") -> None:
             "or run `headrace up`, which brings a Postgres and an MLflow UI along."
         )
     host = take_ports(config)
-    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments)
+    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments, bool(config.retention))
     host.run(
         lambda: log.info("ready", host=config.host, http_port=host.port, grpc_port=host.grpc_port, workers=config.workers),
         lambda: None,
@@ -34,9 +34,15 @@ def serve(config: "Config") -> None:
 
 
 def take_ports(config: "Config") -> "Host":
-    """Opens the host for these settings, which takes its ports. Warns if they are open to anybody."""
-    from headrace.host.choose import open_host
+    """Opens the host for these settings, which takes its ports. Warns if they are open to anybody.
 
+    Raises:
+        StartError: a port is taken, or something in HEADRACE_DIALECTS is wrong.
+    """
+    from headrace.host.choose import open_host
+    from headrace.mlflow.translate.dialects import known
+
+    known(config.dialects)  # here, and not seconds later in each worker
     _warn_if_open(config)
     return open_host(config)
 

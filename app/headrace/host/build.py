@@ -17,6 +17,7 @@ from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExpor
 from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
 from headrace.export.pruner import Pruner
+from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
 from headrace.host.heap import give_back_large_blocks
 from headrace.mlflow.experiments import Experiments
@@ -24,8 +25,9 @@ from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
+from headrace.otlp.signals import TRACES
 from headrace.parts import PartTask
-from headrace.pipeline import Pipeline, processors
+from headrace.pipeline import Pipeline, Steps, processors
 from headrace.processor.authorize import Authorizer
 from headrace.queue import Queue
 from headrace.queue.open import open_queue
@@ -74,8 +76,9 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     queue = open_queue(config, number)
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    authorizer = Authorizer(ExperimentResolver(config, experiments, database))
-    intake = Intake(config, Pipeline(processors(config), authorizer, queue), keys)
+    resolvers = {TRACES: ExperimentResolver(config, experiments, database)}
+    steps = {signal: Steps(chain, Authorizer(resolvers[signal])) for signal, chain in processors(config).items()}
+    intake = Intake(config, Pipeline(steps, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     tables = Tables()
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
@@ -86,12 +89,14 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
-def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner]:
+def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner | Retainer]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
             yield Finisher(database, config.finish_seconds)
         yield Pruner(database, config.origin_days, config.index_days)
+        if config.retention:
+            yield Retainer(database, config.retention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class _Parts:
     database: Database
     grpc: GrpcReceiver
     worker: Worker
-    housekeepers: Sequence[Finisher | Pruner]
+    housekeepers: Sequence[Finisher | Pruner | Retainer]
     tasks: list[PartTask] = field(default_factory=list)
 
     @asynccontextmanager
@@ -171,18 +176,18 @@ def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
     )
 
 
-def open_database(database: Database, creates_experiments: bool = True) -> None:
+def open_database(database: Database, creates_experiments: bool = True, expires: bool = False) -> None:
     """Checks MLflow's schema and our rights, and migrates our own schema, before the start. If Postgres is away, logs that and
     returns: receiving can start.
 
-    `creates_experiments`: HEADRACE_CREATE_EXPERIMENTS.
+    `creates_experiments`: HEADRACE_CREATE_EXPERIMENTS. `expires`: whether HEADRACE_RETENTION has a rule.
 
     Raises:
         StartError: Postgres answers, but does not let us in, or its schema cannot be written.
     """
     try:
         schema = check(database)
-        check_rights(database, creates_experiments, schema.shape)
+        check_rights(database, creates_experiments, schema.shape, expires)
     except DatabaseRefuses as error:
         raise StartError(str(error)) from None
     except PermanentExportError as error:

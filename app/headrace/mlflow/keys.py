@@ -13,6 +13,7 @@ TOKEN_USAGE = "mlflow.chat.tokenUsage"  # noqa: S105 - no password
 COST = "mlflow.llm.cost"
 MODEL = "mlflow.llm.model"
 PROVIDER = "mlflow.llm.provider"
+TOOLS = "mlflow.chat.tools"
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """Attributes of spans, as MLflow's client sends and its translation makes them."""
 

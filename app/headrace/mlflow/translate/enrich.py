@@ -27,15 +27,29 @@ _MAX_SHARED = 1024
 value stays in `headrace.origin`."""
 
 
+_OF_A_RESOURCE = {
+    "service.name": "service.name",
+    "session.id": "session.id",
+    "user.id": "user.id",
+    "enduser.id": "user.id",
+}
+"""Attributes of a resource → those that its spans get."""
+
+
 def shared_attributes(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> dict[str, str]:
-    """What each span of a scope is given (values dumped as JSON): its own service, the scope's name and version.
+    """What each span of a scope is given (values dumped as JSON): its own service, the session and the user of a process that
+    has but one, the scope's name and version.
 
     A value of more than `_MAX_SHARED` characters is cut.
     """
     added = {}
     for pair in resource_spans.resource.attributes:
-        if pair.key == "service.name" and pair.value.string_value:
-            added["service.name"] = quote(_cut(pair.value.string_value, _MAX_SHARED))
+        if (
+            (key := _OF_A_RESOURCE.get(pair.key))
+            and (text := pair.value.string_value)
+            and (key == pair.key or key not in added)
+        ):
+            added[key] = quote(_cut(text, _MAX_SHARED))
     if scope_spans.scope.name:
         added["otel.scope.name"] = quote(_cut(scope_spans.scope.name, _MAX_SHARED))
     if scope_spans.scope.version:
@@ -47,7 +61,7 @@ def add_attributes(attributes: dict[str, Any], span: Span, shared: Mapping[str, 
     """Adds what `shared_attributes` says, and the span's kind, trace state and dropped counts; returns the new keys."""
     added = []
     for key, value in shared.items():
-        if key not in attributes:
+        if key not in attributes and not (key == "session.id" and "gen_ai.conversation.id" in attributes):
             attributes[key] = value
             added.append(key)
     if 0 < span.kind < len(_KINDS) and "span.kind" not in attributes:

@@ -16,6 +16,8 @@ from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.keys import to_trace_id
 from headrace.mlflow.model import Node, TracePart
 from headrace.mlflow.text import Repairs
+from headrace.mlflow.translate.dialects import known
+from headrace.mlflow.translate.dialects.engine import Dialects
 from headrace.mlflow.translate.enrich import shared_attributes
 from headrace.mlflow.translate.origin import MAX_CACHED_BYTES, origin_of
 from headrace.mlflow.translate.spans import Context, Enrichment, TranslatedSpan, to_row
@@ -51,17 +53,24 @@ _Part = TypeVar("_Part", bound=SpanValues)
 
 
 def to_parts(
-    delivery: Delivery, repaired: Repairs, policy: Gathering[_Part], max_tags: int = MAX_TAGS, number: int = 0
+    delivery: Delivery,
+    repaired: Repairs,
+    policy: Gathering[_Part],
+    max_tags: int = MAX_TAGS,
+    number: int = 0,
+    dialects: Dialects | None = None,
 ) -> list[TracePart[_Part]]:
     """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
 
-    `number`: the index of the delivery in its batch.
+    `number`: the index of the delivery in its batch. `dialects`: those by whose rules spans are read if the policy enriches;
+    None: those that come with Headrace.
 
     If a span id occurs twice, the later span wins and keeps the earlier one's position; but a span without an end does not take
     the place of a whole one. What MLflow would break on is repaired, and counted in `repaired` by the name of the rule.
     """
     parts: dict[tuple[str, bytes], TracePart[_Part]] = {}
     max_tags = min(max_tags, delivery.max_tags or max_tags)
+    read_by = (dialects or known()) if policy.enriches else None
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
         tags = resource_tags(resource_spans.resource, repaired, max_tags, null=not policy.enriches)
         service, indexed = known_service(resource_spans), indexed_service(resource_spans.resource)
@@ -69,7 +78,7 @@ def to_parts(
         by_rule = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:
             enrichment = _enrichment(resource_spans, scope) if policy.enriches else None
-            context = Context(tags, service, by_rule, enrichment, repaired, delivery.received_unix_nano, indexed)
+            context = Context(tags, service, by_rule, enrichment, repaired, delivery.received_unix_nano, indexed, read_by)
             for span in scope.spans:
                 key = experiment_id, span.trace_id
                 part = parts.get(key)
@@ -105,7 +114,7 @@ def _remembered(resource: bytes | None, resource_url: str, scope: bytes | None, 
     message = ResourceSpans(
         resource=None if resource is None else Resource.FromString(resource), scope_spans=[scope_spans], schema_url=resource_url
     )
-    return Enrichment(shared_attributes(message, scope_spans), origin_of(message))
+    return Enrichment(shared_attributes(message, scope_spans), origin_of(message), scope_spans.scope.name)
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:

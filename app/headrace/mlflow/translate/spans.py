@@ -17,6 +17,8 @@ from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
+from headrace.mlflow.translate.dialects.engine import Dialects, Entry
+from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
 from headrace.mlflow.translate.origin import Origin, otlp_note
@@ -33,6 +35,8 @@ class Enrichment(NamedTuple):
     added: dict[str, str]
     """Attributes, dumped as JSON."""
     origin: Origin
+    scope: str = ""
+    """The scope's name."""
 
 
 class Context(NamedTuple):
@@ -51,6 +55,8 @@ class Context(NamedTuple):
     """When their request came, in nanoseconds."""
     indexed_service: str = ""
     """The name of their service, as the index has it."""
+    dialects: Dialects | None = None
+    """The rules by which they are read beyond what MLflow reads. None: without enrichment."""
 
 
 class TranslatedSpan(NamedTuple):
@@ -60,7 +66,7 @@ class TranslatedSpan(NamedTuple):
     row: SpanRow
     attributes: dict[str, Any]
     plain: bool
-    """It has no attribute and no event that a translator or MLflow itself reads."""
+    """It has no attribute and no event that a translator, a dialect's rule or MLflow itself reads."""
     unfinished: bool = False
     """It came without a possible end: where it comes again with one, that stands."""
 
@@ -100,13 +106,16 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
-    plain = not (asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
+    rules = _rules(tuple(sent), context)
+    plain = not (rules or asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
         attributes["service.name"] = quote(context.service)
-    store = _store_plain if plain else _store_translated
-    attributes, columns, note = store(span, dumped, attributes, context)
+    if plain:
+        attributes, columns, note = _store_plain(span, dumped, attributes, context)
+    else:
+        attributes, columns, note = _store_translated(span, dumped, attributes, rules, context)
     content = content_text(span, attributes, status_name)
     text = encodable(content, context.repaired)
     if context.enrichment is not None:
@@ -144,10 +153,14 @@ def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context
     return attributes, _NO_COLUMNS, note
 
 
-def _store_translated(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
+def _store_translated(
+    span: Span, dumped: Dumped, attributes: dict[str, Any], rules: tuple[Entry, ...], context: Context
+) -> _Stored:
     sent = dumped[0]
     texts = inner_texts(dumped)
     attributes = _translated(span, attributes, _kept(texts, sent, attributes), context)
+    if rules:
+        attributes = read_by(rules, span, sent, attributes, context.repaired)
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
@@ -192,6 +205,13 @@ def _translated(span: Span, attributes: dict[str, Any], texts: dict[str, str], c
     except Exception:  # MLflow would reject the whole request: the span is stored as it came
         context.repaired["translation_failed"] += 1
         return attributes
+
+
+def _rules(keys: tuple[str, ...], context: Context) -> tuple[Entry, ...]:
+    """The rules of dialects that may find something in a span with these keys: most often none."""
+    if context.dialects is None or context.enrichment is None:
+        return ()
+    return context.dialects.wanted(keys, context.enrichment.scope)
 
 
 def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repairs) -> _Columns:

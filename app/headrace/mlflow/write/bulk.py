@@ -24,6 +24,7 @@ from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.shape import Schema
 from headrace.mlflow.shape.watch import Watch
 from headrace.mlflow.text import Repairs
+from headrace.mlflow.translate.dialects.engine import Dialects
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
@@ -70,10 +71,11 @@ class BulkWriter:
         max_tags: int = MAX_TAGS,
         schema: Schema | None = None,
         index: bool = True,
+        dialects: Dialects | None = None,
     ) -> None:
         """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look.
 
-        `index`: whether it keeps the index.
+        `index`: whether it keeps the index. `dialects`: see `to_parts`.
         """
         self._database = database
         self._watch = Watch(database, schema)
@@ -81,6 +83,7 @@ class BulkWriter:
         self._policy: FoldPolicy[Any, Any] = RootDecides() if enrich else ArrivalOrder()
         self._note_unfinished = note_unfinished
         self._max_tags = max_tags
+        self._dialects = dialects
         self._artifact_roots: dict[int, str] = {}
         self._index = Index() if index else None
         self._origins_used: MutableMapping[str, int] = LRUCache(_MAX_ORIGINS)
@@ -91,7 +94,7 @@ class BulkWriter:
         parts: list[TracePart] = []
         size = 0
         for number, delivery in enumerate(deliveries):
-            more = to_parts(delivery, repaired, self._policy, self._max_tags, number)
+            more = to_parts(delivery, repaired, self._policy, self._max_tags, number, self._dialects)
             parts += more
             size += sum(map(_size, more))
             if most is not None and size > most:
