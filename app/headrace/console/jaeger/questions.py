@@ -50,7 +50,7 @@ def to_query(asked: TraceQueryParameters, experiments: Experiments) -> Query:
 def _refuse_what_is_not_offered(asked: TraceQueryParameters) -> None:
     """Later versions of the API have filters and pages, which `GetCapabilities` does not offer. Whoever asks for them all the
     same must not take what is found without them for an answer."""
-    unknown = UnknownFieldSet(asked)  # type: ignore[no-untyped-call]
+    unknown = UnknownFieldSet(asked)
     later = {unknown[number].field_number for number in range(len(unknown))}
     for number, name in _LATER.items():
         if number in later:
