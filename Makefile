@@ -73,6 +73,9 @@ outage: install ## MINUTES=10 without Postgres at half of the saturated rate: me
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
+scale: install ## How long reading takes at TRACES=1000000 of 10 spans each, which the writer makes first (half an hour)
+	$(BIN)/python -m bench.scale --traces $(or $(TRACES),1000000)
+
 proto: install ## Generate the code of proto/ anew
 	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/headrace/envelope --pyi_out=app/headrace/envelope envelope.proto
 	$(BIN)/python -m grpc_tools.protoc -Iproto/headrace/v1 --python_out=app/headrace/receiver/grpc --pyi_out=app/headrace/receiver/grpc health.proto
@@ -122,4 +125,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage bench proto docs audit lock clean
+.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage bench scale proto docs audit lock clean

@@ -31,6 +31,7 @@ from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
+from headrace.mlflow.write.cover import service_of
 from headrace.mlflow.write.figures import read_totals
 from headrace.mlflow.write.index import Index, look
 from headrace.mlflow.write.joining import Joined, Key, count_joined, join, mark, read_spans
@@ -180,7 +181,7 @@ class BulkWriter:
             keep_unfinished(cursor, traces, self._note_unfinished)
             mark(cursor, written.logs)
             if self._index and plan:
-                kept = self._index.keep(cursor, plan, {digest: origins[digest][0] for digest in used})
+                kept = self._index.keep(cursor, plan, {digest: service_of(origins[digest][0]) for digest in used})
             self._watch.check(connection)
             if rehearsed_until is not None:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])

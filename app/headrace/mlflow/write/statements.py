@@ -1,6 +1,6 @@
 """The statements of sql/, and transactions to run them in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -32,6 +32,15 @@ def run_for(cursor: Rows, statement: SQL, names: Sequence[str], rows: Sequence[t
     if rows:
         columns = zip(*rows, strict=True)
         cursor.execute(statement, {name: list(values) for name, values in zip(names, columns, strict=True)})
+
+
+def array(values: Iterable[object]) -> str:
+    """Numbers, or texts, as the text of Postgres' array: some five times as quick as psycopg's lists, where they are many."""
+    elements = list(map(str, values))
+    text = '","'.join(elements)
+    if "\\" in text or text.count('"') != 2 * (len(elements) - 1):
+        text = '","'.join(element.replace("\\", "\\\\").replace('"', '\\"') for element in elements)
+    return f'{{"{text}"}}' if elements else "{}"
 
 
 @contextmanager
