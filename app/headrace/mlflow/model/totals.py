@@ -1,4 +1,4 @@
-"""Sums of tokens and of costs, kept so that spans can be added to them. No I/O.
+"""Sums of tokens and of costs, and who speaks, kept so that spans can be added to them. No I/O.
 
 Sums are exact, and rounded only when they are read: so they do not depend on the order in which spans come, as sums of
 floats do.
@@ -7,6 +7,8 @@ floats do.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from headrace.mlflow.model.voices import Voices
 
 _UNIT = 1074
 """Each finite float is a whole multiple of two to the power of minus this."""
@@ -98,20 +100,21 @@ class Tally:
 
 @dataclass(slots=True)
 class Totals:
-    """Both kinds."""
+    """Both kinds, and who speaks."""
 
     usage: Tally = field(default_factory=Tally)
     cost: Tally = field(default_factory=Tally)
+    voices: Voices = field(default_factory=Voices)
 
     def dumped(self) -> list[Any]:
         """As JSON has it, for `loaded`."""
-        return [_dumped(self.usage), _dumped(self.cost)]
+        return [_dumped(self.usage), _dumped(self.cost), self.voices.dumped()]
 
     @classmethod
     def loaded(cls, dumped: list[Any]) -> "Totals":
         """What `dumped` gave."""
-        usage, cost = dumped
-        return cls(_loaded(usage), _loaded(cost))
+        usage, cost, voices = dumped
+        return cls(_loaded(usage), _loaded(cost), Voices.loaded(voices))
 
 
 _Dumped = tuple[bool, dict[str, dict[str, tuple[str, str | None]]]]

@@ -4,6 +4,7 @@
 
     origin   which resource and scope the span came with: the digest of a row of `headrace.origin`
     kind, flags     of the span, where they are not 0
+    speaks   on a span that may speak for its root: why it failed (`e`), its inputs (`i`), its outputs (`o`): see `speaks.py`
     implicit true on a root whose experiment a rule or the default chose: see `Precedence`
     times    the times that were sent where others are stored (`start`, `end`), and which `events` had none: see `times.py`
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
@@ -25,6 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 CHOSEN_BY_RULE = "implicit"
 TIMES = "times"
+SPEAKS = "speaks"
 _AS_SENT: Mapping[str, Any] = MappingProxyType({})
 
 MAX_CACHED_BYTES = 16 * 1024
@@ -45,13 +47,22 @@ def origin_of(resource_spans: ResourceSpans) -> Origin:
 
 
 def otlp_note(
-    span: Span, origin: Origin, note: str, exact: bool, chosen_by_rule: bool, times: Mapping[str, Any] = _AS_SENT
+    span: Span,
+    origin: Origin,
+    note: str,
+    exact: bool,
+    chosen_by_rule: bool,
+    times: Mapping[str, Any] = _AS_SENT,
+    speaks: str = "",
 ) -> str:
     """The JSON of `"otlp"`, for a span as it was sent.
 
     `exact`: whether the content holds the span's attributes, given `note`, the further keys. `times`: see `TIMES`.
+    `speaks`: see `SPEAKS`.
     """
-    mark = f', "{CHOSEN_BY_RULE}": true' if chosen_by_rule else ""
+    mark = f', "{SPEAKS}": "{speaks}"' if speaks else ""  # first, where the writer's statements look for it
+    if chosen_by_rule:
+        mark += f', "{CHOSEN_BY_RULE}": true'
     if times:
         mark += f', "{TIMES}": {json.dumps(times)}'
     if not (exact and _rest_is_exact(span)):

@@ -21,6 +21,7 @@ from headrace.mlflow.translate.dialects.engine import Dialects
 from headrace.mlflow.translate.enrich import shared_attributes
 from headrace.mlflow.translate.origin import MAX_CACHED_BYTES, origin_of
 from headrace.mlflow.translate.spans import Context, Enrichment, TranslatedSpan, to_row
+from headrace.mlflow.translate.speaks import to_voice
 from headrace.mlflow.translate.tags import MAX_TAGS, indexed_service, known_service, resource_tags
 from headrace.mlflow.translate.values import to_node
 
@@ -118,7 +119,7 @@ def _remembered(resource: bytes | None, resource_url: str, scope: bytes | None, 
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
-    span, row, attributes, plain, unfinished = translated
+    span, row, attributes, plain, unfinished, speaks = translated
     span_id, parent_id = row.span_id, row.parent_span_id
     if span_id in part.spans:
         context.repaired["duplicate_span"] += 1
@@ -130,7 +131,12 @@ def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -
         part.unfinished.add(span_id)
     part.spans[span_id] = row
     part.sources[span_id] = context.indexed_service, span.kind
-    part.nodes[span_id] = Node(span_id, parent_id, None, None) if plain else to_node(span_id, parent_id, attributes)
+    if plain:
+        part.nodes[span_id] = Node(span_id, parent_id, None, None)
+    else:
+        voice = to_voice(speaks, row.start_time_unix_nano, row.end_time_unix_nano) if speaks else None
+        part.has_voices |= voice is not None
+        part.nodes[span_id] = to_node(span_id, parent_id, attributes, voice)
     part.values.add(translated, context, part.max_tags)
     if context.enrichment is not None:
         origin = context.enrichment.origin

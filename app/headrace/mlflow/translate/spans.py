@@ -16,12 +16,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
+from headrace.mlflow.translate.chat.drawn import draw
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
 from headrace.mlflow.translate.dialects.engine import Dialects, Entry
 from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
 from headrace.mlflow.translate.origin import Origin, otlp_note
+from headrace.mlflow.translate.speaks import span_speaks
 from headrace.mlflow.translate.times import mended, possible, storable_end
 from headrace.otlp.attributes import to_python
 
@@ -69,6 +71,8 @@ class TranslatedSpan(NamedTuple):
     """It has no attribute and no event that a translator, a dialect's rule or MLflow itself reads."""
     unfinished: bool = False
     """It came without a possible end: where it comes again with one, that stands."""
+    speaks: str = ""
+    """What it may say for its root: see `speaks.py`."""
 
 
 class _Columns(NamedTuple):
@@ -117,10 +121,12 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
     else:
         attributes, columns, note = _store_translated(span, dumped, attributes, rules, context)
     content = content_text(span, attributes, status_name)
-    text = encodable(content, context.repaired)
+    text, speaks = encodable(content, context.repaired), ""
     if context.enrichment is not None:
+        if status == "ERROR" or columns.type:
+            speaks = span_speaks(span, columns.type, attributes)
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times)}}}'
+        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times, speaks)}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
@@ -138,7 +144,7 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
         model_name,
         model_provider,
     )
-    return TranslatedSpan(span, row, attributes, plain, "end" in times)
+    return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks)
 
 
 def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
@@ -161,6 +167,8 @@ def _store_translated(
     attributes = _translated(span, attributes, _kept(texts, sent, attributes), context)
     if rules:
         attributes = read_by(rules, span, sent, attributes, context.repaired)
+    if context.enrichment is not None:
+        draw(attributes, sent, dumps)
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:

@@ -35,7 +35,7 @@ from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
-from headrace.mlflow.write.stored import read_others, read_traces
+from headrace.mlflow.write.stored import read_others, read_traces, read_words
 from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces
 from headrace.store.database import Database
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
@@ -182,6 +182,7 @@ class BulkWriter:
         folded = [traces[trace_id] for trace_id in sorted(traces)]
         read_totals(cursor, [trace for trace in folded if trace.stored and policy.totals_wanted(trace)])
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
+        read_words(cursor, folded, policy)
         for trace in folded:
             trace.verdict = policy.decide(trace)
             if trace.superseded:

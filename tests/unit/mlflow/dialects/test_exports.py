@@ -44,8 +44,9 @@ def test_a_chat_that_the_ui_draws_stays_as_it_is() -> None:
 @pytest.mark.parametrize("name", ["pydantic_ai_agent", "pydantic_ai_v2_tool"])
 def test_pydantic_ai(name: str) -> None:
     (agent,) = of(name, "AGENT")
-    assert agent.inputs[0]["parts"] == [{"type": "text", "content": QUESTION}]
-    assert [message["role"] for message in agent.inputs] == ["user", "assistant", "user"]  # the answer is none of the inputs
+    assert agent.inputs[1]["content"] == QUESTION
+    roles = [message["role"] for message in agent.inputs]
+    assert roles == ["system", "user", "assistant", "tool"]  # the answer is none of the inputs
     assert agent.outputs == ANSWER
     assert agent.model == "gpt-4o-mini"
     assert agent.usage["input_tokens"] == 84
@@ -102,7 +103,7 @@ def test_haystack() -> None:
     builder, call, pipeline = spans(export("haystack_native"))
     assert (builder.type, call.type, pipeline.type) == ("CHAIN", "CHAT_MODEL", "CHAIN")
     assert (call.model, call.provider, call.usage["total_tokens"]) == ("gpt-4o-mini-2024-07-18", "openai", 59)
-    assert call.inputs["messages"][0]["content"] == [{"text": QUESTION}]
+    assert call.inputs["messages"][0]["content"] == QUESTION
     assert call.cost["total_cost"] > 0
     assert pipeline.inputs == {"prompt": {"city": "Paris"}}
     assert ANSWER in str(pipeline.outputs)
