@@ -10,6 +10,7 @@ from frameworks import NAMES, Shown, export, folded, parts, spans
 from sources import PACKAGE
 
 from headrace.mlflow.model import Trace
+from headrace.mlflow.translate.dialects.messages import is_chat
 
 PAGE = PACKAGE.parents[1] / "docs" / "frameworks.md"
 BEGIN, END = "<!-- matrix: written by `make docs` from real exports -->", "<!-- end of matrix -->"
@@ -45,13 +46,17 @@ WITHOUT: dict[str, frozenset[str]] = {
     "tree": frozenset({"mlflow_otlp_only_root_missing"}),
     "inputs": frozenset(_LOGS),
     "outputs": frozenset({*_LOGS, "strands_events"}),
+    "previews": frozenset({*_LOGS, "haystack_native", "mlflow_otlp_only_root_missing", "strands_events", "vercel_ai_embed",
+                           "vercel_ai_generateObject"}),
+    "chat": frozenset({*_LOGS, "strands_events", "vercel_ai_embed", "vercel_ai_generateObject"}),
     "session": frozenset({*_NOBODY, "genai_inference_details_in_logs", "litellm_tool_call"}),
     "user": frozenset({*_NOBODY, "genai_inference_details_in_logs", "openinference_langchain_js", "pydantic_ai_agent",
                        "pydantic_ai_v2_tool"}),
     "tools": frozenset({*_LOGS, "claude_code_reconstructed", "genai_parts_preview", "haystack_native", "litellm_tool_call",
                         "vercel_ai_embed", "vercel_ai_generateObject"}),
 }  # fmt: skip
-"""Column → the exports that have nothing for it in attributes of their spans."""
+"""Column → the exports that have nothing for it in attributes of their spans. What was asked or answered is an object in some:
+then no preview is a sentence, and no chat is one."""
 
 
 class Export(NamedTuple):
@@ -65,9 +70,26 @@ class Export(NamedTuple):
         """The calls of models."""
         return [span for span in self.spans if span.type in MODELS]
 
+    @property
+    def chats(self) -> list[Shown]:
+        """Those of them that are chats."""
+        return [span for span in self.calls if span.type != "EMBEDDING"]
+
 
 def _any(of: Callable[[Shown], Any]) -> Callable[[Export], bool]:
     return lambda export: any(of(span) for span in export.spans)
+
+
+def _is_readable(preview: str | None) -> bool:
+    """Whether it is what somebody said, and no JSON."""
+    return bool(preview) and preview != "OK" and not str(preview).startswith(("{", "["))
+
+
+def _is_drawn(value: Any) -> bool:
+    """Whether MLflow's UI has messages to draw, in OpenAI's form, the GenAI conventions', or Vercel's; or a text alone."""
+    if isinstance(value, dict):
+        return is_chat(value) or "finishReason" in value
+    return isinstance(value, str) or (isinstance(value, list) and all("role" in message for message in value))
 
 
 COLUMNS: dict[str, Callable[[Export], Any]] = {
@@ -75,6 +97,10 @@ COLUMNS: dict[str, Callable[[Export], Any]] = {
     "types": lambda export: export.calls and all(span.type != "UNKNOWN" for span in export.spans),
     "inputs": _any(lambda span: span.inputs),
     "outputs": _any(lambda span: span.outputs),
+    "previews": lambda export: _is_readable(export.trace.request_preview) and _is_readable(export.trace.response_preview),
+    "chat": lambda export: (
+        export.chats and all(_is_drawn(span.inputs) and _is_drawn(span.outputs) for span in export.chats if span.inputs)
+    ),
     "tokens": lambda export: (export.trace.tokens[2] or 0) > 0,
     "cost": lambda export: (export.trace.costs[2] or 0) > 0,
     "model": _any(lambda span: span.model and span.type in MODELS),
