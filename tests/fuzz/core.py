@@ -21,19 +21,22 @@ from fuzz.messages import parts_of
 from headrace.config import Config, load
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.envelope.incoming import Request, Sender
+from headrace.envelope.incoming import AnyRequest, Request, Sender
 from headrace.errors import HeadraceError, Unroutable
 from headrace.mlflow.fold.arrival_order import ArrivalOrder
 from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.fold.root_decides import RootDecides
+from headrace.mlflow.metrics.names import MAX_NAME, Naming
+from headrace.mlflow.metrics.translate import translate
 from headrace.mlflow.model import SpanRow, Trace, TracePart
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.readback import to_span
 from headrace.otlp.attributes import to_dict
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import Refused
+from headrace.otlp.signals import METRICS, Decoded, Refused
 from headrace.processor import chain
+from headrace.processor.points import Points
 from headrace.processor.route import route_resource
 from headrace.processor.validate import Validate
 from headrace.processor.verdict import Verdict
@@ -116,6 +119,8 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
         assert answer.HasField("partial_success") == (decoded.records > 0)
         encode(answer, encoding)
         return "refused in words"
+    if headers.signal is METRICS:
+        return _take_metrics(headers, decoded, encoding, tally)
     taken = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed, decoded.notes)
     verdict = Verdict.of(taken)
     chain((Validate(),), taken, verdict)
@@ -139,6 +144,20 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
             _check_nothing_is_lost(spans, parts)
     tally.spans += len(spans)
     return "accepted" if spans else "all rejected" if verdict.received else "empty"
+
+
+def _take_metrics(headers: Headers, decoded: Decoded, encoding: Encoding, tally: Tally) -> str:
+    sender = Sender({"x-mlflow-run-id": "r"})
+    taken: AnyRequest = Request(decoded.message, sender, decoded.original, decoded.unparsed, decoded.notes, METRICS)
+    verdict = Verdict.of(taken)
+    chain((Points(50_000),), taken, verdict)
+    encode(headers.signal.answer(verdict.rejected.total(), verdict.explain()), encoding)
+    assert verdict.accepted == METRICS.form.count(decoded.message)
+    destinations = tuple(pb.Destination(run_id="r") for _ in decoded.message.resource_metrics)
+    delivery = Delivery.from_envelope(Delivery(decoded.message, destinations, "", 0, "", signal=METRICS).to_envelope())
+    for held in translate([delivery], Naming("{name}{attributes}"), ("step",), tally.repaired).values():
+        assert all(len(name) <= MAX_NAME and "\0" not in name for name in held.names)
+    return "accepted"
 
 
 def _route(request: ExportTraceServiceRequest) -> tuple[pb.Destination, ...]:

@@ -27,13 +27,15 @@ from headrace.errors import HeadraceError, PermanentExportError, RowsRefused, St
 from headrace.export.destinations import Destinations
 from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from headrace.mlflow.experiments import Experiments
+from headrace.mlflow.metrics.weight import weigh as weigh_points
+from headrace.mlflow.metrics.writer import open_metrics_writer
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
 from headrace.mlflow.translate.dialects import known as known_dialects
 from headrace.mlflow.translate.weight import MOST_OF_A_BYTE
 from headrace.mlflow.translate.weight import weigh as weigh_spans
 from headrace.mlflow.write import Translated, Writer
-from headrace.otlp.signals import SIGNALS, TRACES, Signal
+from headrace.otlp.signals import METRICS, SIGNALS, TRACES, Signal
 from headrace.store.database import Database
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import (
@@ -50,7 +52,7 @@ Writers = Mapping[Signal, Writer[Any]]
 Opener = Callable[[Database], Writer[Any]]
 """Opens a writer. It may fail while Postgres is away."""
 
-_WEIGHERS: Mapping[Signal, Callable[[AnyDelivery, int], int]] = {TRACES: weigh_spans}
+_WEIGHERS: Mapping[Signal, Callable[[AnyDelivery, int], int]] = {TRACES: weigh_spans, METRICS: weigh_points}
 """What tells how many bytes a delivery becomes. See `weigh_spans`."""
 
 
@@ -91,7 +93,8 @@ class Exporter:
             index=config.index,
             dialects=known_dialects(config.dialects) if config.enrich else None,
         )
-        return cls(database, experiments, opener, config.max_write_bytes, tables)
+        others = {METRICS: partial(open_metrics_writer, config=config)}
+        return cls(database, experiments, opener, config.max_write_bytes, tables, others)
 
     @property
     def writers(self) -> Writers | None:

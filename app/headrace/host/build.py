@@ -23,12 +23,13 @@ from headrace.host.heap import give_back_large_blocks
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
+from headrace.mlflow.runs import RunResolver
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
-from headrace.otlp.signals import TRACES
+from headrace.otlp.signals import METRICS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, Steps, processors
-from headrace.processor.authorize import Authorizer
+from headrace.processor.authorize import Authorizer, Resolver
 from headrace.queue import Queue
 from headrace.queue.open import open_queue
 from headrace.receiver.auth import Keys
@@ -76,7 +77,8 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     queue = open_queue(config, number)
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    resolvers = {TRACES: ExperimentResolver(config, experiments, database)}
+    resolver = ExperimentResolver(config, experiments, database)
+    resolvers: dict[Signal, Resolver] = {TRACES: resolver, METRICS: RunResolver(config, resolver, database)}
     steps = {signal: Steps(chain, Authorizer(resolvers[signal])) for signal, chain in processors(config).items()}
     intake = Intake(config, Pipeline(steps, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)

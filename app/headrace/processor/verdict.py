@@ -34,7 +34,14 @@ LOG_REASONS = {
 
 METRIC_REASONS = {
     "malformed_record": "a data point could not be parsed",
-    "no_experiment": "no run could be told for the data point's resource",
+    "no_run": "its resource names no MLflow run: set the header x-mlflow-run-id, or the resource attribute mlflow.run_id, or "
+    "mlflow.run_name and an experiment; or stop sending metrics with OTEL_METRICS_EXPORTER=none",
+    "computed_by_mlflow": "MLflow computes this metric itself from the traces, and nothing else needs it: "
+    "OTEL_METRICS_EXPORTER=none stops it",
+    "no_value": "a data point has no value",
+    "too_many_points": "the request would become more values than HEADRACE_MAX_POINTS_PER_REQUEST: send smaller batches",
+    "unknown_run": "MLflow has no such run, or it is deleted",
+    "no_experiment": "no experiment could be told for the run of the data point's resource",
     "too_many_experiments": REASONS["too_many_experiments"],
     "forbidden_experiment": "the API key may not write to the run of the data point's resource",
 }

@@ -28,11 +28,11 @@ class _Kind(NamedTuple):
 def _sums(names: Iterable[str]) -> Callable[[Mapping[str, Any]], dict[str, Sum]]:
     known = frozenset(names)
 
-    def counted(figures: Mapping[str, Any]) -> dict[str, Sum]:
+    def sums(figures: Mapping[str, Any]) -> dict[str, Sum]:
         call = figures.get(CALL, "")
         return {f"{key}{call}": exact(figure) for key, figure in figures.items() if key in known}
 
-    return counted
+    return sums
 
 
 _USAGE = _Kind(lambda node: node.usage, _sums(TOKEN_KEYS))

@@ -1,4 +1,4 @@
-"""Data points: refused in words."""
+"""Data points: stored as metrics of an MLflow run."""
 
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -22,8 +22,8 @@ class Metrics:
     form: Form = DATA_POINTS
     request: type[Message] = ExportMetricsServiceRequest
     response: type[Message] = ExportMetricsServiceResponse
-    summary = "Refuse metrics in words."
-    stored = False
+    summary = "Store data points as metrics of an MLflow run."
+    stored = True
     strict = False
 
     def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
