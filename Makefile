@@ -84,6 +84,7 @@ proto: install ## Generate the code of proto/ anew
 docs: install ## Write the tables of settings, metrics and events into the documentation
 	$(BIN)/python docs/generate.py
 	PYTHONPATH=tests $(BIN)/python -m conformance.page
+	PYTHONPATH=tests $(BIN)/python -m frameworks_matrix
 
 audit: ## Ask for known vulnerabilities of all dependencies in the lock files
 	@$(PYTHON) .ci/audit.py

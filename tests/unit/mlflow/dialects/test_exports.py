@@ -30,6 +30,12 @@ def test_flattened_messages_take_the_place_of_a_constructor_s_text(name: str) ->
     assert "get_weather" in tool_names(first)
 
 
+def test_a_system_message_that_is_not_flattened_is_kept() -> None:
+    first, second = of("openinference_langchain_js", "LLM")
+    assert [message["role"] for message in first.inputs["messages"]] == ["system", "user"]
+    assert [message["role"] for message in second.inputs["messages"]] == ["system", "user", "assistant", "tool"]
+
+
 @pytest.mark.parametrize("name", ["openinference_langchain", "openinference_openai", "openinference_openai_agents"])
 def test_the_provider_is_llm_system_s(name: str) -> None:
     assert {span.provider for span in of(name, "LLM")} == {"openai"}
@@ -107,6 +113,13 @@ def test_haystack() -> None:
     assert call.cost["total_cost"] > 0
     assert pipeline.inputs == {"prompt": {"city": "Paris"}}
     assert ANSWER in str(pipeline.outputs)
+
+
+def test_the_arguments_of_a_call_are_read() -> None:
+    assert of("langfuse_sdk", "CHAIN")[0].inputs == QUESTION
+    assert of("langfuse_sdk", "TOOL")[0].inputs == "Paris"
+    assert of("openinference_smolagents", "TOOL")[0].inputs == {"city": "Paris"}
+    assert folded(parts(export("openinference_smolagents"))).request_preview == QUESTION
 
 
 def test_strands() -> None:
