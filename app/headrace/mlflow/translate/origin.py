@@ -56,12 +56,11 @@ def otlp_note(
     chosen_by_rule: bool,
     times: Mapping[str, Any] = _AS_SENT,
     speaks: str = "",
-    logs: str = "",
 ) -> str:
     """The JSON of `"otlp"`, for a span as it was sent.
 
     `exact`: whether the content holds the span's attributes, given `note`, the further keys. `times`: see `TIMES`.
-    `speaks`: see `SPEAKS`. `logs`: the keys of its log records.
+    `speaks`: see `SPEAKS`.
     """
     mark = f', "{SPEAKS}": "{speaks}"' if speaks else ""  # first, where the writer's statements look for it
     if chosen_by_rule:
@@ -69,10 +68,10 @@ def otlp_note(
     if times:
         mark += f', "{TIMES}": {json.dumps(times)}'
     if not (exact and _rest_is_exact(span)):
-        return f'{{"origin": "{origin.digest}"{mark}, "span": "{b64encode(span.SerializeToString()).decode()}"{logs}}}'
+        return f'{{"origin": "{origin.digest}"{mark}, "span": "{b64encode(span.SerializeToString()).decode()}"}}'
     kind = f', "kind": {span.kind}' if span.kind else ""
     flags = f', "flags": {span.flags}' if span.flags else ""
-    return f'{{"origin": "{origin.digest}"{mark}{kind}{flags}{note}{logs}}}'
+    return f'{{"origin": "{origin.digest}"{mark}{kind}{flags}{note}}}'
 
 
 def is_exact(value: AnyValue) -> bool:

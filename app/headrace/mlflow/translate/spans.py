@@ -135,7 +135,8 @@ def _to_row(
             speaks = span_speaks(span, columns.type, attributes)
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
         origin = context.enrichment.origin
-        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, origin, note, exact, by_rule, times, speaks, more.note)}}}'
+        otlp = otlp_note(sent_span, origin, note, exact, by_rule, times, speaks)
+        text = f'{text[:-1]}, "otlp": {otlp[:-1]}{more.note}}}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
