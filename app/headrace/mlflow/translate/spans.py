@@ -6,7 +6,6 @@ MLflow's own translation.
 Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 """
 
-from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
@@ -24,7 +23,8 @@ from headrace.mlflow.translate.dialects.engine import Dialects, Entry
 from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
-from headrace.mlflow.translate.origin import Origin, otlp_note
+from headrace.mlflow.translate.note import note_of, note_of_keys
+from headrace.mlflow.translate.origin import Marks, Origin, otlp_note
 from headrace.mlflow.translate.speaks import span_speaks
 from headrace.mlflow.translate.times import mended, possible, storable_end
 from headrace.otlp.attributes import to_python
@@ -90,11 +90,8 @@ class _Columns(NamedTuple):
 
 _NO_COLUMNS = _Columns()
 _NO_TIMES: dict[str, Any] = {}
-
-
 _Stored = tuple[dict[str, Any], _Columns, str]
-"""What becomes of the attributes that were sent: the attributes as MLflow stores them, the columns, and how they differ from
-those that were sent (further keys of the note, see `origin.py`). No class: it is made for each span."""
+"""Of the attributes that were sent: as MLflow stores them, the columns, further keys of the note. No class: made often."""
 
 
 def to_row(trace_id: str, span: Span, context: Context, records: Records = ()) -> TranslatedSpan:
@@ -131,12 +128,10 @@ def _to_row(
     content = content_text(span, attributes, status_name)
     text, speaks = encodable(content, context.repaired), ""
     if context.enrichment is not None:
-        if status == "ERROR" or columns.type:
-            speaks = span_speaks(span, columns.type, attributes)
+        speaks = span_speaks(span, columns.type, attributes) if status == "ERROR" or columns.type else ""
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        origin = context.enrichment.origin
-        otlp = otlp_note(sent_span, origin, note, exact, by_rule, times, speaks)
-        text = f'{text[:-1]}, "otlp": {otlp[:-1]}{more.note}}}}}'
+        otlp = otlp_note(sent_span, context.enrichment.origin, note, exact, Marks(by_rule, times, speaks, more.note))
+        text = f'{text[:-1]}, "otlp": {otlp}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
@@ -172,7 +167,7 @@ def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context
     if context.enrichment is not None:
         as_sent = not (maybe_json or context.service or REQUEST_ID in sent)
         added = add_attributes(attributes, span, context.enrichment.added)
-        note = _note_of_keys(added) if as_sent else _note(sent, texts, attributes)
+        note = note_of_keys(added) if as_sent else note_of(sent, texts, attributes)
     return attributes, _NO_COLUMNS, note
 
 
@@ -185,42 +180,18 @@ def _store_translated(
     if rules:
         attributes = read_by(rules, span, sent, attributes, context.repaired)
     if context.enrichment is not None:
-        draw(attributes, sent, dumps)
+        _draw(attributes, sent, context.repaired)
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
         add_attributes(attributes, span, context.enrichment.added)
-        note = _note(sent, texts, attributes)
+        note = note_of(sent, texts, attributes)
     return attributes, columns, note
 
 
 def _kept(texts: dict[str, str], sent: dict[str, str], attributes: dict[str, Any]) -> dict[str, str]:
     """Those texts in whose place nothing of ours has been put."""
     return {key: text for key, text in texts.items() if attributes[key] is sent[key]}
-
-
-@lru_cache(maxsize=1024)
-def _note_of_keys(added: tuple[str, ...], texts: tuple[str, ...] = ()) -> str:
-    """Further keys of the note where no value was replaced."""
-    named = {"added": added, "texts": texts}
-    return "".join(f', "{name}": {dumps(keys)}' for name, keys in named.items() if keys)
-
-
-def _note(sent: dict[str, str], texts: dict[str, str], attributes: dict[str, Any]) -> str:
-    """How the stored attributes differ from those that were sent: see `origin.py`. `texts`: their `inner_texts`."""
-    added = [key for key in attributes if key not in sent and key != REQUEST_ID]
-    replaced: dict[str, str] = {}
-    if (request_id := sent.get(REQUEST_ID)) is not None:
-        replaced[REQUEST_ID] = request_id
-    unquoted_keys = []
-    for key, value in sent.items():
-        if (now := attributes.get(key)) is not value and now != value:
-            if texts.get(key) == now:
-                unquoted_keys.append(key)
-            else:
-                replaced[key] = value
-    note = _note_of_keys(tuple(added), tuple(unquoted_keys))
-    return f'{note}, "sent": {dumps(replaced)}' if replaced else note
 
 
 def _translated(span: Span, attributes: dict[str, Any], texts: dict[str, str], context: Context) -> dict[str, Any]:
@@ -237,6 +208,13 @@ def _rules(keys: tuple[str, ...], context: Context) -> tuple[Entry, ...]:
     if context.dialects is None or context.enrichment is None:
         return ()
     return context.dialects.wanted(keys, context.enrichment.scope)
+
+
+def _draw(attributes: dict[str, Any], sent: dict[str, str], repaired: Repairs) -> None:
+    try:
+        draw(attributes, sent, dumps)
+    except Exception:  # nested too deeply, for one: it stays as MLflow's translation leaves it
+        repaired["translation_failed"] += 1
 
 
 def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repairs) -> _Columns:

@@ -66,11 +66,11 @@ class Signal(Protocol):
     def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
         """A body, inflated → what it holds. A record that cannot be parsed costs no other.
 
-        `charge` is told of the memory that it takes, before it does.
+        `charge` is called with bytes of memory before they are taken.
 
         Raises:
             MalformedBody: the body is no request of this signal.
-            BodyTooLarge: it has too many parts. InFlightFull: by `charge`.
+            BodyTooLarge: it has too many parts. InFlightFull: `charge` raised it.
         """
 
     def answer(self, rejected: int, said: str) -> Message:
