@@ -34,7 +34,7 @@ from headrace.mlflow.write.authority import Authority
 from headrace.mlflow.write.cover import service_of
 from headrace.mlflow.write.figures import read_totals
 from headrace.mlflow.write.index import Index, look
-from headrace.mlflow.write.joining import Joined, Key, count_joined, join, mark, read_spans
+from headrace.mlflow.write.joining import Joined, Key, begin, count_joined, join, mark, read_spans
 from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
@@ -169,7 +169,7 @@ class BulkWriter:
         written = _Written()
         origins = {digest: (data, part.trace_id) for part in parts for digest, data in part.origins.items()}
         with transaction(self._database) as (connection, cursor):
-            cursor.execute(STATEMENTS["plan_by_index"], prepare=False)
+            written.logs.any_came = begin(cursor)
             if self._layout.follows_traces:
                 mark_stale(connection, cursor, parts, self._policy.may_move)
             traces = self._fold(cursor, parts, deliveries, stored or {}, written)
@@ -229,7 +229,7 @@ class BulkWriter:
         _check_locations(traces, parts)
         if stored and read_spans(cursor, stored) != stored:
             raise Race
-        if policy.enriches:
+        if policy.enriches and (traces or written.logs.any_came):
             parts, written.logs = join(cursor, traces, parts, self._bound, partial(self._again, deliveries))
         _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]

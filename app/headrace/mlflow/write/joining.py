@@ -54,6 +54,21 @@ class Joined:
     """Their sender may not change the trace."""
     traces: set[str] = field(default_factory=set)
     """Those that have spans with log records now."""
+    any_came: bool = True
+    """Whether, at its beginning, any log record waited for a span or had been joined with one."""
+
+
+def begin(cursor: Rows) -> bool:
+    """The first statement of a transaction; returns `Joined.any_came`.
+
+    If none came, spans of new traces need no look: what is committed later finds them by itself (`waiting.look_again`). Spans
+    of traces that are there need one, under the lock: log records may have been joined with them since.
+    """
+    cursor.execute(STATEMENTS["plan_by_index"], prepare=False)
+    while cursor.nextset():
+        pass
+    ((any_came,),) = cursor.fetchall()
+    return bool(any_came)
 
 
 def join(
