@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-FILES = ("trace_storage.proto", "dependency_storage.proto")
+FILES = ("trace_storage.proto", "dependency_storage.proto", "capabilities.proto")
 
 
 def generate(root: Path, target: Path) -> int:

@@ -6,6 +6,7 @@ import grpc
 from google.protobuf.message import Message
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from headrace.console.jaeger import capabilities_pb2 as capabilities
 from headrace.console.jaeger import dependency_storage_pb2 as dependency
 from headrace.console.jaeger import trace_storage_pb2 as storage
 
@@ -15,6 +16,7 @@ UNARY: dict[str, tuple[str, Any]] = {
     "GetOperations": (_READER, storage.GetOperationsResponse),
     "FindTraceIDs": (_READER, storage.FindTraceIDsResponse),
     "GetDependencies": (_MAP, dependency.GetDependenciesResponse),
+    "GetCapabilities": ("/jaeger.storage.v2.Capabilities/", capabilities.GetCapabilitiesResponse),
 }
 STREAMS: dict[str, Any] = {
     "GetTraces": TracesData,

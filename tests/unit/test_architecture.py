@@ -32,6 +32,7 @@ IN_MLFLOW = (
     ("shape",),
     ("tables",),
     ("reserved",),
+    ("logs",),
     ("model",),
     ("experiments", "translate"),
     ("fold", "runs"),

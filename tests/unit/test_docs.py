@@ -85,7 +85,7 @@ def test_the_tour_of_a_lost_trace_names_what_there_is() -> None:
     }
     assert reasons == set(telemetry.LABELS["headrace_requests_refused"]["reason"])
     events = generator().events()
-    for event in ("wrong port", "TLS handshakes fail", "requests refused", "spans rejected", "records refused", "write waits"):
+    for event in ("wrong port", "TLS handshakes fail", "requests refused", "spans rejected", "records rejected", "write waits"):
         assert f"`{event}`" in page
         assert f"| {event} |" in events
     for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page):

@@ -118,6 +118,21 @@ def console_() -> None:
     run(lambda: console(load_settings()))
 
 
+@app.command("backfill", short_help="Index traces that were there before the index was.")
+def backfill_(
+    experiment: Annotated[str | None, typer.Option(help="Only this experiment: its id or name.")] = None,
+    since: Annotated[str, typer.Option(help="Only traces of the last 90m, 2h, 3d, 1w, or since a date, 2027-01-31.")] = "",
+) -> None:
+    """Index the traces that were written before the index was there, by MLflow itself, or with HEADRACE_INDEX=false.
+
+    In the database of HEADRACE_DATABASE_URL, or of a running `headrace up`. It may run beside writers, and be ended at any
+    time: started again, it goes on. Run twice, it changes nothing.
+    """
+    from headrace.cli.backfill import backfill
+
+    backfill(experiment, since)
+
+
 @app.command("demo", short_help="Send one realistic trace, and print its link.", epilog=_ALL)
 def demo_(
     endpoint: Annotated[str, typer.Option(help="OTLP/HTTP URL to send to [default: this machine, HEADRACE_HTTP_PORT].")] = "",

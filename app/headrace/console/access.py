@@ -8,6 +8,8 @@ from headrace.receiver.auth import Keys
 
 NAMING = ("x-tenant", "x-mlflow-experiment-id", "x-mlflow-experiment-name")
 """Headers that name one experiment, by id or by name. Jaeger sends its tenant in `x-tenant` unless told otherwise."""
+_JAEGERS_KEY = "bearer.token"
+"""Where Jaeger puts the key of a request's `authorization: Bearer`, which it passes on (`bearer_token_propagation`)."""
 _MAX_DIGITS = len(str(MAX_ID))
 
 
@@ -23,7 +25,11 @@ class Access:
         Raises:
             Unauthenticated, RateLimited: see `Keys.authenticate`.
         """
-        return None if self._keys is None else Limit.of(self._keys.authenticate(headers, address).experiments)
+        if self._keys is None:
+            return None
+        if _JAEGERS_KEY in headers and "authorization" not in headers:
+            headers = {**headers, "authorization": f"Bearer {headers[_JAEGERS_KEY]}"}
+        return Limit.of(self._keys.authenticate(headers, address).experiments)
 
 
 def named(headers: Mapping[str, str]) -> list[str]:

@@ -50,7 +50,7 @@ class Pruner:
         if known_shape(self._database) is None:
             return
         from headrace.mlflow.metrics.prune import prune_deltas
-        from headrace.mlflow.write.prune import forget_traces, prune_index, prune_origins  # imports MLflow
+        from headrace.mlflow.write.prune import forget_traces, prune_index, prune_logged_traces, prune_origins  # imports MLflow
 
         while forget_traces(self._database) and not self._thread.stopping.wait(_REST_SECONDS):
             pass
@@ -58,5 +58,6 @@ class Pruner:
             pass
         while prune_index(self._database, self._index_days) and not self._thread.stopping.wait(_REST_SECONDS):
             pass
+        prune_logged_traces(self._database)
         while prune_origins(self._database, self._days, self._thread.stopping):
             pass

@@ -15,8 +15,9 @@ from starlette.types import ASGIApp
 from headrace import __version__, tracing
 from headrace.config import Config
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
-from headrace.export.exporter import Exporter
+from headrace.export.exporter import Exporter, writer_opener
 from headrace.export.finisher import Finisher
+from headrace.export.joiner import Joiner
 from headrace.export.pruner import Pruner
 from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
@@ -27,7 +28,7 @@ from headrace.mlflow.rights import check_rights
 from headrace.mlflow.runs import RunResolver
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
-from headrace.otlp.signals import METRICS, TRACES, Signal
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, Steps, processors
 from headrace.processor.authorize import Authorizer, Resolver
@@ -80,13 +81,14 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     database = Database(database_url)
     experiments = Experiments.of(config, database)
     resolver = ExperimentResolver(config, experiments, database)
-    resolvers: dict[Signal, Resolver] = {TRACES: resolver, METRICS: RunResolver(config, resolver, database)}
+    runs = RunResolver(config, resolver, database)
+    resolvers: dict[Signal, Resolver] = {TRACES: resolver, LOGS: resolver, METRICS: runs}
     steps = {signal: Steps(chain, Authorizer(resolvers[signal])) for signal, chain in processors(config).items()}
     intake = Intake(config, Pipeline(steps, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     tables = Tables()
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
-    parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number)))
+    parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number, tables)))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
     health = health_router(queue, database, experiments, tables)
@@ -95,11 +97,15 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
-def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner | Retainer]:
+def _housekeepers(
+    config: Config, database: Database, number: int, tables: Tables
+) -> Iterator[Finisher | Joiner | Pruner | Retainer]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
             yield Finisher(database, config.finish_seconds)
+        if config.enrich:
+            yield Joiner(database, writer_opener(config, tables), config.logs_wait_seconds, config.logs_wait_max_bytes)
         yield Pruner(database, config.origin_days, config.index_days)
         if config.retention:
             yield Retainer(database, config.retention)
@@ -114,7 +120,7 @@ class _Parts:
     database: Database
     grpc: GrpcReceiver
     worker: Worker
-    housekeepers: Sequence[Finisher | Pruner | Retainer]
+    housekeepers: Sequence[Finisher | Joiner | Pruner | Retainer]
     tasks: list[PartTask] = field(default_factory=list)
 
     @asynccontextmanager

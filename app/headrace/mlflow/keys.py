@@ -29,6 +29,11 @@ TRACKING_STORE = "TRACKING_STORE"
 ARTIFACT_LOCATION = "mlflow.artifactLocation"
 """The tag by which MLflow finds a trace's artifacts."""
 
+SERVICE = "service.name"
+"""The tag in which MLflow keeps the service that a trace's spans came from."""
+MLFLOW_SERVICE = "mlflow"
+"""The service of spans that MLflow itself has written, of which it keeps none."""
+
 FINALIZED = "mlflow.trace.infoFinalized"
 """Metadata: MLflow's own client has reported the whole trace, `start_trace`."""
 USER = "mlflow.trace.user"

@@ -29,6 +29,12 @@ LOG_REASONS = {
     "no_experiment": "no experiment could be told for the log record's resource",
     "too_many_experiments": REASONS["too_many_experiments"],
     "forbidden_experiment": "the API key may not write to the experiment of the log record's resource",
+    "no_span": "a log record has a place in MLflow only as a part of its span: it must have a trace_id and a span_id. If those "
+    "of a service have none, set OTEL_LOGS_EXPORTER=none there",
+    "below_severity": "HEADRACE_LOGS_SEVERITY leaves out records that are less severe",
+    "not_joined": "HEADRACE_ENRICH=false keeps MLflow's own rows, which have no place for log records: set "
+    "OTEL_LOGS_EXPORTER=none in the service",
+    "too_many_rows": REASONS["too_many_rows"],
 }
 """The same for log records."""
 

@@ -20,7 +20,8 @@ class ReadTrace:
 
     experiment_id: int
     data: TracesData
-    """Spans that MLflow itself has written, or that came with enrichment off, have no resource and no scope."""
+    """Spans that MLflow itself has written, or that came with enrichment off, have no scope, and of their resource only the
+    service: that of the trace's tag `service.name`, or else `mlflow`."""
     complete: bool
     """False: a limit has cut the trace short. Its latest spans are missing."""
 

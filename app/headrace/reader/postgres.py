@@ -5,6 +5,7 @@ from typing import Any
 
 from headrace.config.reading import Reading
 from headrace.errors import StartError
+from headrace.mlflow.keys import MLFLOW_SERVICE, SERVICE
 from headrace.reader import (
     Activity,
     Edge,
@@ -19,7 +20,7 @@ from headrace.reader import (
 from headrace.reader.connections import ReadConnections, Rows
 from headrace.reader.runs import read_runs
 from headrace.reader.search import END_OF_TIME, PREFIX, find, is_otlp_id, service_name
-from headrace.reader.spans import StoredSpan, grouped, parse
+from headrace.reader.spans import StoredSpan, grouped, of_service, parse
 from headrace.reader.statements import (
     ACTIVITY,
     EDGES,
@@ -30,6 +31,7 @@ from headrace.reader.statements import (
     SPANS,
     STANDING,
     TABLES_ARE_THERE,
+    TAGGED_SERVICE,
 )
 from headrace.telemetry.metrics import READS_CUT
 
@@ -77,6 +79,10 @@ class PostgresReader:
             rows = cursor.fetchall()
             spans = [parse(bytes.fromhex(trace_id), StoredSpan(*row)) for *row, _ in rows]
             origins = self._origins(cursor, {span.digest for span in spans} - {""})
+            if any(not span.digest for span in spans):
+                cursor.execute(TAGGED_SERVICE, {"id": PREFIX + trace_id, "key": SERVICE})
+                tagged = cursor.fetchone()
+                origins[""] = of_service(tagged[0] if tagged else MLFLOW_SERVICE)
         if not spans:
             return None
         complete = len(rows) == rows[0][-1]

@@ -9,6 +9,7 @@ from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
 from headrace.config.reading import Reading
+from headrace.mlflow.keys import MLFLOW_SERVICE, SERVICE
 from headrace.reader import Found, Query, SearchResult
 from headrace.reader.connections import Rows
 from headrace.reader.matching import has_attributes, wanted_attributes, wanted_error
@@ -23,6 +24,8 @@ END_OF_TIME = 2**63 - 1_000_000
 _MS_NS = 1_000_000
 _MAX_LIMIT = 1000
 _PAGE = 50
+_FEW = 100
+"""Traces that a search asks for at first. Most searches find enough among them; 2,000 take twenty times as long to list."""
 _ANY_TRACE = bytes(16)
 
 
@@ -55,18 +58,25 @@ class _Candidate(NamedTuple):
 def find(cursor: Rows, query: Query, config: Reading) -> SearchResult:
     """Searches. `complete` is False if a limit ended the search before it had found `query.limit` traces."""
     limit = min(max(1, query.limit), _MAX_LIMIT)
-    candidates = _candidates(cursor, query, config.search_max_traces)
     pages = _Pages(cursor, query, config)
     found: list[Found] = []
-    for begin in range(0, len(candidates), _PAGE):
+    few, most = min(_FEW, config.search_max_traces), config.search_max_traces
+    candidates = _candidates(cursor, query, few)
+    looked_at = 0
+    while looked_at < len(candidates):
         if pages.exhausted:
             return SearchResult(found, complete=False)
-        page = candidates[begin : begin + _PAGE]
+        listed = candidates[looked_at : looked_at + _PAGE]
+        page = [candidate for candidate in listed if is_otlp_id(candidate.request_id.removeprefix(PREFIX))]
         matching_ids = pages.matching([candidate.request_id for candidate in page])
         found += [_found(candidate) for candidate in page if candidate.request_id in matching_ids]
         if len(found) >= limit:
             return SearchResult(found[:limit], complete=True)
-    return SearchResult(found, complete=len(candidates) < config.search_max_traces and not pages.exhausted)
+        looked_at += len(listed)
+        if looked_at == few < most:
+            known = set(candidates)  # others may have come before them since
+            candidates += [candidate for candidate in _candidates(cursor, query, most) if candidate not in known]
+    return SearchResult(found, complete=len(candidates) < most and not pages.exhausted)
 
 
 def _candidates(cursor: Rows, query: Query, most: int) -> list[_Candidate]:
@@ -78,7 +88,7 @@ def _candidates(cursor: Rows, query: Query, most: int) -> list[_Candidate]:
         "most": most,
     }
     cursor.execute(OF_SERVICE if query.service else OF_EXPERIMENTS, parameters)
-    return [_Candidate(*row) for row in cursor if is_otlp_id(row[0].removeprefix(PREFIX))]
+    return [_Candidate(*row) for row in cursor]
 
 
 class _Pages:
@@ -118,6 +128,8 @@ def _parameters(query: Query, attributes: Mapping[str, str]) -> dict[str, Any]:
     """Keys that stand in the content as they are let Postgres leave out most spans without our reading them."""
     return {
         "service": service_name(query.service),
+        "service_key": SERVICE,
+        "no_service": MLFLOW_SERVICE,
         "operation": storable(query.operation),
         "min": min(max(0, query.min_duration), END_OF_TIME),
         "max": min(max(0, query.max_duration), END_OF_TIME),

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, TracesData
 
 from headrace.mlflow.translate.readback import to_span
@@ -70,6 +72,12 @@ def grouped(spans: Iterable[ParsedSpan], origins: Mapping[str, bytes]) -> Traces
             found[digest] = empty(origins.get(digest, b""))
         found[digest].scope_spans[0].spans.append(span)
     return TracesData(resource_spans=found.values())
+
+
+def of_service(name: str) -> bytes:
+    """A resource that says no more than the name of its service, as `headrace.origin` would store it."""
+    attribute = KeyValue(key="service.name", value=AnyValue(string_value=name))
+    return ResourceSpans(resource=Resource(attributes=[attribute])).SerializeToString()
 
 
 def empty(origin: bytes) -> ResourceSpans:

@@ -22,6 +22,8 @@ SELECT digest, origin FROM (
 WHERE size <= %(bytes)s
 """
 
+TAGGED_SERVICE = "SELECT value FROM trace_tags WHERE request_id = %(id)s AND key = %(key)s AND value <> ''"
+
 _DIGEST = """(
     SELECT m.found[1]
     FROM regexp_matches(s.content, '"otlp": \\{"origin": "([0-9a-f]{32})"', 'g') WITH ORDINALITY AS m (found, number)
@@ -65,8 +67,14 @@ FROM unnest(%(ids)s::text[]) AS c (id) CROSS JOIN LATERAL (
       {more}
 ) m
 """
-_ORIGIN = f"LEFT JOIN headrace.origin o ON o.digest = {_DIGEST}"
-_OF_THE_SERVICE = "AND o.digest IN (SELECT digest FROM headrace.origin_service WHERE service = %(service)s)"
+_NOTE = f"CROSS JOIN LATERAL (SELECT {_DIGEST} AS digest OFFSET 0) n"
+_ORIGIN = "LEFT JOIN headrace.origin o ON o.digest = n.digest"
+_OF_THE_SERVICE = """AND CASE WHEN n.digest IS NULL
+          THEN coalesce((SELECT left(nullif(g.value, ''), 500) FROM trace_tags g
+                         WHERE g.request_id = c.id AND g.key = %(service_key)s), %(no_service)s) = %(service)s
+          ELSE n.digest IN (SELECT digest FROM headrace.origin_service WHERE service = %(service)s) END
+      """
+"""Where a span's content names no service, the trace's tag does: see `mlflow/write/cover.py`."""
 _HAS_KEYS = """AND NOT EXISTS (
           SELECT 1 FROM unnest(%(keys)s::text[]) AS k (key)
           WHERE position(k.key IN s.content) = 0
@@ -77,7 +85,7 @@ def matching(by_service: bool, by_attributes: bool) -> str:
     """Of these traces (`ids`) those that have such a span. By attributes: each such span, with its content and its origin."""
     return _MATCHING.format(
         read="s.content, o.origin" if by_attributes else "NULL AS content, NULL AS origin",
-        origin=_ORIGIN if by_service or by_attributes else "",
+        origin=f"{_NOTE if by_service or by_attributes else ''} {_ORIGIN if by_attributes else ''}",
         more=(_OF_THE_SERVICE if by_service else "") + (_HAS_KEYS if by_attributes else " LIMIT 1"),
     )
 

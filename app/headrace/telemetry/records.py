@@ -16,7 +16,10 @@ REJECTED: Mapping[str, Sequence[str]] = {
         *("malformed_record", "no_run", "computed_by_mlflow", "no_value", "too_many_points"),
         *("unknown_run", "no_experiment", "too_many_experiments", "forbidden_experiment"),
     ),
-    "logs": ("malformed_record", "unknown_field", "no_experiment", "too_many_experiments", "forbidden_experiment"),
+    "logs": (
+        *("malformed_record", "unknown_field", "no_experiment", "too_many_experiments", "forbidden_experiment"),
+        *("no_span", "below_severity", "not_joined", "too_many_rows"),
+    ),
 }
 """Each signal's reasons for which a record is rejected."""
 _REPAIRED = (

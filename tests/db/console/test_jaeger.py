@@ -18,6 +18,7 @@ from db.reader.test_contract import fill
 from headrace.config import Config, load
 from headrace.console.access import Access
 from headrace.console.jaeger import JaegerServer
+from headrace.console.jaeger import capabilities_pb2 as capabilities
 from headrace.console.jaeger import dependency_storage_pb2 as dependency
 from headrace.console.jaeger import trace_storage_pb2 as storage
 from headrace.reader.postgres import PostgresReader
@@ -109,6 +110,15 @@ def test_search(client: Client) -> None:
     assert client().stream("FindTraceSummaries", none) == []
 
 
+def test_what_the_search_can_do_and_what_not(client: Client) -> None:
+    can = client().ask("GetCapabilities", capabilities.GetCapabilitiesRequest()).search
+    assert can == capabilities.SearchCapabilities(without_service_name=True, same_span_conjunction=True)
+    for field in (b"\x4a\x00", b"\x52\x02\x08\x05"):  # `filter` and `pagination` of later versions
+        query = storage.TraceQueryParameters.FromString(field)
+        with pytest.raises(grpc.RpcError, match="which Headrace does not serve"):
+            client().stream("FindTraces", storage.FindTracesRequest(query=query))
+
+
 def test_an_experiment_is_named_by_tenant_or_by_tag(client: Client, filled: "tuple[str, int]") -> None:
     for name in ("other", str(filled[1])):
         assert client(x_tenant=name).found() == client().found(attributes={"mlflow.experiment": name}) == ["03"]
@@ -125,12 +135,12 @@ def test_a_key_sees_its_experiments_only(filled: "tuple[str, int]", tmp_path: Pa
     keys.add(limited)
     keys.add(everything)
     with serving(filled[0], settings(), keys) as client:
-        for wrong in ({}, {"authorization": "Bearer headrace_0_x"}):
+        for wrong in ({}, {"authorization": "Bearer headrace_0_x"}, {"bearer.token": "headrace_0_x"}, {"bearer.token": ""}):
             with pytest.raises(grpc.RpcError) as refused:
                 client(**wrong).found()
             assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
         team, all_ = client(authorization=f"Bearer {secret}"), client(authorization=f"Bearer {master}")
-        assert team.found() == ["03"]
+        assert team.found() == client(**{"bearer.token": secret}).found() == ["03"]  # as Jaeger passes it on
         assert team.trace(ONE) == team.found(attributes={"mlflow.experiment": "0"}) == []
         assert client(authorization=f"Bearer {secret}", x_tenant="0").found() == []
         assert names(team.trace(THREE)) == {"buy", "charge"}

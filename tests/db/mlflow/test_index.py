@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from conftest import rows
-from indexing import Sent, write
+from indexing import TABLES, TRACE, Sent, edges, index, shop, write
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
@@ -18,35 +18,6 @@ from headrace.mlflow.write.prune import prune_index
 from headrace.mlflow.write.statements import transaction
 from headrace.store.database import Database
 from otlp import SECOND, START, attributes, request, resource_spans, span
-
-TRACE = b"\1" * 16
-TABLES = ("operation", "trace_service", "origin_service", "waiting_call")
-
-
-def shop() -> list[Sent]:
-    """web → pay → bank, and pay → pay; one call fails; each span in a request of its own."""
-    root = span("buy", TRACE, b"\1" * 8, start=START, end=START + 9 * SECOND)
-    failed = Status(code=2)  # type: ignore[arg-type]
-    charge = span("charge", TRACE, b"\2" * 8, b"\1" * 8, START, START + 5 * SECOND, status=failed)
-    inner = span("check", TRACE, b"\3" * 8, b"\2" * 8)
-    book = span("book", TRACE, b"\4" * 8, b"\3" * 8, START, START + 2 * SECOND)
-    services = ("web", root), ("pay", charge), ("pay", inner), ("bank", book)
-    return [(0, request(each, service=service)) for service, each in services]
-
-
-def edges(url: str) -> list[tuple[Any, ...]]:
-    query = (
-        "SELECT caller, callee, sum(calls)::int AS a, sum(errors)::int AS b, sum(duration_ns)::bigint AS c FROM headrace.edge "
-        "GROUP BY hour, experiment_id, caller, callee ORDER BY hour, experiment_id, caller, callee"
-    )
-    return [tuple(row.values()) for row in rows(url, query)]
-
-
-def index(url: str) -> dict[str, list[dict[str, Any]]]:
-    return {table: rows(url, f"SELECT * FROM headrace.{table} ORDER BY 1, 2, 3") for table in TABLES[:2]} | {
-        table: rows(url, f"SELECT * FROM headrace.{table} ORDER BY 1, 2") for table in TABLES[2:]
-    }
-
 
 SHOP = [("pay", "bank", 1, 0, 2 * SECOND), ("web", "pay", 1, 1, 5 * SECOND)]
 

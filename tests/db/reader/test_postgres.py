@@ -19,12 +19,13 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import StartError, StatementTimeout
 from headrace.mlflow.write.bulk import BulkWriter
+from headrace.mlflow.write.statements import transaction
 from headrace.reader import Query
 from headrace.reader.connections import ReadConnections
 from headrace.reader.postgres import PostgresReader
 from headrace.store.database import Database
 from headrace.telemetry.metrics import READS_CUT
-from otlp import SECOND, START, request, span, validate
+from otlp import SECOND, START, attributes, request, span, validate
 
 TRACE = b"\1" * 16
 
@@ -84,7 +85,7 @@ def test_traces_of_mlflow_s_own_making(database: Database, database_url: str, re
     read = reader.trace(TRACE.hex())
     assert read is not None
     (resource_spans,) = read.data.resource_spans
-    assert not resource_spans.resource.attributes
+    assert resource_spans.resource.attributes[:] == attributes({"service.name": "mlflow"})
     found = {each.name: each for each in resource_spans.scope_spans[0].spans}
     assert {pair.key: pair.value.WhichOneof("value") for pair in found["buy"].attributes} == {
         "n": "int_value",
@@ -202,3 +203,30 @@ def test_tables_that_are_not_there_yet_are_named(database_url: str, reader: Post
         connection.execute("DROP SCHEMA headrace CASCADE")
     with pytest.raises(StartError, match="no tables of this Headrace yet: start `headrace serve`"):
         reader.check()
+
+
+def test_what_is_found_beyond_the_first_hundred(database: Database, reader: PostgresReader) -> None:
+    """Also where some of these are of MLflow's oldest kind, whose ids are not OTLP's."""
+    traces = [
+        span(
+            "old" if number < 2 else "new",
+            (number + 1).to_bytes(16, "big"),
+            b"\1" * 8,
+            start=START + number,
+            end=START + number,
+        )
+        for number in range(130)
+    ]
+    write(database, (0, request(*traces, service="web")))
+    with transaction(database) as (_, cursor):
+        cursor.execute("UPDATE trace_info SET timestamp_ms = timestamp_ms + 1 WHERE request_id > %s", [f"tr-{70:032x}"])
+        cursor.execute(
+            "INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, status) "
+            "SELECT 'oldest-' || number, 0, 4e12::bigint, 'OK' FROM generate_series(1, 5) AS number"
+        )
+    asking: list[dict[str, Any]] = [{}, {"service": "web"}]
+    for asked in asking:
+        result = reader.search(Query(operation="old", **asked))
+        assert {each.trace_id for each in result.found} == {f"{1:032x}", f"{2:032x}"}
+        assert result.complete
+        assert len({each.trace_id for each in reader.search(Query(limit=130, **asked)).found}) == 130

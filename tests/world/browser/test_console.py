@@ -17,7 +17,7 @@ from readers import MemoryReader
 
 from headrace.local.demo import demo_requests
 from headrace.receiver.auth import new_key
-from world.browser.test_ui import _ARGUMENTS, _CHROMIUM, pytestmark
+from world.browser.test_ui import _ARGUMENTS, CHROMIUM, pytestmark
 
 __all__ = ["pytestmark"]
 
@@ -48,7 +48,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         yield browser
         browser.close()
 

@@ -1,6 +1,7 @@
 """Jaeger's storage API, `jaeger.storage.v2`, read-only: any Jaeger v2 in front shows the traces that MLflow's UI shows.
 
-Source: jaeger-idl v0.9.0 (https://github.com/jaegertracing/jaeger-idl); its files are in proto/jaeger/storage/v2.
+Source: jaeger-idl v0.9.0, and of v0.14.0 the capabilities (https://github.com/jaegertracing/jaeger-idl); its files are in
+proto/jaeger/storage/v2.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ from headrace.receiver.tls import Certificates
 _MAX_REQUEST_BYTES = 64 * 1024
 _MAX_UNSENT_BYTES = 4 * 1024 * 1024
 _LOOK_SECONDS = 0.01
-_SERVICES = ("", "jaeger.storage.v2.TraceReader", "jaeger.storage.v2.DependencyReader")
+_MAX_WAITING = 64
+"""Calls that wait for a connection to Postgres. One more is told to come again."""
+_SERVICES = ("", *(f"jaeger.storage.v2.{name}" for name in ("TraceReader", "DependencyReader", "Capabilities")))
 
 Method = Callable[[bytes, Asking], Iterator[Message]]
 

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from headrace.console.access import readable
+from headrace.console.jaeger import capabilities_pb2 as capabilities
 from headrace.console.jaeger import dependency_storage_pb2 as dependency
 from headrace.console.jaeger import trace_storage_pb2 as storage
 from headrace.console.jaeger.answers import chunks, summary
@@ -50,6 +51,7 @@ class Methods:
             f"{reading}/FindTraceIDs": self.find_trace_ids,
             f"{reading}/FindTraceSummaries": self.find_trace_summaries,
             f"{map_}/GetDependencies": self.get_dependencies,
+            "/jaeger.storage.v2.Capabilities/GetCapabilities": self.get_capabilities,
         }
 
     def get_traces(self, body: bytes, asking: Asking) -> Iterator[Message]:
@@ -122,6 +124,12 @@ class Methods:
                 for edge in edges
             ]
         )
+
+    def get_capabilities(self, body: bytes, _: Asking) -> Iterator[Message]:
+        """`GetCapabilities`. All that is asked for must be of one span; no service need be named."""
+        _read(capabilities.GetCapabilitiesRequest, body)
+        search = capabilities.SearchCapabilities(without_service_name=True, same_span_conjunction=True)
+        yield capabilities.GetCapabilitiesResponse(search=search)
 
     def _find(self, asked: storage.TraceQueryParameters, asking: Asking) -> tuple[list[Found], Experiments]:
         named = [tag] if (tag := attributes(asked).get(EXPERIMENT)) else []

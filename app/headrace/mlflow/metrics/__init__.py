@@ -7,6 +7,7 @@ translate.py   requests → rows
 runs.py        which runs the rows are for, and whether their sender may change them; makes runs by name
 steps.py       values of a step, each once
 deltas.py      sums of intervals → running sums
+shape.py       whether MLflow's tables are as the writer needs them
 writer.py      rows → Postgres
 prune.py       deletes what is kept of runs that are gone
 """

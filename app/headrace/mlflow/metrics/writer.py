@@ -14,6 +14,7 @@ from headrace.errors import PermanentExportError, RejectedRecord
 from headrace.mlflow.metrics.deltas import Sums, add
 from headrace.mlflow.metrics.names import Naming
 from headrace.mlflow.metrics.runs import Runs
+from headrace.mlflow.metrics.shape import misfit
 from headrace.mlflow.metrics.steps import Placed, earliest
 from headrace.mlflow.metrics.translate import Metrics, Origin, Row, Target, Values, translate
 from headrace.mlflow.shape.watch import Watch
@@ -21,6 +22,7 @@ from headrace.mlflow.text import Repairs
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.statements import Rows, transaction
 from headrace.store.database import Database
+from headrace.telemetry.logging import log
 
 _BYTES_A_VALUE = 200
 _KNOWN = "SELECT run_uuid, key FROM latest_metrics WHERE run_uuid = ANY (%s)"
@@ -59,8 +61,10 @@ _Values = Mapping[Target, Values]
 class MetricsWriter:
     """A `Writer` of metrics."""
 
-    def __init__(self, database: Database, naming: Naming, steps: Sequence[str], max_names: int) -> None:
-        """`steps`: the attributes that say the step. `max_names`: most different metrics of a run."""
+    def __init__(self, database: Database, naming: Naming, steps: Sequence[str], max_names: int, why_not: str = "") -> None:
+        """`steps`: the attributes that say the step. `max_names`: most different metrics of a run. `why_not`: why MLflow's
+        tables cannot be written; empty: they can."""
+        self._why_not = why_not
         self._database = database
         self._naming = naming
         self._steps = steps
@@ -80,6 +84,8 @@ class MetricsWriter:
 
     def write(self, translated: Translated[_Values]) -> Repairs:
         """See `Writer.write`. One transaction."""
+        if self._why_not:
+            raise PermanentExportError(*_none_of(translated, f"Metrics cannot be written: {self._why_not}"))
         with transaction(self._database) as (connection, cursor):
             runs = Runs(cursor, translated.deliveries, translated.rows)
             rejected = runs.rejected or self._over_limit(cursor, runs.values)
@@ -121,6 +127,11 @@ class MetricsWriter:
         return list(rejected.values())
 
 
+def _none_of(translated: Translated[_Values], said: str) -> tuple[str, list[RejectedRecord]]:
+    points = (origin for held in translated.rows.values() for origin in held.points)
+    return said, [RejectedRecord(origin.number, said, origin.delivery) for origin in points]
+
+
 def _write_rows(
     cursor: Rows, values: Mapping[str, Values], sums: Sums, stepped: Sequence[Placed], late: Sequence[Placed]
 ) -> None:
@@ -160,5 +171,13 @@ def _columns(rows: Sequence[tuple[str, Row]]) -> list[list[object]]:
 
 
 def open_metrics_writer(database: Database, config: Config) -> MetricsWriter:
-    """The writer of metrics, as the settings say."""
-    return MetricsWriter(database, Naming(config.metric_name), config.metric_steps, config.max_metrics_per_run)
+    """The writer of metrics, as the settings say.
+
+    Raises:
+        DatabaseUnavailable: Postgres does not answer now.
+    """
+    why_not = misfit(database)
+    if why_not:
+        log.warning("MLflow's tables of runs do not fit: metrics become dead letters", reason=why_not)
+    naming = Naming(config.metric_name)
+    return MetricsWriter(database, naming, config.metric_steps, config.max_metrics_per_run, why_not)

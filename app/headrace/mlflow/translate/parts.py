@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.keys import to_trace_id
+from headrace.mlflow.logs.record import BySpan
 from headrace.mlflow.model import Node, TracePart
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.dialects import known
@@ -60,11 +61,12 @@ def to_parts(
     max_tags: int = MAX_TAGS,
     number: int = 0,
     dialects: Dialects | None = None,
+    records: BySpan | None = None,
 ) -> list[TracePart[_Part]]:
     """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
 
     `number`: the index of the delivery in its batch. `dialects`: those by whose rules spans are read if the policy enriches;
-    None: those that come with Headrace.
+    None: those that come with Headrace. `records`: the log records that belong to its spans.
 
     If a span id occurs twice, the later span wins and keeps the earlier one's position; but a span without an end does not take
     the place of a whole one. What MLflow would break on is repaired, and counted in `repaired` by the name of the rule.
@@ -93,7 +95,8 @@ def to_parts(
                         delivery.limit,
                         number,
                     )
-                _add(part, to_row(part.trace_id, span, context), context)
+                of_span = records.get((span.trace_id, span.span_id), ()) if records else ()
+                _add(part, to_row(part.trace_id, span, context, of_span), context)
     return list(parts.values())
 
 

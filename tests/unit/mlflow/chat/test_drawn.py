@@ -134,9 +134,18 @@ def test_a_broken_chat_is_written_as_it_came(text: str) -> None:
     assert stored(attrs)["mlflow.spanOutputs"] == [AI | {"reasoning": "Hm."}]
 
 
+@pytest.mark.parametrize("odd", [["x"], {"a": 1}, 5, None])
+def test_values_of_an_odd_type_harm_nobody(odd: Any) -> None:
+    messages = [
+        {"role": odd, "type": odd, "kind": odd, "content": odd, "tool_calls": odd, "data": odd, "parts": odd, "name": odd}
+    ]
+    found = stored(genai(messages, ODD_AI, **{"gen_ai.system_instructions": json.dumps(odd)}))
+    assert found["mlflow.spanOutputs"] == [AI | {"reasoning": "Hm."}]
+
+
 def test_a_huge_chat_does_not_grow() -> None:
-    """One picture of a megabyte in each of three messages: as large as it was sent, twice, as with MLflow."""
-    picture = {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "A" * 1_000_000}
+    """A picture in each of three messages: as large as it was sent, twice, as with MLflow."""
+    picture = {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "A" * 100_000}
     sent = genai([{"role": "user", "parts": [picture]}] * 3, ODD_AI)
     assert len(json.dumps(stored(sent))) < 1.01 * len(json.dumps(stored(sent, enrich=False)))
 

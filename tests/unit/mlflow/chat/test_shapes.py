@@ -269,6 +269,15 @@ def test_pictures_sounds_and_files(block: Any, part: Any) -> None:
     assert is_drawn(chat, "vercel_ai")
 
 
+def test_many_calls_and_items_take_a_time_that_grows_with_their_number() -> None:
+    """Each in a list of its own length would take minutes."""
+    calls = [{"id": str(number), "function": {"name": "f", "arguments": "{}"}} for number in range(20_000)]
+    items = [{"type": "function_call", "call_id": str(number), "name": "f", "arguments": "{}"} for number in range(20_000)]
+    (one,) = chat_of([{"role": "assistant", "content": None, "tool_calls": calls}], "user") or []
+    (other,) = chat_of(items, "assistant") or []
+    assert len(one["tool_calls"]) == len(other["tool_calls"]) == 20_000
+
+
 def _deep(depth: int) -> Any:
     return {"messages": [_deep(depth - 1)]} if depth else {"role": "user", "content": "x"}
 

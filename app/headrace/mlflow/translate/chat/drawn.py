@@ -11,13 +11,12 @@ from typing import Any
 
 from headrace.mlflow.json_text import JsonText, loads
 from headrace.mlflow.keys import CHAT_MESSAGES, MESSAGE_FORMAT, SPAN_INPUTS, SPAN_OUTPUTS
-from headrace.mlflow.translate.chat.message import Message, messages_of
+from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
 from headrace.mlflow.translate.chat.shapes import ANSWERS, LISTS, SYSTEM, chat_of, instructions
 
 _INSTRUCTIONS = "gen_ai.system_instructions"
 _OPENAI = (None, "openai", "langchain")
 """Message formats in which the UI looks for `messages` and `choices` in a dict; in all of them it takes a list of messages."""
-_ROLES = frozenset({"user", "assistant", "system", "tool"})
 _TEXTS = ("text", "input_text", "output_text")
 _READ = frozenset({*LISTS, *SYSTEM, *ANSWERS, "message", "content", "role", "type", "prompt", "inputs", "outputs", "output"})
 """Keys that the chat was read from: the others are kept beside it."""
@@ -110,7 +109,7 @@ def is_drawn(value: Any, form: Any) -> bool:
 
 
 def _is_openai(message: Any) -> bool:
-    if not isinstance(message, dict) or message.get("role") not in _ROLES:
+    if not isinstance(message, dict) or message.get("role") not in KNOWN_ROLES:
         return False
     if not all(map(_is_call, message.get("tool_calls") or ())) or (message.get("parts") and message.get("content") is None):
         return False
@@ -147,7 +146,7 @@ def _is_text(message: Any) -> bool:
 
 def _is_genai(message: Any) -> bool:
     """A message of OpenTelemetry's GenAI conventions, of parts that the UI knows. Of a tool's answers it shows only one."""
-    if not isinstance(message, dict) or message.get("role") not in _ROLES:
+    if not isinstance(message, dict) or message.get("role") not in KNOWN_ROLES:
         return False
     parts = message.get("parts")
     if not isinstance(parts, list) or not parts or not all(map(_is_genai_part, parts)):

@@ -22,9 +22,10 @@ _ROLES = {
     "tool_response": "tool",
     "tool_call": "assistant",
 }
-_KNOWN = ("user", "assistant", "system", "tool")
+KNOWN_ROLES = ("user", "assistant", "system", "tool")
+"""Roles that MLflow's UI draws."""
 _CONTENT = ("content", "parts", "blocks", "_content")
-_LANGCHAIN = frozenset({"human", "ai", "system", "tool", "function", "chat", "generic"})
+_LANGCHAIN = ("human", "ai", "system", "tool", "function", "chat", "generic")
 _PYDANTIC = {"user_prompt": "user", "system_prompt": "system", "instructions": "system"}
 _REASONS = ("reasoning_content", "reasoning", "thinking")
 
@@ -33,7 +34,7 @@ def role_of(name: Any) -> str:
     """A role that MLflow's UI knows."""
     role = str(name or "user").lower().replace("-", "_").removesuffix("chunk").removesuffix("message")
     role = _ROLES.get(role, role)
-    return role if role in _KNOWN else "user"
+    return role if role in KNOWN_ROLES else "user"
 
 
 def is_message(value: Any) -> bool:
@@ -133,6 +134,7 @@ class _Draft:
         self.name = name if isinstance(name, str) else ""
         self.reasoning: list[str] = []
         self.calls: list[ToolCall] = []
+        self._ids: set[str] = set()
         self._parts: list[Part] = []
         self._done: list[Message] = []
 
@@ -145,7 +147,7 @@ class _Draft:
             if what.part is not None:
                 self._parts.append(what.part)
             elif what.call is not None:
-                self.calls.append(what.call)
+                self._add(what.call)
             elif what.result is not None:
                 self.result(*what.result)
             elif what.reasoning:
@@ -155,8 +157,12 @@ class _Draft:
     def add_calls(self, calls: Any) -> None:
         for call in calls if isinstance(calls, list) else ():
             made = as_call(call) if isinstance(call, dict) else None
-            if made and all(known["id"] != made["id"] for known in self.calls):  # it may stand among the blocks, too
-                self.calls.append(made)
+            if made and made["id"] not in self._ids:  # it may stand among the blocks, too
+                self._add(made)
+
+    def _add(self, call: ToolCall) -> None:
+        self.calls.append(call)
+        self._ids.add(call["id"])
 
     def result(self, call_id: str, text: str) -> None:
         self._end()
@@ -183,7 +189,7 @@ class _Draft:
         if self.calls:
             message["tool_calls"] = self.calls
         self._done.append(message)
-        self._parts, self.calls, self.reasoning = [], [], []
+        self._parts, self.calls, self.reasoning, self._ids = [], [], [], set()
 
 
 def _content(parts: list[Part], *, alone: bool) -> str | list[Part] | None:

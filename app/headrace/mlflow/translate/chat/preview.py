@@ -6,11 +6,25 @@ from typing import Any
 
 from headrace.mlflow.json_text import loads
 from headrace.mlflow.translate.chat.media import is_placeholder
-from headrace.mlflow.translate.chat.message import Message
+from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
 from headrace.mlflow.translate.chat.shapes import chat_of
 
 _WORDS = frozenset(
-    {"question", "query", "input", "prompt", "user_prompt", "user_input", "text", "message", "content", "task", "topic"}
+    {
+        "question",
+        "query",
+        "input",
+        "prompt",
+        "user_prompt",
+        "user_input",
+        "text",
+        "message",
+        "content",
+        "task",
+        "topic",
+        "inputs",
+        "outputs",
+    }
     | {"answer", "output", "response", "result", "completion", "final_output", "output_text", "generation", "final_answer"}
 )
 """Keys whose value is what was said, where it is the only one that says something."""
@@ -36,14 +50,36 @@ def words_of(value: Any, role: str) -> str:
 def _words(value: Any, role: str, depth: int) -> str:
     if isinstance(value, str):
         return _of_text(value, role, depth)
+    if text := _last(value, role):
+        return text
     if chat := chat_of(value, role):
         return _of_chat(chat, role)
-    if isinstance(value, dict) and depth:
-        said = {key: inner for key, inner in value.items() if inner not in (None, "", [], {})}
-        if len(said) == 1:
-            ((key, inner),) = said.items()
-            if (key in _WORDS and isinstance(inner, str | dict)) or key in ("inputs", "outputs"):
-                return _words(inner, role, depth - 1)
+    return _only(value, role, depth) if isinstance(value, dict) and depth else ""
+
+
+def _only(value: dict[str, Any], role: str, depth: int) -> str:
+    """What the one value says that says anything: a text below a known key, or what it wraps."""
+    said = {key: inner for key, inner in value.items() if not isinstance(inner, bool) and inner not in (None, "", [], {})}
+    if len(said) != 1:
+        return ""
+    ((key, inner),) = said.items()
+    if key == "args" and isinstance(inner, list) and len(inner) == 1:  # of a function that is traced
+        inner = inner[0]
+    elif isinstance(inner, str) and key not in _WORDS:
+        return ""
+    return _words(inner, role, depth - 1) if isinstance(inner, str | dict | list) else ""
+
+
+def _last(value: Any, role: str) -> str:
+    """What the last message of this role says, of messages that all say whose they are: the others need not be read."""
+    items = value.get("messages") if isinstance(value, dict) else value
+    for item in reversed(items) if isinstance(items, list) else ():
+        if not isinstance(item, dict) or item.get("role") not in KNOWN_ROLES or "kwargs" in item or "data" in item:
+            return ""
+        if item["role"] == role:
+            said = [text for message in messages_of(item, role) if message["role"] == role and (text := _said(message))]
+            if said:
+                return said[-1]
     return ""
 
 

@@ -20,7 +20,7 @@ SYSTEM = (
 """Keys of what tells the model how to behave; then of answers, of which there may be several; then of messages."""
 ANSWERS = ("choices", "candidates", "generations")
 LISTS = ("messages", "contents", "input", "chat_history", "new_messages", "replies")
-_WRAPPERS = ("inputs", "outputs", "request", "response", "update", "kwargs", "output", "input", "result", "llm_output", "value")
+_WRAPPERS = ("inputs", "outputs", "request", "response", "update", "kwargs", "output", "result", "llm_output", "value")
 
 
 def chat_of(value: Any, role: str, depth: int = _DEPTH) -> list[Message] | None:
@@ -162,19 +162,23 @@ def _text(value: Any) -> str:
 def _joined(messages: list[Message]) -> list[Message]:
     """Reasoning and calls that came as items of their own belong to one message of the assistant."""
     found: list[Message] = []
+    items: list[Message] = []
     for message in messages:
-        before = found[-1] if found else None
-        if before and before["role"] == message["role"] == "assistant" and before["content"] is None:
-            found[-1] = _merged(before, message)
-        else:
-            found.append(message)
-    return found
+        items.append(message)
+        if message["role"] == "assistant" and message["content"] is None:
+            continue
+        found += _merged(items) if message["role"] == "assistant" else [*_merged(items[:-1]), message]
+        items = []
+    return found + _merged(items)
 
 
-def _merged(before: Message, message: Message) -> Message:
-    merged = before | message
-    if reasoning := [text for text in (before.get("reasoning"), message.get("reasoning")) if text]:
+def _merged(items: list[Message]) -> list[Message]:
+    """Messages of the assistant, of which only the last has content, as one."""
+    if len(items) < 2:
+        return items
+    merged = {key: value for item in items for key, value in item.items()}
+    if reasoning := [item["reasoning"] for item in items if item.get("reasoning")]:
         merged["reasoning"] = "\n\n".join(reasoning)
-    if calls := [*before.get("tool_calls", ()), *message.get("tool_calls", ())]:
+    if calls := [call for item in items for call in item.get("tool_calls", ())]:
         merged["tool_calls"] = calls
-    return merged
+    return [merged]

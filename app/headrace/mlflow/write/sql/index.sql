@@ -2,19 +2,23 @@
 
 -- name: read_stored
 -- Which spans of the batch are there already; those of no length with their content, which tells whether they came without an end.
+-- And, without a span, which traces are covered: of some all spans of the batch may have been superseded.
 SELECT s.trace_id, s.span_id, CASE WHEN s.end_time_unix_nano <= s.start_time_unix_nano THEN s.content END
 FROM spans s JOIN unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id) USING (trace_id, span_id)
+UNION ALL
+SELECT t.trace_id, NULL, NULL FROM unnest(%(traces)b::text[]) AS t (trace_id)
+WHERE EXISTS (SELECT 1 FROM headrace.trace_service c WHERE c.trace_id = t.trace_id)
 
 -- name: read_parents
 -- The services of stored parents. The note stands at the end of the content: what an event says in the same words comes before.
-SELECT s.trace_id, s.span_id, o.service
+SELECT s.trace_id, s.span_id, coalesce(o.service, '')
 FROM spans s JOIN unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id) USING (trace_id, span_id)
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT m.found[1] AS digest
     FROM regexp_matches(s.content, '"otlp": \{"origin": "([0-9a-f]{32})"', 'g') WITH ORDINALITY AS m (found, number)
     ORDER BY m.number DESC LIMIT 1
-) n
-JOIN headrace.origin_service o ON o.digest = n.digest
+) n ON true
+LEFT JOIN headrace.origin_service o ON o.digest = n.digest
 
 -- name: take_waiting
 -- The calls that waited for a span of this batch, which is their caller.
@@ -29,11 +33,6 @@ SELECT * FROM unnest(%(trace_id)b::text[], %(parent_span_id)b::text[], %(span_id
                      %(start_ns)b::bigint[], %(duration_ns)b::bigint[], %(error)b::bool[])
 ON CONFLICT DO NOTHING
 
--- name: add_trace_services
-INSERT INTO headrace.trace_service AS t (trace_id, service, start_ns)
-SELECT * FROM unnest(%(trace_id)b::text[], %(service)b::text[], %(start_ns)b::bigint[])
-ON CONFLICT (trace_id, service) DO UPDATE SET start_ns = excluded.start_ns WHERE excluded.start_ns < t.start_ns
-
 -- name: add_origin_services
 INSERT INTO headrace.origin_service (digest, service)
 SELECT * FROM unnest(%(digest)b::text[], %(service)b::text[])
@@ -45,11 +44,19 @@ SELECT u.*, current_date
 FROM unnest(%(experiment_id)b::int[], %(service)b::text[], %(name)b::text[], %(kind)b::smallint[]) AS u
 ON CONFLICT (experiment_id, service, name, kind) DO UPDATE SET seen_on = excluded.seen_on WHERE o.seen_on < excluded.seen_on
 
--- name: add_edges
-INSERT INTO headrace.edge AS e (hour, experiment_id, caller, callee, slot, calls, errors, duration_ns)
-SELECT u.hour, u.experiment_id, u.caller, u.callee, pg_backend_pid() %% 16, u.calls, u.errors, u.duration_ns
-FROM unnest(%(hour)b::int[], %(experiment_id)b::int[], %(caller)b::text[], %(callee)b::text[], %(calls)b::bigint[],
-            %(errors)b::bigint[], %(duration_ns)s::numeric[])
-     AS u (hour, experiment_id, caller, callee, calls, errors, duration_ns)
-ON CONFLICT (hour, experiment_id, caller, callee, slot) DO UPDATE
-SET calls = e.calls + excluded.calls, errors = e.errors + excluded.errors, duration_ns = e.duration_ns + excluded.duration_ns
+-- name: add_calls
+-- The services of traces, then the edges, which writers share. `service` counts in `services`. Arrays come as texts: their
+-- elements are many, and psycopg would handle each.
+WITH edges AS (
+    INSERT INTO headrace.edge AS e (hour, experiment_id, caller, callee, slot, calls, errors, duration_ns)
+    SELECT u.hour, u.experiment_id, u.caller, u.callee, pg_backend_pid() %% 16, u.calls, u.errors, u.duration_ns
+    FROM unnest(%(hour)s::int[], %(experiment_id)s::int[], %(caller)b::text[], %(callee)b::text[], %(calls)s::bigint[],
+                %(errors)s::bigint[], %(duration_ns)s::numeric[])
+         AS u (hour, experiment_id, caller, callee, calls, errors, duration_ns)
+    ON CONFLICT (hour, experiment_id, caller, callee, slot) DO UPDATE
+    SET calls = e.calls + excluded.calls, errors = e.errors + excluded.errors, duration_ns = e.duration_ns + excluded.duration_ns
+)
+INSERT INTO headrace.trace_service AS t (trace_id, service, start_ns)
+SELECT u.trace_id, (%(services)b::text[])[u.service], u.start_ns
+FROM unnest(%(trace_id)s::text[], %(service)s::int[], %(start_ns)s::bigint[]) AS u (trace_id, service, start_ns)
+ON CONFLICT (trace_id, service) DO UPDATE SET start_ns = excluded.start_ns WHERE excluded.start_ns < t.start_ns

@@ -5,7 +5,8 @@
 -- name: plan_by_index
 -- For this transaction. A plan that Postgres makes once and keeps, as it does for statements that are prepared, does not know how
 -- long a list will be, nor how a table will grow: it reads small tables whole, and compares each row with each item of the list.
-SET LOCAL enable_seqscan = off; SET LOCAL jit = off
+-- The transaction's id is there before it looks for log records: see `note_new` in logs.sql.
+SET LOCAL enable_seqscan = off; SET LOCAL jit = off; SELECT txid_current()
 
 -- name: lock_traces
 -- The traces of the batch that exist, locked until the end of the transaction.
