@@ -45,10 +45,10 @@ _NOBODY = ("anthropic_sdk_native_double", "genai_parts_preview", "haystack_nativ
 WITHOUT: dict[str, frozenset[str]] = {
     "tree": frozenset({"mlflow_otlp_only_root_missing"}),
     "inputs": frozenset(_LOGS),
-    "outputs": frozenset({*_LOGS, "strands_events"}),
-    "previews": frozenset({*_LOGS, "haystack_native", "mlflow_otlp_only_root_missing", "strands_events", "vercel_ai_embed",
+    "outputs": frozenset(_LOGS),
+    "previews": frozenset({*_LOGS, "haystack_native", "mlflow_otlp_only_root_missing", "vercel_ai_embed",
                            "vercel_ai_generateObject"}),
-    "chat": frozenset({*_LOGS, "strands_events", "vercel_ai_embed", "vercel_ai_generateObject"}),
+    "chat": frozenset({*_LOGS, "vercel_ai_embed", "vercel_ai_generateObject"}),
     "session": frozenset({*_NOBODY, "genai_inference_details_in_logs", "litellm_tool_call"}),
     "user": frozenset({*_NOBODY, "genai_inference_details_in_logs", "openinference_langchain_js", "pydantic_ai_agent",
                        "pydantic_ai_v2_tool"}),
