@@ -19,7 +19,7 @@ from headrace.envelope.limit import Limit
 from headrace.errors import DatabaseUnavailable, PermissionDenied, TooManyExperiments, UnknownRun, Unroutable
 from headrace.export.bisect import Export
 from headrace.export.exporter import Exporter
-from headrace.export.replay import replay
+from headrace.export.replay import redirect, replay
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.metrics.shape import misfit
@@ -161,6 +161,11 @@ def test_a_batch_of_spans_and_metrics_is_written_and_what_cannot_be_is_buried(
 
 def _with(delivery: Delivery, places: tuple[pb.Destination, ...]) -> Delivery:
     return Delivery(delivery.request, places, "", otlp.START, "", signal=delivery.signal)
+
+
+def test_a_replay_into_another_experiment_leaves_metrics_to_their_run() -> None:
+    envelope = build.delivery(build.request(build.gauge("a", 1.0)), "r" * 32).to_envelope()
+    assert redirect(envelope, pb.Destination(experiment_id="7")) == envelope
 
 
 def test_mlflow_s_tables_fit(opened: Database) -> None:
