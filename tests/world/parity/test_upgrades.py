@@ -56,6 +56,14 @@ def drop(url: str) -> None:
         connection.execute(f"DROP DATABASE IF EXISTS {url.partition('?')[0].rpartition('/')[2]} WITH (FORCE)".encode())
 
 
+def leave_alone(url: str) -> None:
+    """From now on nobody is connected with the database, as if its Postgres were stopped."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    with psycopg.connect(named(url, "postgres"), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+
 def piece(index: int) -> Span:
     """One of three spans of a trace: two calls of a model, and the root."""
     parent, attributes = b"", {}
@@ -134,10 +142,9 @@ def test_going_back_to_a_backup(headrace: Launcher, old_url: str, postgres: Embe
     wait_until(running.drained, 60)
     upgrade(python_of(OF["3.17"]), old_url)
     arrives(running, old_url, piece(0))
-    with psycopg.connect(old_url) as connection:
-        connection.execute("LOCK TABLE trace_info")
-        waiting = send(running, piece(2))
-        running.stop()
+    leave_alone(old_url)
+    waiting = send(running, piece(2))
+    running.stop()
     shutil.copytree(data, tmp_path / "copy")  # a backup of the data directory, of a Headrace that has stopped
     restore(postgres, tmp_path / "backup", old_url)
     running = headrace(database_url=old_url, data_dir=tmp_path / "copy")
