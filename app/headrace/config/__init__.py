@@ -8,7 +8,7 @@ Each concern has a module with a small model of its settings:
     routing     which experiment a span goes to
     access      TLS and API keys
     limits      how much clients may send
-    queue       how much waits on disk
+    queue       where requests wait: on disk, how much, or in Kafka (`kafka.py` reads its URL)
     writing     what is made of the spans in MLflow's tables
     reading     how much the read side may ask of Postgres
     telemetry   the log, and traces of Headrace itself

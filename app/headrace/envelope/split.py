@@ -1,4 +1,4 @@
-"""Splits a delivery: into halves, or into some spans and the rest. No I/O."""
+"""Splits a delivery: into halves, into its traces, into its spans, or into some spans and the rest. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,6 +34,22 @@ def set_apart(
         else:
             others.append(place)
     return alone, _of(delivery, others)
+
+
+def singles(delivery: Delivery) -> list[Delivery]:
+    """One delivery → one for each span, with its resource and scope. One without spans stays as it is."""
+    return [_of(delivery, [place]) for place in _places(delivery)] or [delivery]
+
+
+def by_trace(delivery: Delivery) -> list[tuple[bytes, Delivery]]:
+    """One delivery → one for each trace, with its id, in the order of their first spans. A delivery of a single trace stays as
+    it is."""
+    traces: dict[bytes, list[_Place]] = {}
+    for place in _places(delivery):
+        traces.setdefault(place.span.trace_id, []).append(place)
+    if len(traces) == 1:
+        return [(next(iter(traces)), delivery)]
+    return [(trace_id, _of(delivery, places)) for trace_id, places in traces.items()]
 
 
 class _Place(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from headrace.envelope import Delivery
-from headrace.envelope.split import halves, set_apart
+from headrace.envelope.split import halves, set_apart, singles
 from headrace.errors import PermanentExportError, RejectedSpans, StatementTimeout, WriteBroke
 from headrace.export.exporter import Exporter
 from headrace.export.rehearsal import MOST_SECONDS
@@ -32,9 +32,11 @@ class Export:
     same.
     """
 
-    def __init__(self, exporter: Exporter, envelopes: Sequence[bytes]) -> None:
+    def __init__(self, exporter: Exporter, envelopes: Sequence[bytes], refused: Sequence[str] = ()) -> None:
+        """`refused[i]` says why `envelopes[i]` can never be written. Empty: it can, as far as is known."""
         self._exporter = exporter
         self._envelopes = envelopes
+        self._refused = refused if any(refused) else ("",) * len(envelopes)
         self._translated: Translated[Any] | None = None
         self._translated_by: Writer[Any] | None = None
         self._left: list[_Deliveries] | None = None  # parts that are not written yet, the next one last; None: not begun
@@ -43,6 +45,8 @@ class Export:
     def translate(self) -> None:
         """Does a part of `run` ahead of time, in another thread. It ignores every error: `run` will meet the error again and
         handle it."""
+        if any(self._refused):
+            return
         self._translated_by = self._exporter.writer
         self._translated = self._exporter.translate(self._envelopes)
 
@@ -80,10 +84,17 @@ class Export:
         """The whole batch as one part. No part if none of the envelopes can be read."""
         deliveries = []
         for index, envelope in enumerate(self._envelopes):
+            reason = self._refused[index]
             try:
-                deliveries.append((index, Delivery.from_envelope(envelope)))
+                delivery = Delivery.from_envelope(envelope)
             except (DecodeError, ValueError) as error:
-                self._letters.append(DeadLetter(index, envelope, None, f"unreadable envelope: {error}"))
+                self._letters.append(DeadLetter(index, envelope, None, reason or f"unreadable envelope: {error}"))
+                continue
+            if reason:
+                alone = singles(delivery)
+                self._letters += [DeadLetter(index, single.to_envelope(), single, reason) for single in alone]
+            else:
+                deliveries.append((index, delivery))
         return [deliveries] if deliveries else []
 
     def _write(self, deliveries: _Deliveries) -> Sequence[_Deliveries]:

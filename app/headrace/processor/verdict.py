@@ -14,6 +14,8 @@ REASONS = {
     "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
     "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer: no start after the year 2262 can be stored",
     "too_many_rows": "the request would become more rows than HEADRACE_MAX_ROWS_PER_REQUEST: send smaller batches",
+    "too_large_record": "the span is larger than a record of the Kafka topic may be: send smaller attributes, or raise "
+    "max.message.bytes of the topic and its brokers",
     "no_experiment": "no experiment could be told for the span's resource",
     "too_many_experiments": "one request may name HEADRACE_MAX_EXPERIMENTS_PER_REQUEST experiments, and create "
     "HEADRACE_MAX_NEW_EXPERIMENTS_PER_REQUEST: send fewer services a request, or create the experiments in MLflow first",
