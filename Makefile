@@ -59,6 +59,9 @@ chaos: install ## Faults of all kinds under load, MINUTES=30: nothing that was a
 outage: install ## MINUTES=10 without Postgres at half of the saturated rate: memory, and how fast the backlog is written
 	PYTHONPATH=tests $(BIN)/python -m faults.chaos --outage --minutes $(or $(MINUTES),10)
 
+fleet: install ## KILLS=100 of receivers, writers and Kafka's brokers while clients send: nothing is lost or doubled (SEED=1)
+	KILLS=$(or $(KILLS),100) SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/world/kafka/test_fleet.py -q -k lost
+
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
@@ -111,4 +114,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit check fmt oracles fuzz fuzz-wire chaos outage bench proto docs audit lock clean
+.PHONY: help install up demo quick test slow unit check fmt oracles fuzz fuzz-wire chaos outage fleet bench proto docs audit lock clean

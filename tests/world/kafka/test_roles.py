@@ -64,7 +64,12 @@ def records_of(broker: Cluster, topic: str, count: int) -> list[Any]:
     )
     consumer.subscribe([topic])
     found: list[Any] = []
-    wait_until(lambda: found.extend(consumer.consume(500, 0.5)) or len(found) >= count, 60, f"{count} records")
+
+    def enough() -> bool:
+        found.extend(consumer.consume(500, 0.5))
+        return len(found) >= count
+
+    wait_until(enough, 60, f"{count} records")
     consumer.close()
     return found
 
@@ -95,7 +100,7 @@ def topic(broker: Cluster) -> str:
 def sides(broker: Cluster, topic: str, shared_url: str) -> Iterator[tuple[Running, Running]]:
     """A receiver and a writer."""
     with launcher() as launch:
-        settings = {"queue_url": broker.url(topic), "database_url": shared_url}
+        settings: dict[str, Any] = {"queue_url": broker.url(topic), "database_url": shared_url}
         receiver = launch("receive", **settings, data_dir=launch.directory / "receiver")
         yield receiver, launch("write", **settings, data_dir=launch.directory / "writer")
 

@@ -192,7 +192,7 @@ class KafkaQueue:
             self._held -= size
             self._changed.notify_all()
         if error:
-            self._watch.look_soon()
+            self._watch.failed(error)
             log_rarely("kafka does not acknowledge", "kafka acknowledge", error=error)
         else:
             self._watch.is_well()

@@ -1,6 +1,7 @@
 """Whether Kafka can take records now, and how far the writers are: asked beside the work, so that nobody waits for it."""
 
 import threading
+import time
 
 from headrace.config.kafka import KafkaUrl
 from headrace.errors import HeadraceError
@@ -13,23 +14,38 @@ _EVERY_SECONDS = 5.0
 _IN_TROUBLE_SECONDS = 1.0
 
 
+_BELIEVED_SECONDS = 10.0
+"""For so long after a failure, without an acknowledgement since, it counts as the state of things. Then requests are let come
+again: nothing else can tell that they are acknowledged. (If two of three brokers are away, the third still says that all is
+well.)"""
+
+
 class Watch:
-    """A thread that asks the brokers every few seconds. `trouble` says why no record can be acknowledged now. Empty: it can."""
+    """A thread that asks the brokers every few seconds, and what the sender says of its records."""
 
     def __init__(self, url: KafkaUrl, timeout: float) -> None:
         self._url, self._timeout = url, timeout
-        self.trouble = ""
+        self._found = ""
+        self._failed = 0.0, ""
         self._soon = threading.Event()
         self._thread = PartThread("kafka-watch", self._run)
         self._thread.start()
 
-    def look_soon(self) -> None:
-        """Something failed: looks now."""
+    @property
+    def trouble(self) -> str:
+        """Why no record can be acknowledged now. Empty: it can."""
+        when, said = self._failed
+        return self._found or (said if time.monotonic() - when < _BELIEVED_SECONDS else "")
+
+    def failed(self, error: str) -> None:
+        """A record was not acknowledged in time."""
+        self._failed = time.monotonic(), f"Kafka has not acknowledged a request in time: {error}."
         self._soon.set()
 
     def is_well(self) -> None:
-        """Kafka has just acknowledged something."""
-        if self.trouble:
+        """Kafka has just acknowledged a request."""
+        self._failed = 0.0, ""
+        if self._found:
             self._note("")
 
     def stop(self) -> None:
@@ -68,9 +84,9 @@ class Watch:
         )
 
     def _note(self, trouble: str) -> None:
-        if bool(trouble) != bool(self.trouble):
+        if bool(trouble) != bool(self._found):
             if trouble:
                 log.warning("kafka cannot take requests", reason=trouble)
             else:
                 log.info("kafka takes requests again")
-        self.trouble = trouble
+        self._found = trouble
