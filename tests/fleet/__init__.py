@@ -36,8 +36,12 @@ class Member:
     running: Running
 
     def start(self, launch: Launcher) -> None:
-        """Starts it again, and waits until it answers."""
-        self.running = launch(self.command, **self.settings)
+        """Starts it again. Does not wait until it answers."""
+        self.running = launch(self.command, wait=False, **self.settings)
+
+    def answers(self) -> bool:
+        """Whether it does its work."""
+        return Launcher._answers(self.running)
 
 
 @dataclass
@@ -82,22 +86,30 @@ class Fleet:
                 self._do(what, rng)
                 self.happened[what] += 1
                 time.sleep(CALM_SECONDS + rng.random())
+            for member in (*self.receivers, *self.writers):
+                wait_until(member.answers, 120, "it answers")
+            time.sleep(CALM_SECONDS)  # so that each client has its last request taken
+        wait_until(self._in_sync, 180, "all replicas are in sync")
         self.settle()
         return sum((verify(self.database_url, load.ledger) for load in loads), Tally())
 
     def _do(self, what: str, rng: random.Random) -> None:
         if what == "broker killed":
+            wait_until(self._in_sync, 180, "all replicas are in sync")
             node = rng.choice(self.cluster.nodes)
             node.kill()
             time.sleep(rng.random() * 5)
-            self.bring_back(node)
+            node.start()
         elif what == "writer paused beyond its session":
-            process = rng.choice(self.writers).running.process
+            member = rng.choice(self.writers)
+            wait_until(member.answers, 120, "it answers")
+            process = member.running.process
             process.send_signal(signal.SIGSTOP)
             time.sleep(SESSION_SECONDS + 3)
             process.send_signal(signal.SIGCONT)
         else:
             member = rng.choice(self.receivers if what == "receiver killed" else self.writers)
+            wait_until(member.answers, 120, "it answers")
             if what == "writer leaves":
                 assert member.running.stop() == 0
             else:
