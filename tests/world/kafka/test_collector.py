@@ -88,8 +88,8 @@ def requests(count: int) -> list[ExportTraceServiceRequest]:
 
 def stored(url: str) -> list[dict[str, Any]]:
     """All spans, as MLflow has them."""
-    query = "SELECT trace_id, span_id, parent_span_id, name, start_time_unix_nano, end_time_unix_nano, content, experiment_id FROM spans"
-    return rows(url, f"{query} ORDER BY trace_id, span_id")
+    columns = "trace_id, span_id, parent_span_id, name, start_time_unix_nano, end_time_unix_nano, content, experiment_id"
+    return rows(url, f"SELECT {columns} FROM spans ORDER BY trace_id, span_id")
 
 
 def direct(headrace: Launcher, url: str) -> list[dict[str, Any]]:
