@@ -1,21 +1,26 @@
 """Writes what the code says into the documentation: `make docs`.
 
 It writes the tables of settings (from `headrace.config`; the README has ten of them), of metrics (from
-`headrace.telemetry.metrics`), of logged events (from every call of `log`) and of reserved tags (from
-`headrace.mlflow.reserved`).
+`headrace.telemetry.metrics`), of logged events (from every call of `log`), of reserved tags (from
+`headrace.mlflow.reserved`) and of problems (from `headrace.doctor.problems`), and the help of all commands.
 `tests/unit/test_docs.py` fails if a page differs from what this writes.
 """
 
 import ast
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import starmap
 from pathlib import Path
+from typing import Any
 
+import typer
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
+from headrace.cli.main import app
 from headrace.config import Config
+from headrace.doctor.problems import PROBLEMS
 from headrace.mlflow.reserved import RESERVED_TAGS
 from headrace.telemetry import metrics as telemetry
 
@@ -68,6 +73,27 @@ def reserved_tags() -> str:
     return "\n".join([*lines, *(f"| `{key}` | {reason[0].upper()}{reason[1:]}. |" for key, reason in RESERVED_TAGS.items())])
 
 
+def problems() -> str:
+    """A Markdown table: the problem's name, what is wrong, what to do."""
+    lines = ["| Problem | What is wrong | What to do |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{each.name}` | {each.wrong} | {each.mend} |" for each in PROBLEMS.values())])
+
+
+def commands() -> str:
+    """The help of each command, as a terminal of 100 columns shows it."""
+    return "\n\n".join(_helps(typer.main.get_command(app), None))
+
+
+def _helps(command: Any, parent: Any) -> Iterator[str]:
+    """`command` and `parent` are click's `Command` and `Context`, of whichever package typer has them in."""
+    name = "headrace" if parent is None else command.name
+    context = command.context_class(command, parent, name, terminal_width=100, max_content_width=100)
+    said = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    yield f"## {context.command_path}\n\n```\n{textwrap.dedent(said).strip()}\n```"
+    for each in getattr(command, "commands", {}).values():
+        yield from _helps(each, context)
+
+
 def _label(name: str, values: Sequence[str]) -> str:
     return f"`{name}`" + (": " + ", ".join(f"`{value}`" for value in values) if values else "")
 
@@ -109,13 +135,17 @@ BLOCKS = {
     "settings": ("app/headrace/config", settings),
     "metrics": ("app/headrace/telemetry/metrics.py", metrics),
     "events": ("the calls of `log`", events),
+    "commands": ("app/headrace/cli", commands),
+    "problems": ("app/headrace/doctor/problems.py", problems),
     "reserved tags": ("app/headrace/mlflow/reserved.py", reserved_tags),
 }
 PAGES = {
     "README.md": ["main settings"],
+    "docs/commands.md": ["commands"],
     "docs/configuration.md": ["settings"],
     "docs/operations.md": ["metrics", "events"],
     "docs/security.md": ["reserved tags"],
+    "docs/troubleshooting.md": ["problems"],
 }
 
 

@@ -217,13 +217,27 @@ class RejectedSpans:
     spans of all deliveries."""
 
 
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """One record of a delivery that can never be written, and why."""
+
+    number: int
+    """Its place among all records of the delivery, in their order, from 0."""
+    reason: str
+    delivery: int
+    """Index of the delivery in the batch."""
+
+
+Rejected = RejectedSpans | RejectedRecord
+
+
 class PermanentExportError(ExportError):
     """This batch can never be written as it is.
 
-    `rejected` names the spans at fault, if the writer knows them. If it is empty, the caller has to find them.
+    `rejected` names the records at fault, if the writer knows them. If it is empty, the caller has to find them.
     """
 
-    def __init__(self, message: str, rejected: Sequence[RejectedSpans] = ()) -> None:
+    def __init__(self, message: str, rejected: Sequence[Rejected] = ()) -> None:
         super().__init__(message)
         self.rejected = tuple(rejected)
 

@@ -63,7 +63,7 @@ class Fleet:
 
     def _member(self, command: str) -> Member:
         number = len(self.launch.started)
-        settings = {
+        settings: dict[str, Any] = {
             "queue_url": self.cluster.url(self.topic, session_seconds=SESSION_SECONDS),
             "queue_timeout_seconds": 3,
             "database_url": self.database_url,

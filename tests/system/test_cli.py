@@ -75,6 +75,26 @@ def test_a_group_without_a_command_shows_its_help() -> None:
         assert "Usage:" in run(*arguments).stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("headrace re", ["retention"]),
+        ("headrace dead-letters re", ["replay"]),
+        ("headrace retention --d", ["--days", "--delete"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(words: str, offered: list[str]) -> None:
+    asked = {"_HEADRACE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    assert run(**asked).stdout.split() == offered
+
+
+def test_bash_takes_the_script_of_completion() -> None:
+    script = run("completion", "bash").stdout
+    done = subprocess.run(["bash", "-c", f"{script}\ncomplete -p headrace"], capture_output=True, text=True, check=False)
+    assert "_headrace_completion headrace" in done.stdout
+    assert "give bash, zsh or fish" in run("completion", "tcsh").stderr
+
+
 def test_help_shows_defaults_and_where_all_settings_stand() -> None:
     said = run("up", "--help").stdout
     for default in ("[default: 127.0.0.1]", "[default: 4318]", "[default: 4317]", "[default: 5000]", "[default: ~/.headrace]"):

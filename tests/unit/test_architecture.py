@@ -21,6 +21,7 @@ ROOMS = (
     ("receiver",),
     ("console",),
     ("host", "local"),
+    ("doctor",),
     ("cli",),
     ("__main__",),
 )

@@ -29,7 +29,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md", "docs/operations.md", "docs/security.md"])
+@pytest.mark.parametrize("page", generator().PAGES)
 def test_the_tables_are_the_code_s(page: str) -> None:
     assert (ROOT / page).read_text() == generator().rendered(page), "run `make docs`"
 

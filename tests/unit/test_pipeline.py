@@ -25,8 +25,9 @@ from headrace.errors import (
     RequestError,
     Unroutable,
 )
+from headrace.otlp.signals import TRACES
 from headrace.otlp.spans import count_spans
-from headrace.pipeline import Pipeline, processors
+from headrace.pipeline import Pipeline, Steps, processors
 from headrace.processor import Processor
 from headrace.processor.authorize import Authorizer
 from headrace.processor.budget import Budget
@@ -79,11 +80,13 @@ class Road:
 
     queue: QueueInMemory = field(default_factory=QueueInMemory)
     experiments: KnownExperiments = field(default_factory=KnownExperiments)
-    processors: Sequence[Processor] = field(default_factory=lambda: processors(load()))
+    processors: Sequence[Processor] = field(default_factory=lambda: processors(load())[TRACES])
 
     def consume(self, request: Request) -> Verdict:
         """Takes a request all the way."""
-        return asyncio.run(Pipeline(self.processors, Authorizer(self.experiments), self.queue).consume(request))
+        return asyncio.run(
+            Pipeline({TRACES: Steps(self.processors, Authorizer(self.experiments))}, self.queue).consume(request)
+        )
 
     def queued(self) -> Delivery:
         """The one request that was queued."""
@@ -207,7 +210,7 @@ class Redact:
 
 
 def test_what_a_processor_takes_out_is_not_queued() -> None:
-    road = Road(processors=(*processors(load()), Redact()))
+    road = Road(processors=(*processors(load())[TRACES], Redact()))
     road.consume(to_shop(otlp.span(attrs={"password": "secret"})))
     assert b"secret" not in road.queue.envelopes[0]
     assert road.queued().request.resource_spans[0].scope_spans[0].spans[0].name == "work"

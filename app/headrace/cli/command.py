@@ -2,13 +2,18 @@
 
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from headrace.cli.console import fail
 
 if TYPE_CHECKING:
     from headrace.config import Config
+    from headrace.store.database import Database
+
+_INTERRUPTED = 130  # 128 + SIGINT: the status that shells use for Ctrl-C
 
 
 def load_settings(**overrides: object) -> "Config":
@@ -22,6 +27,34 @@ def load_settings(**overrides: object) -> "Config":
     for name in unknown_variables(dict(os.environ)):
         log.warning("unknown setting ignored", variable=name, meant=meant(name))
     return config
+
+
+@contextmanager
+def open_database() -> Iterator[tuple["Config", "Database"]]:
+    """The settings, and the database of HEADRACE_DATABASE_URL or of a running `headrace up`. A `HeadraceError` inside becomes
+    one message and exit status 1."""
+    from headrace.config import MLFLOW_DEFAULTS, load
+    from headrace.errors import HeadraceError, StartError
+    from headrace.local.postgres import running_postgres
+    from headrace.store.database import Database
+    from headrace.telemetry.logging import configure_logging
+
+    try:
+        os.environ.update(MLFLOW_DEFAULTS | os.environ)
+        config = load()
+        configure_logging(config.log_format, config.log_level)
+        url = config.database_url.get_secret_value() if config.database_url else running_postgres(config.data_dir)
+        if url is None:
+            raise StartError(
+                f"HEADRACE_DATABASE_URL is not set, and no `headrace up` runs on {config.data_dir}: set the one, or start the "
+                "other (HEADRACE_DATA_DIR says where)."
+            )
+        with closing(Database(url)) as database:
+            yield config, database
+    except HeadraceError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 def run(command: Callable[[], None]) -> None:

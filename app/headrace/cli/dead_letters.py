@@ -1,11 +1,10 @@
 """`headrace dead-letters`: the spans that could not be written, kept in the table `headrace.dead_letter`."""
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.cli.console import fail, parse_time, stderr, stdout
+from headrace.cli.command import open_database
+from headrace.cli.console import parse_time, stderr, stdout
 
 if TYPE_CHECKING:
     from headrace.config import Config
@@ -26,7 +26,6 @@ dead_letters = typer.Typer(
     help="Spans that could not be written. In the database of HEADRACE_DATABASE_URL, or of a running `headrace up`.",
     no_args_is_help=True,
 )
-_INTERRUPTED = 130  # 128 + SIGINT: the status that shells use for Ctrl-C
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Ids, as `list` shows them.")]
 Experiment = Annotated[str, typer.Option(help="Only of this experiment: its id or name.")]
@@ -153,31 +152,12 @@ def drop(  # noqa: PLR0913 - a command's options
 
 @contextmanager
 def _database() -> Iterator[tuple["Config", "Database"]]:
-    """The settings and the database. A `HeadraceError` inside becomes one message and exit status 1."""
-    from headrace.config import MLFLOW_DEFAULTS, load
-    from headrace.errors import HeadraceError, StartError
-    from headrace.local.postgres import running_postgres
-    from headrace.store.database import Database
+    """As `open_database`, where there is a table of dead letters."""
     from headrace.store.dead_letters import check_table
-    from headrace.telemetry.logging import configure_logging
 
-    try:
-        os.environ.update(MLFLOW_DEFAULTS | os.environ)
-        config = load()
-        configure_logging(config.log_format, config.log_level)
-        url = config.database_url.get_secret_value() if config.database_url else running_postgres(config.data_dir)
-        if url is None:
-            raise StartError(
-                f"HEADRACE_DATABASE_URL is not set, and no `headrace up` runs on {config.data_dir}: set the one, or start the "
-                "other (HEADRACE_DATA_DIR says where)."
-            )
-        with closing(Database(url)) as database:
-            check_table(database)
-            yield config, database
-    except HeadraceError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+    with open_database() as (config, database):
+        check_table(database)
+        yield config, database
 
 
 def _selection(ids: list[int] | None, experiment: str, trace: str, reason: str, since: str, client: str) -> "Selection":

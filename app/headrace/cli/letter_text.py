@@ -1,15 +1,16 @@
 """Dead letters as text for people. Control characters in what clients sent are replaced: they could control a terminal."""
 
 import json
+from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.table import Table
 from rich.text import Text
 
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.otlp.json_encoding import encode_json
+from headrace.otlp.signals import TRACES
 from headrace.store.dead_letters import Letter
 
 _TIME = "%Y-%m-%d %H:%M:%S"
@@ -49,7 +50,7 @@ def letters_table(letters: list[Letter], width: int) -> Table:
 
 
 def describe(letter: Letter, envelope: bytes) -> str:
-    """Everything that is known of a letter, and its span as OTLP/JSON. If the envelope cannot be read, its first bytes in
+    """Everything that is known of a letter, and its records as OTLP/JSON. If the envelope cannot be read, its first bytes in
     hex."""
     lines = {
         "dead letter": str(letter.id),
@@ -65,25 +66,30 @@ def describe(letter: Letter, envelope: bytes) -> str:
         content = f"Unreadable ({error}); its {len(envelope)} bytes, in hex:\n\n{_dump(envelope)}"
     else:
         lines |= {
+            "signal": "" if delivery.signal is TRACES else delivery.signal.name,
             "experiment": "; ".join(map(_destination, delivery.destinations)),
-            "run": delivery.run_id,
+            "run": delivery.run_id or "; ".join(_runs(delivery.destinations)),
             "key for": "" if delivery.limit is None else str(delivery.limit),
             "trace": letter.trace_id or "",
             "span": letter.span_id or "",
         }
-        content = json.dumps(encode_json(delivery.request), indent=2)
+        content = json.dumps(encode_json(delivery.request, delivery.signal.form), indent=2)
     head = "\n".join(f"{name:<12}{printable(value)}" for name, value in lines.items() if value)
     return f"{head}\n\n{content}"
 
 
 def otlp_of(envelope: bytes) -> bytes | None:
-    """The bytes of the ExportTraceServiceRequest in an envelope; None if the envelope or the request cannot be read."""
+    """The bytes of the OTLP request in an envelope; None if the envelope or the request cannot be read."""
     try:
-        request = pb.Envelope.FromString(envelope).request
-        ExportTraceServiceRequest.FromString(request)
-    except DecodeError:
+        Delivery.from_envelope(envelope)
+    except (DecodeError, ValueError):
         return None
-    return request
+    return pb.Envelope.FromString(envelope).request
+
+
+def _runs(destinations: Iterable[pb.Destination]) -> list[str]:
+    """The runs that metrics go to, each once."""
+    return list(dict.fromkeys(each.run_id or each.run_name for each in destinations if each.run_id or each.run_name))
 
 
 def _destination(destination: pb.Destination) -> str:

@@ -1,5 +1,6 @@
 """The commands that stand alone: `up`, `serve`, `demo` … Each imports what it needs when it runs, so that help is instant."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -25,6 +26,9 @@ app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
 
+_COMPLETES = "_HEADRACE_COMPLETE"
+"""The variable with which a shell's completion script calls us."""
+
 _ALL = "All settings, with their defaults: `headrace settings`."
 
 DataDir = Annotated[
@@ -40,8 +44,12 @@ UiPort = Annotated[int | None, typer.Option(help="HEADRACE_UI_PORT: the MLflow U
 def main() -> None:
     """The entry point of the console script. What is wrong with the arguments is one line on stderr, and exit status 2."""
     command = typer.main.get_command(app)
+    if _COMPLETES in os.environ:  # a shell asks what may follow
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
-        sys.exit(command.main(standalone_mode=False))
+        sys.exit(command.main(prog_name="headrace", complete_var=_COMPLETES, standalone_mode=False))
     except typer.Abort:
         print("Aborted.", file=sys.stderr)
         sys.exit(1)
@@ -140,6 +148,39 @@ def demo_(
     run(lambda: demo(endpoint, experiment_id, api_key))
 
 
+@app.command("doctor", short_help="Check everything, and say what to do about what is wrong.", epilog=_ALL)
+def doctor_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each check, one a line.")] = False,
+    probe: Annotated[bool, typer.Option(help="Send a span, and wait until MLflow shows it. It is deleted again.")] = True,
+    experiment_id: Annotated[str, typer.Option(help="Id of the MLflow experiment that the span is sent to.")] = "0",
+    api_key: Annotated[str, typer.Option(help="If Headrace asks for one.")] = "",
+) -> None:
+    """Check settings, disk, ports, keys, certificates, Postgres and MLflow of a Headrace on this machine, and send a span
+    through it. Run it with the settings of that Headrace. Each line that is not well says what to do; the exit status is 1 if
+    a check failed."""
+    from headrace.cli.command import run
+    from headrace.cli.doctor import doctor
+    from headrace.doctor import Probe
+
+    run(lambda: doctor(Probe(probe, experiment_id, api_key), as_json))
+
+
+@app.command("retention", short_help="Show, or delete, the traces that are too old or too many.", epilog=_ALL)
+def retention_(
+    experiment: Annotated[str, typer.Option(help="Only of this experiment: its id or name.")] = "",
+    days: Annotated[float | None, typer.Option(min=0.001, help="Those older than so many days.")] = None,
+    keep: Annotated[int | None, typer.Option(min=0, help="Those beyond the newest so many of an experiment.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them. Without it nothing is deleted.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each experiment, one a line.")] = False,
+) -> None:
+    """Show which traces are due by the rules of HEADRACE_RETENTION, or by --days and --keep; --delete deletes them. Traces that
+    are tagged with headrace.keep, assessed, linked to a run, or archived by MLflow stay."""
+    from headrace.cli.command import run
+    from headrace.cli.retention import retention
+
+    run(lambda: retention(experiment, days, keep, delete, as_json))
+
+
 @app.command("healthy", short_help="Ask whether the Headrace of this machine lives.")
 def healthy_() -> None:
     """Ask `/healthz` of this machine's Headrace, with the environment's settings: exit status 0 if it lives, else 1 and why.
@@ -149,6 +190,20 @@ def healthy_() -> None:
     from headrace.cli.healthy import main
 
     main()
+
+
+@app.command("completion", short_help="Print the script that completes commands in a shell.")
+def completion_(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")]) -> None:
+    """Print the script with which a shell completes the commands and options of headrace.
+
+    bash: `headrace completion bash >> ~/.bashrc`; zsh: `headrace completion zsh >> ~/.zshrc`;
+    fish: `headrace completion fish > ~/.config/fish/completions/headrace.fish`.
+    """
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+    if shell not in ("bash", "zsh", "fish"):
+        raise typer.BadParameter("give bash, zsh or fish", param_hint="SHELL")
+    print(get_completion_script(prog_name="headrace", complete_var=_COMPLETES, shell=shell))
 
 
 @app.command("settings", short_help="List every setting, its default and its meaning.")

@@ -66,13 +66,13 @@ def verify(data_dir: DataDir = None) -> None:
                 sound = False
                 stderr().print(f"{directory}: {found}")
                 continue
-            requests = spans = damaged = 0
+            requests = records = damaged = 0
             for checked in _with_progress(directory, check_requests(directory)):
-                requests, spans, damaged = requests + 1, spans + checked.spans, damaged + bool(checked.damage)
+                requests, records, damaged = requests + 1, records + checked.records, damaged + bool(checked.damage)
                 if checked.damage and damaged <= _MOST_LINES:
                     stderr().print(f"{directory}: request {checked.id}: {checked.damage}")
             sound = sound and not damaged
-            stdout().print(f"{directory}: {requests:,} requests, {spans:,} spans, {damaged:,} damaged")
+            stdout().print(f"{directory}: {requests:,} requests, {records:,} records, {damaged:,} damaged")
     if not sound:
         fail(
             "Headrace moves a damaged file aside at its next start, and a damaged request when its turn comes. "

@@ -34,7 +34,7 @@ def serve(config: "Config", role: str = "serve") -> None:
             "`kafka://host:9092/otlp_spans`; or run `headrace serve`, which has its queue on disk."
         )
     host = take_ports(config, Role(role))
-    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments)
+    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments, bool(config.retention))
     ports = {"http_port": host.port, "grpc_port": host.grpc_port} if Role(role).receives else {"http_port": host.port}
     host.run(lambda: log.info("ready", role=role, host=config.host, workers=config.workers, **ports), lambda: None)
 

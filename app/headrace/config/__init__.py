@@ -9,6 +9,7 @@ Each concern has a module with a small model of its settings:
     access      TLS and API keys
     limits      how much clients may send
     queue       where requests wait: on disk, how much, or in Kafka (`kafka.py` reads its URL)
+    retention   how long traces are kept
     writing     what is made of the spans in MLflow's tables
     reading     how much the read side may ask of Postgres
     telemetry   the log, and traces of Headrace itself
@@ -31,6 +32,7 @@ from headrace.config.mlflow import MLFLOW_DEFAULTS
 from headrace.config.problems import problems
 from headrace.config.queue import Queue
 from headrace.config.reading import Reading
+from headrace.config.retention import Retention, RetentionRule
 from headrace.config.routing import RouteRule, Routing
 from headrace.config.store import Store, sqlalchemy_url
 from headrace.config.telemetry import Telemetry, header_pairs
@@ -42,6 +44,7 @@ __all__ = [
     "MIB",
     "MLFLOW_DEFAULTS",
     "Config",
+    "RetentionRule",
     "RouteRule",
     "header_pairs",
     "load",
@@ -58,7 +61,7 @@ _OPTIONS = ("data_dir", "host", "http_port", "grpc_port", "ui_port")
 
 
 # Pydantic takes the fields of the last base first: read upwards, this is the order of the table in the documentation.
-class Config(Telemetry, Reading, Writing, Queue, Limits, Access, Routing, Console, Listen, Store, BaseSettings):
+class Config(Telemetry, Reading, Retention, Writing, Queue, Limits, Access, Routing, Console, Listen, Store, BaseSettings):
     """All settings. Where none of them has an `HEADRACE_*` variable, `unknown_variables` reports it."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True)

@@ -1,18 +1,28 @@
 """What is queued: the bytes of a request, where they go, and who sent them (proto/headrace/v1/envelope.proto)."""
 
 from dataclasses import dataclass
+from typing import Any, Generic
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from typing_extensions import TypeVar
 
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
+
+NUMBERS = {TRACES: pb.SIGNAL_TRACES, METRICS: pb.SIGNAL_METRICS, LOGS: pb.SIGNAL_LOGS}
+"""Each signal's number in an envelope."""
+_SIGNALS = {number: signal for signal, number in NUMBERS.items()}
+
+Content = TypeVar("Content", default=ExportTraceServiceRequest)
+"""The message that a delivery holds: that of its signal."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One accepted request on its way to MLflow; `destinations[i]` is where `request.resource_spans[i]` goes."""
+class Delivery(Generic[Content]):
+    """One accepted request on its way to MLflow; `destinations[i]` is where its i-th resource goes."""
 
-    request: ExportTraceServiceRequest
+    request: Content
     destinations: tuple[pb.Destination, ...]
     run_id: str
     received_unix_nano: int
@@ -23,16 +33,18 @@ class Delivery:
     limit: Limit | None = None
     """The experiments whose traces and runs it may change. Its own destinations have been checked already. None: all
     experiments."""
+    signal: Signal = TRACES
 
     @classmethod
-    def from_envelope(cls, data: bytes) -> "Delivery":
+    def from_envelope(cls, data: bytes) -> "Delivery[Any]":
         """Reads the bytes of one item of the queue. Raises protobuf's DecodeError, or ValueError, if they are not an
         envelope."""
         envelope = pb.Envelope.FromString(data)
-        request = ExportTraceServiceRequest.FromString(envelope.request)
-        if len(envelope.destinations) != len(request.resource_spans):
+        signal = signal_of(envelope)
+        request: Any = signal.request.FromString(envelope.request)
+        if len(envelope.destinations) != len(signal.form.resources_of(request)):
             raise ValueError("the envelope has not one destination for each resource")
-        return cls(
+        return Delivery(
             request,
             tuple(envelope.destinations),
             envelope.run_id,
@@ -41,6 +53,7 @@ class Delivery:
             envelope.key_name,
             envelope.max_tags,
             Limit.from_message(envelope),
+            signal,
         )
 
     def to_envelope(self) -> bytes:
@@ -53,5 +66,14 @@ class Delivery:
             key_name=self.key_name,
             max_tags=self.max_tags,
             limit=None if self.limit is None else self.limit.to_message(),
-            request=self.request.SerializeToString(),
+            signal=NUMBERS[self.signal],
+            request=self.request.SerializeToString(),  # type: ignore[attr-defined] # a protobuf message
         ).SerializeToString()
+
+
+def signal_of(envelope: pb.Envelope) -> Signal:
+    """The signal of an envelope's request. Raises ValueError for one that this version does not know."""
+    try:
+        return _SIGNALS[envelope.signal]
+    except KeyError:
+        raise ValueError(f"the envelope holds signal {envelope.signal}, which this version of Headrace does not know") from None

@@ -14,21 +14,34 @@ class RoutedBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTED_BY_RESOURCE: _ClassVar[RoutedBy]
     ROUTED_BY_RULE: _ClassVar[RoutedBy]
     ROUTED_BY_DEFAULT: _ClassVar[RoutedBy]
+
+class Signal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SIGNAL_TRACES: _ClassVar[Signal]
+    SIGNAL_METRICS: _ClassVar[Signal]
+    SIGNAL_LOGS: _ClassVar[Signal]
 ROUTED_BY_UNSPECIFIED: RoutedBy
 ROUTED_BY_HEADER: RoutedBy
 ROUTED_BY_RESOURCE: RoutedBy
 ROUTED_BY_RULE: RoutedBy
 ROUTED_BY_DEFAULT: RoutedBy
+SIGNAL_TRACES: Signal
+SIGNAL_METRICS: Signal
+SIGNAL_LOGS: Signal
 
 class Destination(_message.Message):
-    __slots__ = ("experiment_id", "experiment_name", "routed_by")
+    __slots__ = ("experiment_id", "experiment_name", "routed_by", "run_id", "run_name")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_NAME_FIELD_NUMBER: _ClassVar[int]
     ROUTED_BY_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_NAME_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     experiment_name: str
     routed_by: RoutedBy
-    def __init__(self, experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., routed_by: _Optional[_Union[RoutedBy, str]] = ...) -> None: ...
+    run_id: str
+    run_name: str
+    def __init__(self, experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., routed_by: _Optional[_Union[RoutedBy, str]] = ..., run_id: _Optional[str] = ..., run_name: _Optional[str] = ...) -> None: ...
 
 class Limit(_message.Message):
     __slots__ = ("experiment_ids", "experiment_names")
@@ -39,7 +52,7 @@ class Limit(_message.Message):
     def __init__(self, experiment_ids: _Optional[_Iterable[int]] = ..., experiment_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "max_tags", "limit", "request")
+    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "max_tags", "limit", "signal", "request")
     RECEIVED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +60,7 @@ class Envelope(_message.Message):
     KEY_NAME_FIELD_NUMBER: _ClassVar[int]
     MAX_TAGS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     received_unix_nano: int
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -55,5 +69,6 @@ class Envelope(_message.Message):
     key_name: str
     max_tags: int
     limit: Limit
+    signal: Signal
     request: bytes
-    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., max_tags: _Optional[int] = ..., limit: _Optional[_Union[Limit, _Mapping]] = ..., request: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., max_tags: _Optional[int] = ..., limit: _Optional[_Union[Limit, _Mapping]] = ..., signal: _Optional[_Union[Signal, str]] = ..., request: _Optional[bytes] = ...) -> None: ...

@@ -3,13 +3,17 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from typing_extensions import TypeVar
 
+from headrace.envelope import NUMBERS
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
 from headrace.otlp.notes import Notes
 from headrace.otlp.readable import ReadableRequest
+from headrace.otlp.signals import TRACES, Signal
 
 RUN_HEADER = "x-mlflow-run-id"
 _MAX_TEXT = 256
@@ -42,7 +46,13 @@ class Sender:
     limit: Limit | None = None
 
 
-class Request:
+Readable = TypeVar("Readable", default=ReadableRequest)
+"""The type through which a request's message is read."""
+Content = TypeVar("Content", default=ExportTraceServiceRequest)
+"""The message of a request: that of its signal."""
+
+
+class Request(Generic[Readable, Content]):
     """A decoded request, and the bytes that were sent, as long as they say the same.
 
     `message` can only be read. To change it, call `for_change`. That drops the original bytes for good, and the queue stores
@@ -51,19 +61,21 @@ class Request:
     around the types.
     """
 
-    __slots__ = ("_message", "_original", "destinations", "max_tags", "notes", "sender", "unparsed")
+    __slots__ = ("_message", "_original", "destinations", "max_tags", "notes", "sender", "signal", "unparsed")
 
     def __init__(
         self,
-        message: ExportTraceServiceRequest,
+        message: Content,
         sender: Sender,
         original: bytes | None = None,
         unparsed: int = 0,
         notes: Notes | None = None,
+        signal: Signal = TRACES,
     ) -> None:
         """`original`: the protobuf bytes that were sent, if they say exactly what `message` says. `unparsed`: the number of
-        spans that could not be parsed and are therefore not in `message`."""
-        self._message = message
+        records that could not be parsed and are therefore not in `message`."""
+        self._message: Any = message
+        self.signal = signal
         self._original = original
         self.sender = sender
         self.unparsed = unparsed
@@ -75,19 +87,26 @@ class Request:
         """Where each of its resources goes. Empty until the request is authorized."""
 
     @property
-    def message(self) -> ReadableRequest:
+    def message(self) -> Readable:
         """The decoded request, to be read."""
-        return self._message
+        message: Readable = self._message
+        return message
+
+    @property
+    def resources(self) -> Sequence[Any]:
+        """Its resources, to be read."""
+        return self.signal.form.resources_of(self._message)
 
     @property
     def original(self) -> bytes | None:
         """The bytes that were sent. None if they do not say what `message` says."""
         return self._original
 
-    def for_change(self) -> ExportTraceServiceRequest:
+    def for_change(self) -> Content:
         """The message, to be changed in place. This drops the original bytes."""
         self._original = None
-        return self._message
+        message: Content = self._message
+        return message
 
     def to_envelope(self, received_unix_nano: int | None = None) -> bytes:
         """The bytes that the queue stores. The time of receipt in them is now, unless it is given."""
@@ -100,5 +119,10 @@ class Request:
             key_name=self.sender.key_name[:_MAX_TEXT],
             max_tags=self.max_tags,
             limit=None if self.sender.limit is None else self.sender.limit.to_message(),
+            signal=NUMBERS[self.signal],
             request=self._message.SerializeToString() if self._original is None else self._original,
         ).SerializeToString()
+
+
+AnyRequest = Request[Any, Any]
+"""A request of any signal."""

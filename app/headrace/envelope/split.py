@@ -1,89 +1,65 @@
-"""Splits a delivery: into halves, into its traces, into its spans, or into some spans and the rest. No I/O."""
+"""Splits a delivery: into halves, into its traces, into its records, or into some records and the rest. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
-
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from typing import Any
 
 from headrace.envelope import Delivery
-from headrace.errors import RejectedSpans
+from headrace.errors import Rejected, RejectedSpans
+from headrace.otlp.form import Place
+
+AnyDelivery = Delivery[Any]
+"""A delivery of any signal."""
 
 
-def halves(delivery: Delivery) -> tuple[Delivery, Delivery] | None:
-    """One delivery → two. Each has half of the spans, with their resources and scopes. None if the delivery has only one
-    span."""
-    places = _places(delivery)
+def halves(delivery: AnyDelivery) -> tuple[AnyDelivery, AnyDelivery] | None:
+    """One delivery → two. Each has half of the records, with their resources and scopes. None if the delivery has only one."""
+    places = delivery.signal.form.places(delivery.request)
     middle = len(places) // 2
     return (_of(delivery, places[:middle]), _of(delivery, places[middle:])) if middle else None
 
 
 def set_apart(
-    delivery: Delivery, experiment_ids: Sequence[str], rejected: Sequence[RejectedSpans]
-) -> tuple[list[tuple[Delivery, str]], Delivery]:
-    """Returns one delivery for each rejected span, with the reason, and one delivery with all other spans.
+    delivery: AnyDelivery, experiment_ids: Sequence[str], rejected: Sequence[Rejected]
+) -> tuple[list[tuple[AnyDelivery, str]], AnyDelivery]:
+    """Returns the rejected records as deliveries, with the reason, and one delivery with all other records.
 
-    `experiment_ids[i]` is that of `request.resource_spans[i]`.
+    Rejected spans are alone in their delivery. Records that were rejected by their number share one for each reason.
+    `experiment_ids[i]` is that of the i-th resource.
     """
-    reasons = {(spans.trace_id, spans.experiment_id): spans.reason for spans in rejected}
-    alone, others = [], []
-    for place in _places(delivery):
-        if reason := reasons.get((place.span.trace_id, experiment_ids[place.resource])):
+    of_traces = {(each.trace_id, each.experiment_id): each.reason for each in rejected if isinstance(each, RejectedSpans)}
+    of_numbers = {each.number: each.reason for each in rejected if not isinstance(each, RejectedSpans)}
+    alone: list[tuple[AnyDelivery, str]] = []
+    together: dict[str, list[Place]] = {}
+    others = []
+    for number, place in enumerate(delivery.signal.form.places(delivery.request)):
+        if reason := of_numbers.get(number):
+            together.setdefault(reason, []).append(place)
+        elif of_traces and (reason := of_traces.get((place.record.trace_id, experiment_ids[place.resource]))):
             alone.append((_of(delivery, [place]), reason))
         else:
             others.append(place)
+    alone += [(_of(delivery, places), reason) for reason, places in together.items()]
     return alone, _of(delivery, others)
 
 
-def singles(delivery: Delivery) -> list[Delivery]:
-    """One delivery → one for each span, with its resource and scope. One without spans stays as it is."""
-    return [_of(delivery, [place]) for place in _places(delivery)] or [delivery]
+def singles(delivery: AnyDelivery) -> list[AnyDelivery]:
+    """One delivery → one for each record, with its resource and scope. One without records stays as it is."""
+    return [_of(delivery, [place]) for place in delivery.signal.form.places(delivery.request)] or [delivery]
 
 
-def by_trace(delivery: Delivery) -> list[tuple[bytes, Delivery]]:
-    """One delivery → one for each trace, with its id, in the order of their first spans. A delivery of a single trace stays as
-    it is."""
-    traces: dict[bytes, list[_Place]] = {}
-    for place in _places(delivery):
-        traces.setdefault(place.span.trace_id, []).append(place)
+def by_trace(delivery: AnyDelivery) -> list[tuple[bytes, AnyDelivery]]:
+    """One delivery → one for each trace, with its id, in the order of their first records. Records without a trace, as data
+    points are, stay together; their id is empty. A delivery of a single trace stays as it is."""
+    traces: dict[bytes, list[Place]] = {}
+    for place in delivery.signal.form.places(delivery.request):
+        traces.setdefault(getattr(place.record, "trace_id", b""), []).append(place)
     if len(traces) == 1:
         return [(next(iter(traces)), delivery)]
     return [(trace_id, _of(delivery, places)) for trace_id, places in traces.items()]
 
 
-class _Place(NamedTuple):
-    """A span, and the indices of its resource and its scope."""
-
-    resource: int
-    scope: int
-    span: Span
-
-
-def _places(delivery: Delivery) -> list[_Place]:
-    return [
-        _Place(number, index, span)
-        for number, resource in enumerate(delivery.request.resource_spans)
-        for index, scope in enumerate(resource.scope_spans)
-        for span in scope.spans
-    ]
-
-
-def _of(delivery: Delivery, places: Sequence[_Place]) -> Delivery:
-    """A delivery that has only these spans, with their resources, scopes and destinations."""
-    request = ExportTraceServiceRequest()
-    destinations = []
-    last: _Place | None = None
-    for place in places:
-        resource = delivery.request.resource_spans[place.resource]
-        if last is None or place.resource != last.resource:
-            known = resource.resource if resource.HasField("resource") else None
-            request.resource_spans.add(resource=known, schema_url=resource.schema_url)
-            destinations.append(delivery.destinations[place.resource])
-        if last is None or place[:2] != last[:2]:
-            scope = resource.scope_spans[place.scope]
-            known_scope = scope.scope if scope.HasField("scope") else None
-            request.resource_spans[-1].scope_spans.add(scope=known_scope, schema_url=scope.schema_url)
-        request.resource_spans[-1].scope_spans[-1].spans.append(place.span)
-        last = place
-    return replace(delivery, request=request, destinations=tuple(destinations))
+def _of(delivery: AnyDelivery, places: Sequence[Place]) -> AnyDelivery:
+    """A delivery that has only these records, with their resources, scopes and destinations."""
+    request, resources = delivery.signal.form.gather(delivery.request, places)
+    return replace(delivery, request=request, destinations=tuple(delivery.destinations[number] for number in resources))

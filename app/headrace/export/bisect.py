@@ -1,6 +1,7 @@
-"""Writes one batch: all spans that can be written are written, and each span that cannot is found.
+"""Writes one batch: all records that can be written are written, and each record that cannot is found.
 
-A batch that fails is halved, again and again, until the span at fault is alone. `Exporter.write` decides why a write failed:
+The records of each signal are written by themselves, spans first. What fails is halved, again and again, until the record at
+fault is alone. `Exporter.write` decides why a write failed:
 because of an outage, or because of the batch.
 """
 
@@ -10,16 +11,17 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from headrace.envelope import Delivery
-from headrace.envelope.split import halves, set_apart, singles
-from headrace.errors import PermanentExportError, RejectedSpans, StatementTimeout, WriteBroke
-from headrace.export.exporter import Exporter
+from headrace.envelope.split import AnyDelivery, halves, set_apart, singles
+from headrace.errors import PermanentExportError, Rejected, StatementTimeout, WriteBroke
+from headrace.export.exporter import Exporter, Writers
 from headrace.export.rehearsal import MOST_SECONDS
-from headrace.mlflow.write import Translated, Writer
+from headrace.mlflow.write import Translated
+from headrace.otlp.signals import SIGNALS, Signal
 from headrace.store.dead_letters import DeadLetter
 from headrace.telemetry.metrics import BATCHES_SPLIT
 
-_Deliveries = Sequence[tuple[int, Delivery]]
-"""Deliveries, each with the index of its envelope in the batch."""
+_Deliveries = Sequence[tuple[int, AnyDelivery]]
+"""Deliveries of one signal, each with the index of its envelope in the batch."""
 
 _TOO_LARGE = "It would take about {size} bytes in Postgres, over the limit of {limit}, 4 * HEADRACE_MAX_WRITE_BYTES."
 
@@ -27,7 +29,7 @@ _TOO_LARGE = "It would take about {size} bytes in Postgres, over the limit of {l
 class Export:
     """A batch of envelopes: what is still to be written, and the dead letters that were found so far.
 
-    An outage interrupts `run`. The next call of `run` continues where the last one stopped, so committed spans are neither
+    An outage interrupts `run`. The next call of `run` continues where the last one stopped, so committed records are neither
     written nor counted again. A new `Export` of the same envelopes would write and count them again; the rows would be the
     same.
     """
@@ -37,8 +39,9 @@ class Export:
         self._exporter = exporter
         self._envelopes = envelopes
         self._refused = refused if any(refused) else ("",) * len(envelopes)
-        self._translated: Translated[Any] | None = None
-        self._translated_by: Writer[Any] | None = None
+        self._translated: list[Translated[Any]] | None = None  # one for each signal
+        self._translated_by: Writers | None = None
+        self._committed: set[Signal] = set()
         self._left: list[_Deliveries] | None = None  # parts that are not written yet, the next one last; None: not begun
         self._letters: list[DeadLetter] = []
 
@@ -47,11 +50,11 @@ class Export:
         handle it."""
         if any(self._refused):
             return
-        self._translated_by = self._exporter.writer
+        self._translated_by = self._exporter.writers
         self._translated = self._exporter.translate(self._envelopes)
 
     def run(self) -> list[DeadLetter]:
-        """Writes all spans that can be written. Returns a dead letter for each other span, in the order of the envelopes.
+        """Writes all records that can be written. Returns dead letters with all others, in the order of the envelopes.
 
         Raises:
             DatabaseUnavailable, StartError: something is not written yet. Call `run` again later.
@@ -66,23 +69,34 @@ class Export:
         return sorted(self._letters, key=lambda letter: letter.index)
 
     def _commit_translated(self) -> bool:
-        """Tries to commit the whole batch as it was translated ahead. Returns whether that succeeded. If not, some span in it
-        cannot be written, or MLflow's tables have changed and another writer writes them now."""
+        """Tries to commit the whole batch as it was translated ahead. Returns whether that succeeded. If not, some record in it
+        cannot be written, or MLflow's tables have changed and other writers write them now."""
         if self._translated is None or self._exporter.open() is not self._translated_by:
             return False
+        whole = True
+        while self._translated:  # what an outage interrupts stays in it
+            if self._commit(self._translated[0]):
+                self._committed.add(self._translated[0].deliveries[0].signal)
+            else:
+                whole = False
+            self._translated.pop(0)
+        return whole
+
+    def _commit(self, translated: Translated[Any]) -> bool:
         try:
-            self._exporter.commit(self._translated)
+            self._exporter.commit(translated)
             return True
         except (PermanentExportError, StatementTimeout):
             pass  # something in it cannot be written: find out what; or all of it not at once
         except WriteBroke:
-            if not self._exporter.rehearse(self._translated.deliveries, MOST_SECONDS):
+            if not self._exporter.rehearse(translated.deliveries, MOST_SECONDS):
                 raise
         return False
 
     def _read(self) -> list[_Deliveries]:
-        """The whole batch as one part. No part if none of the envelopes can be read."""
-        deliveries = []
+        """What is not committed, as one part for each signal. No part if none of the envelopes can be read. The first to be
+        written is the last in the list."""
+        parts: dict[Signal, list[tuple[int, AnyDelivery]]] = {}
         for index, envelope in enumerate(self._envelopes):
             reason = self._refused[index]
             try:
@@ -91,11 +105,10 @@ class Export:
                 self._letters.append(DeadLetter(index, envelope, None, reason or f"unreadable envelope: {error}"))
                 continue
             if reason:
-                alone = singles(delivery)
-                self._letters += [DeadLetter(index, single.to_envelope(), single, reason) for single in alone]
-            else:
-                deliveries.append((index, delivery))
-        return [deliveries] if deliveries else []
+                self._letters += [DeadLetter(index, one.to_envelope(), one, reason) for one in singles(delivery)]
+            elif delivery.signal not in self._committed:
+                parts.setdefault(delivery.signal, []).append((index, delivery))
+        return [parts[signal] for signal in reversed(SIGNALS) if signal in parts]
 
     def _write(self, deliveries: _Deliveries) -> Sequence[_Deliveries]:
         """Writes a part, or turns it into dead letters. Returns what is still to be written, as smaller parts."""
@@ -117,8 +130,8 @@ class Export:
         return ()
 
     def _find(self, deliveries: _Deliveries, error: PermanentExportError) -> Sequence[_Deliveries]:
-        """Handles a part that cannot be written. If the writer named the traces at fault, their spans become dead letters. If
-        not, the part is halved. A part that is a single span becomes a dead letter."""
+        """Handles a part that cannot be written. If the writer named the records at fault, they become dead letters. If not,
+        the part is halved. A part that is a single record becomes a dead letter."""
         letters, others = self._set_apart(deliveries, error.rejected)
         if letters:
             self._letters += letters
@@ -129,23 +142,23 @@ class Export:
         return ()
 
     def _set_apart(
-        self, deliveries: _Deliveries, rejected: Sequence[RejectedSpans]
-    ) -> tuple[list[DeadLetter], list[tuple[int, Delivery]]]:
-        """Returns a dead letter for each span that the writer named, and the deliveries without these spans."""
+        self, deliveries: _Deliveries, rejected: Sequence[Rejected]
+    ) -> tuple[list[DeadLetter], list[tuple[int, AnyDelivery]]]:
+        """Returns dead letters with the records that the writer named, and the deliveries without these records."""
         letters: list[DeadLetter] = []
-        rest: list[tuple[int, Delivery]] = []
+        rest: list[tuple[int, AnyDelivery]] = []
         for number, (index, delivery) in enumerate(deliveries if rejected else ()):
-            here = [spans for spans in rejected if spans.delivery in (None, number)]
+            here = [each for each in rejected if each.delivery in (None, number)]
             experiment_ids = [known.experiment_id for known in self._exporter.destinations.fill(delivery).destinations]
             alone, others = set_apart(delivery, experiment_ids, here)
             letters += [DeadLetter(index, single.to_envelope(), single, reason) for single, reason in alone]
-            if others.request.resource_spans:
+            if others.signal.form.resources_of(others.request):
                 rest.append((index, others if alone else delivery))
         return letters, rest
 
 
 def _halves(deliveries: _Deliveries) -> Sequence[_Deliveries]:
-    """Halves a part: by requests or, if it is one request, by spans. Empty if it is a single span."""
+    """Halves a part: by requests or, if it is one request, by records. Empty if it is a single record."""
     if len(deliveries) > 1:
         middle = len(deliveries) // 2
         split: Sequence[_Deliveries] = (deliveries[:middle], deliveries[middle:])
@@ -158,6 +171,6 @@ def _halves(deliveries: _Deliveries) -> Sequence[_Deliveries]:
 
 
 def _letter(deliveries: _Deliveries, reason: str) -> DeadLetter:
-    """The dead letter for a part that is a single span."""
+    """The dead letter for a part that is a single record."""
     ((index, delivery),) = deliveries
     return DeadLetter(index, delivery.to_envelope(), delivery, reason)

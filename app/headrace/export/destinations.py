@@ -3,10 +3,8 @@ not their ids."""
 
 from dataclasses import replace
 
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
-
-from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.split import AnyDelivery
 from headrace.errors import PermanentExportError, Unroutable
 from headrace.mlflow.experiments import Experiments
 from headrace.processor.route import Route
@@ -24,8 +22,8 @@ class Destinations:
         """Forgets which names had no experiment, because an experiment may have been created since."""
         self._unroutable.clear()
 
-    def fill(self, delivery: Delivery) -> Delivery:
-        """The delivery with an experiment id for each resource that has spans.
+    def fill(self, delivery: AnyDelivery) -> AnyDelivery:
+        """The delivery with an experiment id for each resource that has records.
 
         Raises: PermanentExportError: there is no such experiment. DatabaseUnavailable, ExperimentsNotReady: it is not known
         now; try again later.
@@ -34,21 +32,21 @@ class Destinations:
         if all(destination.experiment_id for destination in delivery.destinations):
             return delivery
         try:
-            destinations = tuple(map(self._resolve, delivery.request.resource_spans, delivery.destinations))
+            form = delivery.signal.form
+            counts = map(form.count_in, form.resources_of(delivery.request))
+            destinations = tuple(map(self._resolve, counts, delivery.destinations))
         except Unroutable as error:
             raise PermanentExportError(str(error)) from error
         return replace(delivery, destinations=destinations)
 
-    def _resolve(self, resource_spans: ResourceSpans, destination: pb.Destination) -> pb.Destination:
-        if destination.experiment_id or not any(scope.spans for scope in resource_spans.scope_spans):
-            return destination  # a resource without spans goes nowhere, so it may not fail for want of a place
+    def _resolve(self, records: int, destination: pb.Destination) -> pb.Destination:
+        if destination.experiment_id or not records:
+            return destination  # a resource without records goes nowhere, so it may not fail for want of a place
         route = Route(None, destination.experiment_name, destination.routed_by)
         id_ = self._experiments.cached(route)
         if id_ is None:
             id_ = self._look_up(route)
-        return pb.Destination(
-            experiment_id=str(id_), experiment_name=destination.experiment_name, routed_by=destination.routed_by
-        )
+        return _with_id(destination, id_)
 
     def _look_up(self, route: Route) -> int:
         if reason := self._unroutable.get(route.name):
@@ -58,3 +56,9 @@ class Destinations:
         except Unroutable as error:
             self._unroutable[route.name] = str(error)
             raise
+
+
+def _with_id(destination: pb.Destination, id_: int) -> pb.Destination:
+    found = pb.Destination(experiment_id=str(id_))
+    found.MergeFrom(destination)
+    return found

@@ -14,51 +14,62 @@ The worker writes the queue's requests with it, and `headrace dead-letters repla
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from headrace.config import MIB, Config
 from headrace.envelope import Delivery
-from headrace.envelope.split import halves
+from headrace.envelope.split import AnyDelivery, halves
 from headrace.errors import HeadraceError, PermanentExportError, RowsRefused, StatementTimeout, TablesChanged
 from headrace.export.destinations import Destinations
 from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
-from headrace.mlflow.translate.weight import weigh
+from headrace.mlflow.translate.weight import MOST_OF_A_BYTE
+from headrace.mlflow.translate.weight import weigh as weigh_spans
 from headrace.mlflow.write import Translated, Writer
-from headrace.otlp.spans import count_spans
+from headrace.otlp.signals import SIGNALS, TRACES, Signal
 from headrace.store.database import Database
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import (
     BATCH_REQUESTS,
     BATCH_SPANS,
-    SPANS_REPAIRED,
-    SPANS_WRITTEN,
     TRANSLATE_SECONDS,
     VISIBLE_SECONDS,
     WRITE_SECONDS,
 )
+from headrace.telemetry.records import COUNTERS
+
+Writers = Mapping[Signal, Writer[Any]]
+"""The writer of each signal."""
+Opener = Callable[[Database], Writer[Any]]
+"""Opens a writer. It may fail while Postgres is away."""
+
+_WEIGHERS: Mapping[Signal, Callable[[AnyDelivery, int], int]] = {TRACES: weigh_spans}
+"""What tells how many bytes a delivery becomes. See `weigh_spans`."""
 
 
 class Exporter:
-    """Writes envelopes to one database. `open_writer` is called when first needed, and may fail while Postgres is away."""
+    """Writes envelopes to one database, each signal with a writer of its own. Writers are opened when first needed."""
 
     def __init__(
         self,
         database: Database,
         experiments: Experiments,
-        open_writer: Callable[[Database], Writer[Any]],
+        open_writer: Opener,
         max_write_bytes: int = 64 * MIB,
         tables: Tables | None = None,
+        others: Mapping[Signal, Opener] | None = None,
     ) -> None:
+        """`open_writer`: opens the writer of spans. `others`: those of the other signals that are stored."""
         self._database = database
         self.destinations = Destinations(experiments)
-        self._open_writer = open_writer
-        self._writer: Writer[Any] | None = None
+        self._openers = {TRACES: open_writer, **(others or {})}
+        self._writers: Writers | None = None
         self._tables = tables or Tables()
         self.max_bytes = max_write_bytes
         """A batch that becomes more bytes than this is written in smaller parts."""
@@ -81,36 +92,41 @@ class Exporter:
         return cls(database, experiments, opener, config.max_write_bytes, tables)
 
     @property
-    def writer(self) -> Writer[Any] | None:
-        """The writer that is open, if any."""
-        return self._writer
+    def writers(self) -> Writers | None:
+        """The writers that are open, if any."""
+        return self._writers
 
-    def open(self) -> Writer[Any]:
-        """The writer, opened if it is not yet.
+    def open(self) -> Writers:
+        """The writers, opened if they are not yet.
 
         Raises:
             DatabaseUnavailable, StartError: it cannot be opened now; try again later.
         """
-        if self._writer is None:
-            self._writer = self._open_writer(self._database)
-        return self._writer
+        if self._writers is None:
+            self._writers = {signal: opener(self._database) for signal, opener in self._openers.items()}
+        return self._writers
 
-    def translate(self, envelopes: Sequence[bytes]) -> Translated[Any] | None:
-        """Translates envelopes ahead of `commit`. Returns None on any error at all: `write` will meet the error again and
-        handle it."""
-        if self._writer is None:
+    def translate(self, envelopes: Sequence[bytes]) -> list[Translated[Any]] | None:
+        """Translates envelopes ahead of `commit`, the records of each signal by themselves, spans first. Returns None on any
+        error at all: `write` will meet the error again and handle it."""
+        if self._writers is None:
             return None
         try:
-            deliveries = [self.destinations.fill(Delivery.from_envelope(envelope)) for envelope in envelopes]
-            # Each is estimated alone: all together are counted as they are made, as a high estimate would halve full batches.
-            if any(weigh(delivery, self.max_bytes) > self.max_bytes for delivery in deliveries):
-                return None
-            return _translate(self._writer, deliveries, self.max_bytes)
+            batches: defaultdict[Signal, list[AnyDelivery]] = defaultdict(list)
+            for envelope in envelopes:
+                delivery = self.destinations.fill(Delivery.from_envelope(envelope))
+                batches[delivery.signal].append(delivery)
+                # Each is estimated alone: all together are counted as they are made, as a high estimate would halve full
+                # batches.
+                if _weigh(delivery, self.max_bytes) > self.max_bytes:
+                    return None
+            known = [signal for signal in SIGNALS if signal in batches]
+            return [_translate(self._writers[signal], batches[signal], self.max_bytes) for signal in known]
         except Exception:
             return None
 
-    def write(self, deliveries: Sequence[Delivery]) -> None:
-        """Writes all of these deliveries or none, and counts their spans.
+    def write(self, deliveries: Sequence[AnyDelivery]) -> None:
+        """Writes all of these deliveries, which are of one signal, or none. Counts their records.
 
         Raises:
             PermanentExportError: the deliveries are at fault. That includes deliveries that break the connection (see the top).
@@ -120,41 +136,50 @@ class Exporter:
         rounds = LAST_ROUNDS if single else ROUNDS
         rehearsed(partial(self._write_once, deliveries), partial(self.rehearse, deliveries), rounds, self.stopping)
 
-    def rehearse(self, deliveries: Sequence[Delivery], seconds: float) -> bool:
+    def rehearse(self, deliveries: Sequence[AnyDelivery], seconds: float) -> bool:
         """Whether Postgres answers to a harmless span of the same size. It does not matter whether it accepts or refuses the
         span."""
         try:
             delivery = harmless(self.destinations.fill(deliveries[0]), self.weigh(deliveries))
-            self.open().rehearse(delivery, min(seconds, MOST_SECONDS))
+            self._writer_of(deliveries).rehearse(delivery, min(seconds, MOST_SECONDS))
         except (StatementTimeout, PermanentExportError):
             return True
         except HeadraceError:
             return False
         return True
 
-    def weigh(self, deliveries: Sequence[Delivery]) -> int:
+    def weigh(self, deliveries: Sequence[AnyDelivery]) -> int:
         """Estimates how many bytes these deliveries become when they are written. There is at least one. The estimate is never
         far too low."""
-        return sum(weigh(delivery, self.max_bytes // len(deliveries)) for delivery in deliveries)
+        return sum(_weigh(delivery, self.max_bytes // len(deliveries)) for delivery in deliveries)
 
-    def _write_once(self, deliveries: Sequence[Delivery]) -> None:
+    def _writer_of(self, deliveries: Sequence[AnyDelivery]) -> Writer[Any]:
+        signal = deliveries[0].signal
+        try:
+            return self.open()[signal]
+        except KeyError:
+            raise PermanentExportError(f"This Headrace does not store {signal.name}.") from None
+
+    def _write_once(self, deliveries: Sequence[AnyDelivery]) -> None:
         with _faults_are_permanent():
             resolved = [self.destinations.fill(delivery) for delivery in deliveries]
-            translated = _translate(self.open(), resolved)
+            translated = _translate(self._writer_of(deliveries), resolved)
         self.commit(translated)
 
     def commit(self, batch: Translated[Any]) -> None:
         """Writes all that `translate` returned, or nothing, and counts it. Raises what `write` raises, and WriteBroke."""
         started = time.perf_counter()
         with _faults_are_permanent(), self._tables_are_watched():
-            repairs = self.open().write(batch)
+            repairs = self._writer_of(batch.deliveries).write(batch)
         WRITE_SECONDS.observe(time.perf_counter() - started)
         now = time.time_ns()
-        spans = sum(count_spans(delivery.request) for delivery in batch.deliveries)
-        SPANS_WRITTEN.inc(spans)
+        signal = batch.deliveries[0].signal
+        records = sum(signal.form.count(delivery.request) for delivery in batch.deliveries)
+        counters = COUNTERS[signal.name]
+        counters.written.inc(records)
         for rule, count in repairs.items():
-            SPANS_REPAIRED.labels(rule).inc(count)
-        BATCH_SPANS.observe(spans)
+            counters.repaired(rule).inc(count)
+        BATCH_SPANS.observe(records)
         BATCH_REQUESTS.observe(len(batch.deliveries))
         for delivery in batch.deliveries:
             VISIBLE_SECONDS.observe(max(0, now - delivery.received_unix_nano) / 1e9)
@@ -168,15 +193,21 @@ class Exporter:
                 yield
             except RowsRefused as error:
                 if error.of_tables:
-                    self.open().look_again()
+                    for writer in self.open().values():
+                        writer.look_again()
                 raise
         except TablesChanged as error:
-            self._writer = None
+            self._writers = None
             self._tables.note_misfit(str(error))
             raise
 
 
-def _translate(writer: Writer[Any], deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Any]:
+def _weigh(delivery: AnyDelivery, limit: int) -> int:
+    weigher = _WEIGHERS.get(delivery.signal)
+    return weigher(delivery, limit) if weigher else int(delivery.request.ByteSize()) * MOST_OF_A_BYTE
+
+
+def _translate(writer: Writer[Any], deliveries: Sequence[AnyDelivery], most: int | None = None) -> Translated[Any]:
     with TRANSLATE_SECONDS.time():
         return writer.translate(deliveries, most)
 

@@ -14,8 +14,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from headrace.envelope import Delivery
+from headrace.envelope.split import AnyDelivery
 from headrace.errors import PermanentExportError, WriteBroke
 from headrace.export.retry import attempts
+from headrace.otlp.signals import TRACES
 
 MOST_BYTES = 8 * 1024 * 1024
 _LEAST_BYTES = 64 * 1024
@@ -31,7 +33,7 @@ Twelve times in a row, that is 1 in 16 million."""
 _LONGEST_PAUSE = 0.5
 
 
-def harmless(delivery: Delivery, size: int) -> Delivery:
+def harmless(delivery: AnyDelivery, size: int) -> Delivery:
     """A delivery of one span of about `size` bytes, in a new trace, with the destination of the given delivery."""
     text = "x" * max(_LEAST_BYTES, min(size, MOST_BYTES))
     span = Span(
@@ -43,7 +45,7 @@ def harmless(delivery: Delivery, size: int) -> Delivery:
         attributes=[KeyValue(key="text", value=AnyValue(string_value=text))],
     )
     request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[span])])])
-    return replace(delivery, request=request, destinations=delivery.destinations[:1], run_id="")
+    return replace(delivery, request=request, destinations=delivery.destinations[:1], run_id="", signal=TRACES)
 
 
 def rehearsed(write: Callable[[], None], rehearse: Callable[[float], bool], rounds: int, stop: threading.Event) -> None:

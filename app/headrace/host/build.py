@@ -18,6 +18,7 @@ from headrace.export.adopt import Adopter
 from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
 from headrace.export.pruner import Pruner
+from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
 from headrace.host.heap import give_back_large_blocks
 from headrace.host.roles import Role
@@ -26,8 +27,9 @@ from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
+from headrace.otlp.signals import TRACES
 from headrace.parts import PartTask
-from headrace.pipeline import Pipeline, processors
+from headrace.pipeline import Pipeline, Steps, processors
 from headrace.processor.authorize import Authorizer
 from headrace.processor.record_size import RecordSize
 from headrace.queue import Queue
@@ -76,12 +78,15 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     certificates = Certificates.of(config)
     start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None and role.receives else None
-    steps = processors(config)
-    queue = open_queue(config, number, Adopter(config, steps), QueueParts(sends=role.receives, reads=role.writes))
+    before_queue = processors(config)
+    queue = open_queue(config, number, Adopter(config, before_queue), QueueParts(sends=role.receives, reads=role.writes))
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    authorizer = Authorizer(ExperimentResolver(config, experiments, database))
-    intake = Intake(config, Pipeline((*steps, *_of_queue(queue)), authorizer, queue), keys)
+    resolvers = {TRACES: ExperimentResolver(config, experiments, database)}
+    steps = {
+        signal: Steps((*chain, *_of_queue(queue)), Authorizer(resolvers[signal])) for signal, chain in before_queue.items()
+    }
+    intake = Intake(config, Pipeline(steps, queue), keys)
     tables = Tables()
     parts = _Parts(config, queue, database)
     if role.receives:
@@ -104,12 +109,14 @@ def _of_queue(queue: Queue) -> Iterator[RecordSize]:
         yield RecordSize(most)
 
 
-def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner]:
+def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner | Retainer]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
             yield Finisher(database, config.finish_seconds)
         yield Pruner(database, config.origin_days, config.index_days)
+        if config.retention:
+            yield Retainer(database, config.retention)
 
 
 @dataclass(slots=True)
@@ -121,7 +128,7 @@ class _Parts:
     queue: Queue
     database: Database
     worker: Worker | None = None
-    housekeepers: Sequence[Finisher | Pruner] = ()
+    housekeepers: Sequence[Finisher | Pruner | Retainer] = ()
     grpc: GrpcReceiver | None = None
     tasks: list[PartTask] = field(default_factory=list)
 
@@ -145,7 +152,7 @@ class _Parts:
         self._drain_and_stop()
 
     @property
-    def _threads(self) -> Sequence[Worker | Finisher | Pruner]:
+    def _threads(self) -> Sequence[Worker | Finisher | Pruner | Retainer]:
         return self.housekeepers if self.worker is None else (self.worker, *self.housekeepers)
 
     def _drain_and_stop(self) -> None:
@@ -200,18 +207,18 @@ def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:
     )
 
 
-def open_database(database: Database, creates_experiments: bool = True) -> None:
+def open_database(database: Database, creates_experiments: bool = True, expires: bool = False) -> None:
     """Checks MLflow's schema and our rights, and migrates our own schema, before the start. If Postgres is away, logs that and
     returns: receiving can start.
 
-    `creates_experiments`: HEADRACE_CREATE_EXPERIMENTS.
+    `creates_experiments`: HEADRACE_CREATE_EXPERIMENTS. `expires`: whether HEADRACE_RETENTION has a rule.
 
     Raises:
         StartError: Postgres answers, but does not let us in, or its schema cannot be written.
     """
     try:
         schema = check(database)
-        check_rights(database, creates_experiments, schema.shape)
+        check_rights(database, creates_experiments, schema.shape, expires)
     except DatabaseRefuses as error:
         raise StartError(str(error)) from None
     except PermanentExportError as error:

@@ -22,6 +22,13 @@ _OF_SHAPE = {
 }
 _TO_CREATE = {"experiments": "SELECT INSERT UPDATE"}
 """Also needed if Headrace may create experiments."""
+_TO_EXPIRE = {
+    "trace_info": "SELECT INSERT UPDATE DELETE",
+    "entity_associations": "SELECT INSERT DELETE",
+    "assessments": "SELECT UPDATE",
+    "review_queue_items": "SELECT DELETE",
+}
+"""Also needed if HEADRACE_RETENTION deletes traces. What hangs on a trace goes with it, by the rights of the tables' owner."""
 
 _MISSING = text("""
     WITH needed AS (
@@ -37,8 +44,9 @@ _MISSING = text("""
 """)
 
 
-def check_rights(database: Database, creates_experiments: bool, shape: Shape | None = None) -> None:
+def check_rights(database: Database, creates_experiments: bool, shape: Shape | None = None, expires: bool = False) -> None:
     """Checks the rights on MLflow's tables, as far as they exist, and on our own. `shape`: that of the tables, if it is known.
+    `expires`: whether Headrace deletes old traces.
 
     Raises:
         DatabaseRefuses: a right is missing. It says which, and the command that grants it.
@@ -46,7 +54,8 @@ def check_rights(database: Database, creates_experiments: bool, shape: Shape | N
     """
     with database.begin() as connection:
         of_shape = _OF_SHAPE[shape] if shape else {}
-        missing = _missing(connection, _NEEDED | of_shape | (_TO_CREATE if creates_experiments else {}))
+        asked = (_TO_CREATE if creates_experiments else {}) | (_TO_EXPIRE if expires else {})
+        missing = _missing(connection, _NEEDED | of_shape | asked)
     if missing:
         role = missing[0][0]
         grants = "; ".join(f"GRANT {rights} ON {name} TO {role}" for _, name, rights in missing)

@@ -1,17 +1,18 @@
-"""Body bytes and Content-Type → `ExportTraceServiceRequest`; answers → bytes. No I/O.
+"""Body bytes and Content-Type → a request of one signal; answers → bytes. No I/O.
 
 Source: OTLP specification, "OTLP/HTTP"
 (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#otlphttp).
 """
 
 import enum
+from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace.errors import MalformedBody, UnsupportedMediaType
 from headrace.otlp import weight
+from headrace.otlp.form import SPANS, Form
 from headrace.otlp.json_encoding import decode_json
 from headrace.otlp.notes import Notes
 from headrace.otlp.parts import check_parts, check_small
@@ -48,41 +49,41 @@ def encoding_of(content_type: str) -> Encoding:
 
 
 def decode(
-    body: bytes, encoding: Encoding, charge: Charge = weight.nothing, notes: Notes | None = None
-) -> tuple[ExportTraceServiceRequest, int]:
-    """An inflated body → the request, and the number of spans that were left out because they cannot be parsed.
+    body: bytes, encoding: Encoding, charge: Charge = weight.nothing, notes: Notes | None = None, form: Form = SPANS
+) -> tuple[Any, int]:
+    """An inflated body → the request, and the number of records that were left out because they cannot be parsed.
 
-    Unknown fields are ignored, as the specification demands; `notes` says how many spans are lost with them, and what was
-    repaired. An empty protobuf body is a valid, empty request. `charge` is called with the bytes of memory that the request and
-    its envelope will take, before they take it. The caller counts the body itself.
+    Unknown fields are ignored, as the specification demands; `notes` says how many spans or log records are lost with them, and
+    what was repaired. An empty protobuf body is a valid, empty request. `charge` is called with the bytes of memory that the
+    request and its envelope will take, before they take it. The caller counts the body itself.
 
     Raises:
-        MalformedBody: the body is no `ExportTraceServiceRequest`.
+        MalformedBody: the body is no request of this form.
         BodyTooLarge: it has too many parts.
         InFlightFull: `charge` raised it.
     """
     notes = Notes() if notes is None else notes
     decoder = _decode_json if encoding is Encoding.JSON else _decode_protobuf
-    return decoder(body, charge, notes)
+    return decoder(body, charge, notes, form)
 
 
-def _decode_protobuf(body: bytes, charge: Charge, notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
+def _decode_protobuf(body: bytes, charge: Charge, notes: Notes, form: Form) -> tuple[Any, int]:
     small = check_small(body)
     charge(weight.of_protobuf(body, small))
-    body = read_old_names(body, notes)
+    body = read_old_names(body, notes, form)
     try:
-        charge(weight.of_spans(check_parts(body)))
-        return ExportTraceServiceRequest.FromString(body), 0
+        charge(weight.of_spans(check_parts(body, form)))
+        return form.request.FromString(body), 0
     except DecodeError:
-        pass  # mend its texts, save the spans that can be parsed
+        pass  # mend its texts, save the records that can be parsed
     try:
         charge(weight.of_salvage(body, small))
-        return salvage(body, notes)
+        return salvage(body, notes, form)
     except DecodeError as error:
-        raise MalformedBody(f"The body is not a protobuf ExportTraceServiceRequest: {error}.") from None
+        raise MalformedBody(f"The body is not a protobuf {form.request.DESCRIPTOR.name}: {error}.") from None
 
 
-def _decode_json(body: bytes, charge: Charge, notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
+def _decode_json(body: bytes, charge: Charge, notes: Notes, form: Form) -> tuple[Any, int]:
     """Decodes JSON. Python's objects are gone once the protobuf messages are made of them. Then only the messages are charged,
     by a better estimate."""
     estimated = 0
@@ -92,10 +93,10 @@ def _decode_json(body: bytes, charge: Charge, notes: Notes) -> tuple[ExportTrace
         charge(size)
         estimated += size
 
-    request, left_out = decode_json(body, note, notes)
+    request, left_out = decode_json(body, note, notes, form)
     serialized = request.SerializeToString()
-    spans = check_parts(serialized)
-    charge(weight.of_protobuf(serialized) + weight.of_spans(spans) - estimated)
+    records = check_parts(serialized, form)
+    charge(weight.of_protobuf(serialized) + weight.of_spans(records) - estimated)
     return request, left_out
 
 

@@ -1,4 +1,4 @@
-"""OTLP/JSON ↔ `ExportTraceServiceRequest`: the form of the specification. Wrong forms that exporters send: `json_mistakes.py`.
+"""OTLP/JSON ↔ the requests of the signals: the form of the specification. Wrong forms that exporters send: `json_mistakes.py`.
 No I/O.
 
 Source: OTLP specification, "JSON Protobuf Encoding"
@@ -7,19 +7,17 @@ Source: OTLP specification, "JSON Protobuf Encoding"
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf import json_format
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.errors import BodyTooLarge, MalformedBody
 from headrace.otlp import weight
+from headrace.otlp.form import SPANS, Form
+from headrace.otlp.json_form import JsonForm, json_form, points_of, split_points
 from headrace.otlp.json_mistakes import (
     BAD_JSON,
     bound_times,
-    each_scope,
     forgiven,
     has_old_forms,
     note_unknown,
@@ -33,56 +31,58 @@ from headrace.otlp.weight import Charge
 _ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _TRACE_ID_KEYS = ("traceId", "trace_id")
 _MAX_DEPTH = 100  # protobuf's own limit for nested messages on the wire, applied to JSON as well
-_SPAN_DEPTH = 3  # levels above a span in its request
+_ITEM_DEPTH = 3  # levels above a span in its request
 _MAX_OBJECTS = 4_000_000
 """Most objects and lists in one body. Each may be three bytes long, and costs 10 µs and up to 200 bytes of memory. The densest
 body of 64 MiB that an exporter sends has half as many."""
 
 
 def decode_json(
-    body: bytes, charge: Charge = weight.nothing, notes: Notes | None = None
-) -> tuple[ExportTraceServiceRequest, int]:
-    """A body → the request, and the number of spans that were left out because their JSON is not that of a span.
+    body: bytes, charge: Charge = weight.nothing, notes: Notes | None = None, form: Form = SPANS
+) -> tuple[Any, int]:
+    """A body → the request, and the number of records that were left out because their JSON is not that of a record.
 
     `charge` is called with bytes of memory before they are taken. `notes` is told what was repaired, and what was not read.
 
     Raises:
-        MalformedBody: the body is no `ExportTraceServiceRequest`.
+        MalformedBody: the body is no request of this form.
         BodyTooLarge: it has too many parts. InFlightFull: `charge` raised it.
     """
     notes = Notes() if notes is None else notes
+    names = json_form(form)
     data = load_object(body, charge, notes)
     try:
-        charge(weight.of_json_messages(body, _check_parts(data)))
+        charge(weight.of_json_messages(body, _check_parts(data, names)))
         if not has_old_forms(body):
-            _decode_ids(data, notes)
-            request = _parse(data, ExportTraceServiceRequest())
-            note_unknown(data, notes)
+            _decode_ids(data, names, notes)
+            request = _parse(data, form.request())
+            note_unknown(data, names, notes)
             return request, 0
     except BAD_JSON:
         pass  # not the specification's form: try again, forgiving known mistakes
     del data  # frees its memory: the next one takes as much, and `forgiven` makes a third
     notes.forget()  # all of it comes again
-    return _decode_forgiving(body, charge, notes)
+    return _decode_forgiving(body, charge, names, notes)
 
 
-def _decode_forgiving(body: bytes, charge: Charge, notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
+def _decode_forgiving(body: bytes, charge: Charge, names: JsonForm, notes: Notes) -> tuple[Any, int]:
     """The same, for a body that is not in the specification's form."""
     try:
-        data = with_new_names(forgiven(load_object(body, charge, notes), notes), notes)
-        _check_parts(data)
-        _decode_ids(data, notes)
-        note_unknown(data, notes)
+        data = with_new_names(forgiven(load_object(body, charge, notes), notes), names, notes)
+        _check_parts(data, names)
+        _decode_ids(data, names, notes)
+        note_unknown(data, names, notes)
     except BAD_JSON as error:
-        raise MalformedBody(f"The body is not an OTLP/JSON ExportTraceServiceRequest: {first_line(error)}.") from None
-    return _salvage(data, notes)
+        raise MalformedBody(_no_request(names, first_line(error))) from None
+    return _salvage(data, names, notes)
 
 
-def encode_json(request: ExportTraceServiceRequest) -> dict[str, Any]:
+def encode_json(request: Any, form: Form = SPANS) -> dict[str, Any]:
     """A request → its OTLP/JSON as a JSON object: ids in hex, enums as numbers. The inverse of `decode_json`."""
     data: dict[str, Any] = json_format.MessageToDict(request, use_integers_for_enums=True)
-    for span in _each_span(data):
-        for holder in (span, *span.get("links", ())):
+    names = json_form(form)
+    for item in names.each_item(data):
+        for holder in names.with_ids(item):
             holder |= {key: base64.b64decode(holder[key]).hex() for key in _ID_KEYS if key in holder}
     return data
 
@@ -117,51 +117,76 @@ def _readable(body: bytes, notes: Notes) -> str:
     return replace_what_is_no_utf8(body, notes, encoding) if encoding.startswith("utf-8") else body.decode(encoding)
 
 
-def _check_parts(data: dict[str, Any]) -> int:
-    """Returns the number of spans, scopes and resources. Refuses too many of them here, because `parts.check_parts` could do so
-    only after parsing, which takes much longer."""
-    parts = len(data.get("resourceSpans") or data.get("resource_spans") or ())
-    for _, scope in each_scope(data):
-        parts += 1 + len(_spans_of(scope))
+def _check_parts(data: dict[str, Any], names: JsonForm) -> int:
+    """Returns the number of records, scopes and resources. Refuses too many of them here, because `parts.check_parts` could do
+    so only after parsing, which takes much longer."""
+    parts = sum(1 for _ in names.each_resource(data))
+    for scope in names.each_scope(data):
+        items = names.items_of(scope)
+        parts += 1 + len(items)
+        if names.form is not SPANS:
+            parts += sum(1 for item in items if isinstance(item, dict) for _ in points_of(item))
     if parts > MAX_PARTS:
-        raise BodyTooLarge(f"The body has over {MAX_PARTS} spans: send smaller batches.")
+        raise BodyTooLarge(f"The body has over {MAX_PARTS} {names.form.noun}s: send smaller batches.")
     return parts
 
 
-def _decode_ids(data: dict[str, Any], notes: Notes) -> None:
-    for span in _each_span(data):
-        _ids_to_base64(span, notes)
-        links = span.get("links")
-        for link in links if isinstance(links, list) else ():  # if it is no list, this span is left out later
-            if isinstance(link, dict):
-                _ids_to_base64(link, notes)
+def _decode_ids(data: dict[str, Any], names: JsonForm, notes: Notes) -> None:
+    for item in names.each_item(data):
+        for holder in names.with_ids(item):
+            _ids_to_base64(holder, notes)
 
 
-def _salvage(data: dict[str, Any], notes: Notes) -> tuple[ExportTraceServiceRequest, int]:
-    """A JSON object → the request without the spans that cannot be parsed, and their number. So one bad span costs one span."""
+def _salvage(data: dict[str, Any], names: JsonForm, notes: Notes) -> tuple[Any, int]:
+    """A JSON object → the request without the records that cannot be parsed, and their number. So one bad record costs one."""
     left_out = 0
-    for _, scope in each_scope(data):
-        kept = [span for span in _spans_of(scope) if _can_be_parsed(span, notes)]
-        left_out += len(_spans_of(scope)) - len(kept)
-        scope["spans"] = kept
+    for scope in names.each_scope(data):
+        kept = []
+        for item in names.items_of(scope):
+            lost = _drop_points(item, names, notes)
+            left_out += lost
+            if _can_be_parsed(item, names, notes):
+                kept.append(item)
+            else:
+                left_out += not lost
+        names.replace_items(scope, kept)
     try:
-        return _parse(data, ExportTraceServiceRequest()), left_out
+        return _parse(data, names.form.request()), left_out
     except BAD_JSON as error:
-        reason = notes.why or first_line(error)
-        raise MalformedBody(f"The body is not an OTLP/JSON ExportTraceServiceRequest: {reason}.") from None
+        raise MalformedBody(_no_request(names, notes.why or first_line(error))) from None
 
 
-def _can_be_parsed(span: Any, notes: Notes) -> bool:
-    """Whether this is the JSON of a span. Times that OTLP cannot hold are changed in it, if they stand in the way."""
+def _no_request(names: JsonForm, reason: str) -> str:
+    return f"The body is not an OTLP/JSON {names.form.request.DESCRIPTOR.name}: {reason}."
+
+
+def _drop_points(item: Any, names: JsonForm, notes: Notes) -> int:
+    """Takes the data points that cannot be parsed out of a metric, in place. Returns how many."""
+    if names.form is SPANS or not isinstance(item, dict):
+        return 0
+    left_out = 0
+    for points, metric, data in split_points(item):
+        kept = []
+        for point in points:
+            data["dataPoints"] = [point]
+            if _can_be_parsed(metric, names, notes):
+                kept.append(point)
+        left_out += len(points) - len(kept)
+        points[:] = kept
+    return left_out
+
+
+def _can_be_parsed(item: Any, names: JsonForm, notes: Notes) -> bool:
+    """Whether this is the JSON of an item. Times that OTLP cannot hold are changed in it, if they stand in the way."""
     try:
-        if not isinstance(span, dict):
-            raise TypeError("a span is not an object")
+        if not isinstance(item, dict):
+            raise TypeError(f"a {names.form.noun} is not an object")
         try:
-            _parse(span, Span(), _SPAN_DEPTH)
+            _parse(item, names.form.item(), _ITEM_DEPTH)
         except json_format.ParseError:
-            if not bound_times(span, notes):
+            if not sum(bound_times(holder, notes) for holder in (item, *points_of(item))):  # all of them
                 raise
-            _parse(span, Span(), _SPAN_DEPTH)
+            _parse(item, names.form.item(), _ITEM_DEPTH)
     except BAD_JSON as error:
         notes.left_out(error)
         return False
@@ -170,18 +195,6 @@ def _can_be_parsed(span: Any, notes: Notes) -> bool:
 
 def _parse(data: dict[str, Any], message: Any, depth: int = 0) -> Any:
     return json_format.ParseDict(data, message, ignore_unknown_fields=True, max_recursion_depth=_MAX_DEPTH - depth)
-
-
-def _each_span(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for _, scope in each_scope(data):
-        yield from (span for span in _spans_of(scope) if isinstance(span, dict))
-
-
-def _spans_of(scope: dict[str, Any]) -> list[Any]:
-    spans = scope.get("spans") or []
-    if not isinstance(spans, list):
-        raise TypeError("spans is not a list")
-    return spans
 
 
 def _ids_to_base64(holder: dict[str, Any], notes: Notes) -> None:

@@ -1,4 +1,4 @@
-"""Wrong forms of OTLP/JSON that exporters send: corrected where it is plain what was meant. Spans that are lost are counted.
+"""Wrong forms of OTLP/JSON that exporters send: corrected where it is plain what was meant. Records that are lost are counted.
 No I/O.
 
 Sources: opentelemetry-js#4202 (integers in two halves); Go's encoding/json, which writes a `oneof` as the name of its struct's
@@ -6,11 +6,11 @@ field, `{"Value": {"StringValue": "x"}}`; trace.proto of OTLP 0.9 to 0.19 (`inst
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf import json_format
 
+from headrace.otlp.json_form import JsonForm
 from headrace.otlp.notes import Notes
 
 BAD_JSON = (
@@ -20,9 +20,8 @@ BAD_JSON = (
 )
 """What Python and protobuf raise on JSON that is none of OTLP."""
 
-_OLD_SPANS = ("instrumentationLibrarySpans", "instrumentation_library_spans")
 _OLD_SCOPE = ("instrumentationLibrary", "instrumentation_library")
-_OLD_FORMS = (b'"Value"', *(b'"%s"' % name.encode() for name in _OLD_SPANS))
+_OLD_FORMS = (b'"Value"', b'"instrumentationLibrary', b'"instrumentation_library')
 _GO_VALUES = {
     "StringValue": "stringValue",
     "BoolValue": "boolValue",
@@ -35,14 +34,11 @@ _GO_VALUES = {
 _LAST_TIME = 2**64 - 1
 """The last nanosecond that OTLP can say, in the year 2554."""
 _MAX_DIGITS = 40
-_SPAN_TIMES = ("startTimeUnixNano", "start_time_unix_nano", "endTimeUnixNano", "end_time_unix_nano")
 _EVENT_TIMES = ("timeUnixNano", "time_unix_nano")
-_KNOWN = (
-    frozenset({"resourceSpans", "resource_spans"}),
-    frozenset({"resource", "scopeSpans", "scope_spans", "schemaUrl", "schema_url"}),
-    frozenset({"scope", "spans", "schemaUrl", "schema_url"}),
+_TIMES = (
+    *("startTimeUnixNano", "start_time_unix_nano", "endTimeUnixNano", "end_time_unix_nano"),
+    *("observedTimeUnixNano", "observed_time_unix_nano", *_EVENT_TIMES),
 )
-"""The keys of a request, of its resources and of its scopes."""
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -91,29 +87,30 @@ def _long(value: dict[str, Any]) -> Any:
     return str(number & 0xFFFFFFFFFFFFFFFF if value.get("unsigned") else number)
 
 
-def with_new_names(data: dict[str, Any], notes: Notes) -> dict[str, Any]:
-    """A request in which `instrumentationLibrarySpans` are `scopeSpans`, in place. Those that have both keep both."""
-    for resource in data.get("resourceSpans") or data.get("resource_spans") or ():
-        for old in _OLD_SPANS:
+def with_new_names(data: dict[str, Any], names: JsonForm, notes: Notes) -> dict[str, Any]:
+    """A request in which `instrumentationLibrarySpans` are `scopeSpans`, in place. Those that have both keep both. The other
+    signals alike."""
+    for resource in names.each_resource(data):
+        for old in names.old_scopes:
             if not (scopes := resource.pop(old, None)):
                 continue
             for scope in scopes:
-                notes.repaired["old_name_read"] += len(scope.get("spans") or ())
+                notes.repaired["old_name_read"] += len(names.items_of(scope))
                 for name in _OLD_SCOPE:
                     if name in scope:
                         scope.setdefault("scope", scope.pop(name))
-            name = "scope_spans" if "scope_spans" in resource else "scopeSpans"
+            name = names.scopes[1] if names.scopes[1] in resource else names.scopes[0]
             resource[name] = [*(resource.get(name) or ()), *scopes]
     return data
 
 
-def bound_times(span: dict[str, Any], notes: Notes) -> bool:
-    """Gives a span, in place, the last time of OTLP for each time that is later. Returns whether there was one.
+def bound_times(record: dict[str, Any], notes: Notes) -> bool:
+    """Gives a record, in place, the last time of OTLP for each time that is later. Returns whether there was one.
 
     Validation and translation say what becomes of such a time then.
     """
-    changed = _bound(span, _SPAN_TIMES)
-    events = span.get("events")
+    changed = _bound(record, _TIMES)
+    events = record.get("events")
     for event in events if isinstance(events, list) else ():
         if isinstance(event, dict):
             changed += _bound(event, _EVENT_TIMES)
@@ -146,30 +143,26 @@ def plain_id(id_: str, size: int) -> bytes:
     return bytes.fromhex(text.removeprefix("urn:uuid:").strip("{}").replace("-", ""))
 
 
-def each_scope(data: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each scope of a request, with its resource."""
-    for resource in data.get("resourceSpans") or data.get("resource_spans") or ():
-        for scope in resource.get("scopeSpans") or resource.get("scope_spans") or ():
-            yield resource, scope
-
-
-def note_unknown(data: dict[str, Any], notes: Notes) -> None:
-    """Counts the spans under keys that OTLP does not have, on the three levels on which spans could stand."""
-    _note_unknown(data, _KNOWN[0], "", notes)
-    for resource in data.get("resourceSpans") or data.get("resource_spans") or ():
-        _note_unknown(resource, _KNOWN[1], "resourceSpans.", notes)
-    for _, scope in each_scope(data):
-        _note_unknown(scope, _KNOWN[2], "resourceSpans.scopeSpans.", notes)
+def note_unknown(data: dict[str, Any], names: JsonForm, notes: Notes) -> None:
+    """Counts the records under keys that OTLP does not have, on the three levels on which records could stand."""
+    if names.form.ids is None:
+        return  # a data point cannot be told from something else
+    request, resources, scopes = names.known
+    _note_unknown(data, request, "", notes)
+    for resource in names.each_resource(data):
+        _note_unknown(resource, resources, f"{names.resources[0]}.", notes)
+    for scope in names.each_scope(data):
+        _note_unknown(scope, scopes, f"{names.resources[0]}.{names.scopes[0]}.", notes)
 
 
 def _note_unknown(holder: dict[str, Any], known: frozenset[str], path: str, notes: Notes) -> None:
     for key in holder.keys() - known:
-        notes.unknown(_count_spans(holder[key]), f"{path}{key}")
+        notes.unknown(_count_records(holder[key]), f"{path}{key}")
 
 
-def _count_spans(value: Any) -> int:
-    """How many objects in a JSON value look like spans: with the id of a trace and that of a span. No recursion: it may be
-    deep."""
+def _count_records(value: Any) -> int:
+    """How many objects in a JSON value look like spans or log records: with the id of a trace and that of a span. No recursion:
+    it may be deep."""
     count, waiting = 0, [value]
     while waiting:
         item = waiting.pop()

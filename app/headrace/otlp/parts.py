@@ -13,12 +13,14 @@ Source: https://protobuf.dev/programming-guides/encoding/#last-one-wins
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import cache
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from headrace.errors import BodyTooLarge
+from headrace.otlp.form import SPANS, Form
 from headrace.otlp.weight import small_parts
 
 MAX_PARTS = 1_000_000
@@ -32,6 +34,8 @@ GB."""
 
 _LARGE_BYTES = 2 * MAX_PARTS
 """A shorter body cannot have too many parts, because each part has at least two bytes."""
+_ALSO = {"span": ", events and links", "data point": " and exemplars"}
+"""What is counted as a record is."""
 _LARGE = threading.Lock()
 """Lets only one large body be counted at a time: a list of 33 million parts takes 950 MB. Threads would not be quicker, because
 Python's global lock is held meanwhile."""
@@ -69,10 +73,19 @@ class Parts:
         return {name: sum(len(getattr(holder, name)) for holder in holders) for name in self._levels[-1]}
 
 
-_LEVELS = ({"resource_spans": 1}, {"scope_spans": 2}, {"spans": 2}, {"attributes": 9, "events": 11, "links": 13})
-"""The repeated fields of ExportTraceServiceRequest, ResourceSpans, ScopeSpans and Span."""
-_TRACES = [Parts(*_LEVELS[:depth]) for depth in range(1, len(_LEVELS) + 1)]
-_SPANS = _TRACES[2]
+class _Counters:
+    """Counts the parts of one signal's requests, level by level."""
+
+    def __init__(self, form: Form) -> None:
+        levels = ({form.resources: 1}, {form.scopes: 2}, {form.items: 2}, *form.below)
+        self.levels = [Parts(*levels[:depth]) for depth in range(1, len(levels) + 1)]
+        self.records = self.levels[-2]
+        """Counts the records: the last level but one."""
+
+
+@cache
+def _counters(form: Form) -> _Counters:
+    return _Counters(form)
 
 
 def check_small(body: bytes) -> int:
@@ -87,23 +100,25 @@ def check_small(body: bytes) -> int:
     return small
 
 
-def check_parts(body: bytes) -> int:
-    """Returns the number of spans in a body.
+def check_parts(body: bytes, form: Form = SPANS) -> int:
+    """Returns the number of records in a body: of spans, log records or data points.
 
     Raises:
-        BodyTooLarge: it has too many resources, scopes, spans, events and links, or too many attributes of spans.
+        BodyTooLarge: it has too many resources, scopes, records and parts of records, or too many attributes of records.
         DecodeError: it is no protobuf.
     """
+    counters = _counters(form)
     if len(body) <= _LARGE_BYTES:
-        return _SPANS.count(body)["spans"]
-    parts = spans = 0
-    for level in _TRACES:
+        return sum(counters.records.count(body).values())
+    parts = records = 0
+    for level in counters.levels:
         counts = level.count(body)
-        attributes = counts.pop("attributes", 0)
-        spans += counts.get("spans", 0)
+        attributes = sum(counts.pop(name) for name in list(counts) if name.startswith("attributes"))
         parts += sum(counts.values())
+        records = sum(counts.values()) if level is counters.records else records
         if parts > MAX_PARTS or attributes > MAX_ATTRIBUTES:
             raise BodyTooLarge(
-                f"The body has over {MAX_PARTS} spans, events and links, or {MAX_ATTRIBUTES} attributes: send smaller batches."
+                f"The body has over {MAX_PARTS} {form.noun}s{_ALSO.get(form.noun, '')}, or {MAX_ATTRIBUTES} attributes: send "
+                "smaller batches."
             )
-    return spans
+    return records

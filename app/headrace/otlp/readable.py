@@ -91,11 +91,16 @@ class ReadableResource(Protocol):
     def ByteSize(self) -> int: ...  # noqa: N802
 
 
-class ReadableResourceSpans(Protocol):
-    """A `ResourceSpans`."""
+class ReadableHolder(Protocol):
+    """A `ResourceSpans`, `ResourceLogs` or `ResourceMetrics`."""
 
     @property
     def resource(self) -> ReadableResource: ...
+
+
+class ReadableResourceSpans(ReadableHolder, Protocol):
+    """A `ResourceSpans`."""
+
     @property
     def scope_spans(self) -> Sequence[ReadableScopeSpans]: ...
 

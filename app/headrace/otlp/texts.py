@@ -6,22 +6,24 @@ are the same, so a second description of the same messages, with bytes for each 
 Source: https://protobuf.dev/programming-guides/encoding/#length-types
 """
 
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
-from opentelemetry.proto.trace.v1 import trace_pb2
 
+from headrace.otlp.form import Form
 from headrace.otlp.notes import Notes, replace_what_is_no_utf8
 
-_FILES = (common_pb2, resource_pb2, trace_pb2, trace_service_pb2)
 _TEXTS: set[str] = set()
 """Full names of the fields that are texts in OTLP, and bytes here."""
+_POINTS = "data_points"
 
 
 def mend_texts(message: Any, notes: Notes) -> None:
@@ -45,36 +47,56 @@ def _mended(data: bytes, notes: Notes) -> bytes:
     return data
 
 
-def _classes(*names: str, spans_as_bytes: bool) -> list[Any]:
-    """The classes of these messages. `spans_as_bytes`: the spans of a scope are not parsed, either."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The messages of one signal with bytes for each text."""
+
+    request: Any
+    """A request whose items (spans, log records, metrics) are bytes."""
+    item: Any
+    """An item. A metric's data points are bytes."""
+    points: dict[str, Any]
+    """The kinds of metrics, `gauge` → the message of its data points. Empty for the other signals."""
+
+
+@cache
+def texts_of(form: Form) -> Texts:
+    """The messages of a signal, made when they are first needed: bodies with wrong texts are rare."""
+    item: Any = form.item.DESCRIPTOR
+    names = {field.name: field.message_type.fields_by_name.get(_POINTS) for field in item.fields if field.message_type}
+    points = {name: field.message_type.full_name for name, field in names.items() if field is not None}
+    cut = {(item.fields_by_name[name].message_type.name, _POINTS) for name in points}
+    (request,) = _classes(form, [form.request.DESCRIPTOR.full_name], {(_scope_of(form), form.items)})
+    (whole,) = _classes(form, [item.full_name], cut)
+    return Texts(request, whole, dict(zip(points, _classes(form, points.values(), set()), strict=True)))
+
+
+def _scope_of(form: Form) -> str:
+    """The name of the message that holds the items: `ScopeSpans`."""
+    resource: Any = form.request.DESCRIPTOR.fields_by_name[form.resources].message_type
+    return str(resource.fields_by_name[form.scopes].message_type.name)
+
+
+def _classes(form: Form, names: Iterable[str], cut: Collection[tuple[str, str]]) -> list[Any]:
+    """The classes of these messages. `cut`: message and field of what is not parsed, either, but stays bytes."""
     pool = DescriptorPool()
-    for module in _FILES:
+    for module in (common_pb2, resource_pb2, *form.files):
         file = FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(file)
         for message in file.message_type:
-            _to_bytes(message, file.package, spans_as_bytes)
+            _to_bytes(message, file.package, cut)
         pool.Add(file)
     return [GetMessageClass(pool.FindMessageTypeByName(name)) for name in names]
 
 
-def _to_bytes(message: DescriptorProto, within: str, spans_as_bytes: bool) -> None:
+def _to_bytes(message: DescriptorProto, within: str, cut: Collection[tuple[str, str]]) -> None:
     name = f"{within}.{message.name}"
     for field in message.field:
         if field.type == FieldDescriptorProto.TYPE_STRING:
             field.type = FieldDescriptorProto.TYPE_BYTES
             _TEXTS.add(f"{name}.{field.name}")
-        elif spans_as_bytes and (message.name, field.name) == ("ScopeSpans", "spans"):
+        elif (message.name, field.name) in cut:
             field.type = FieldDescriptorProto.TYPE_BYTES
             field.ClearField("type_name")
     for nested in message.nested_type:
-        _to_bytes(nested, name, spans_as_bytes)
-
-
-_REQUEST, _SPAN = (
-    trace_service_pb2.ExportTraceServiceRequest.DESCRIPTOR.full_name,
-    trace_pb2.Span.DESCRIPTOR.full_name,
-)
-(RequestOfBytes,) = _classes(_REQUEST, spans_as_bytes=True)
-"""An `ExportTraceServiceRequest` whose texts and spans are bytes."""
-(SpanOfBytes,) = _classes(_SPAN, spans_as_bytes=False)
-"""A `Span` whose texts are bytes."""
+        _to_bytes(nested, name, cut)

@@ -1,6 +1,7 @@
-"""Fields of a protobuf request that OTLP does not have: those that hold spans are counted, and those of old names are read.
+"""Fields of a protobuf request that OTLP does not have: those that hold spans or log records are counted, and those of old
+names are read.
 
-OTLP wants unknown fields to be ignored. But spans in them would be lost in silence. No I/O.
+OTLP wants unknown fields to be ignored. But records in them would be lost in silence. No I/O.
 
 Sources: https://protobuf.dev/programming-guides/encoding/; trace.proto of OTLP 0.19, in which `ResourceSpans` has the field
 `instrumentation_library_spans` = 1000, with messages whose fields are those of `ScopeSpans`.
@@ -14,6 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from headrace.otlp.form import SPANS, Form
 from headrace.otlp.notes import Notes
 
 _OLD_NAME = 1000
@@ -22,14 +24,21 @@ _MAX_FIELDS = 100_000
 _MAX_LEVELS = 6
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
+_MESSAGES = {"resource_spans": "ResourceSpans", "scope_spans": "ScopeSpans"} | {
+    "resource_logs": "ResourceLogs",
+    "scope_logs": "ScopeLogs",
+}
+"""A field → its message, for what is told."""
+
 _Field = tuple[int, bytes]
 """The number of a field of bytes, and the bytes."""
 
 
-def read_old_names(body: bytes, notes: Notes) -> bytes:
+def read_old_names(body: bytes, notes: Notes, form: Form = SPANS) -> bytes:
     """A protobuf body → the same with `instrumentation_library_spans` as `scope_spans`; nearly always the body itself.
 
-    `notes` says how many spans other unknown fields hold, and where. Takes 3 µs a request, whatever it holds.
+    The other signals had such fields as well, with the same numbers. `notes` says how many spans or log records other unknown
+    fields hold, and where: those with both ids. Takes 3 µs a request, whatever it holds.
     """
     try:
         levels = _unknown(body)
@@ -38,9 +47,9 @@ def read_old_names(body: bytes, notes: Notes) -> bytes:
             levels = _unknown(body)
     except DecodeError:  # what is broken in it, `salvage` says
         return body
-    for name, data in zip(("request", "ResourceSpans", "ScopeSpans"), levels, strict=True):
-        if data:
-            _note_spans(data, name, notes)
+    for name, data in zip(("request", form.resources, form.scopes), levels, strict=True):
+        if data and form.ids is not None:
+            _note_records(data, _MESSAGES.get(name, name), notes, form.ids)
     return body
 
 
@@ -80,22 +89,22 @@ def _renamed(body: bytes, notes: Notes) -> bytes:
     return renamed
 
 
-def _note_spans(data: bytes, within: str, notes: Notes) -> None:
+def _note_records(data: bytes, within: str, notes: Notes, ids: tuple[int, int]) -> None:
     budget = [_MAX_FIELDS]
     for number, value in _fields(data, budget):
-        notes.unknown(_count_spans(value, budget, _MAX_LEVELS), f"field {number} of {within}")
+        notes.unknown(_count_records(value, budget, _MAX_LEVELS, ids), f"field {number} of {within}")
 
 
-def _count_spans(data: bytes, budget: list[int], levels: int) -> int:
-    """How many messages in these bytes look like spans: with an id of 16 bytes, then one of 8."""
+def _count_records(data: bytes, budget: list[int], levels: int, ids: tuple[int, int]) -> int:
+    """How many messages in these bytes look like records: with an id of 16 bytes, then one of 8, in the fields `ids`."""
     if len(data) < 28 or not levels:  # both ids with their tags and lengths
         return 0
     fields = list(_fields(data, budget))
-    if any(number == 1 and len(value) == 16 for number, value in fields) and any(
-        number == 2 and len(value) == 8 for number, value in fields
+    if any(number == ids[0] and len(value) == 16 for number, value in fields) and any(
+        number == ids[1] and len(value) == 8 for number, value in fields
     ):
         return 1
-    return sum(_count_spans(value, budget, levels - 1) for _, value in fields)
+    return sum(_count_records(value, budget, levels - 1, ids) for _, value in fields)
 
 
 def _fields(data: bytes, budget: list[int]) -> Iterator[_Field]:

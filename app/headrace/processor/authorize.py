@@ -1,4 +1,4 @@
-"""Whether a request's sender may write where its spans want to go: spans that may not, or lead nowhere, are taken out.
+"""Whether a request's sender may write where its records want to go: those that may not, or lead nowhere, are taken out.
 
 What an experiment is, and which there are, others know: the `Resolver`.
 """
@@ -6,24 +6,22 @@ What an experiment is, and which there are, others know: the `Resolver`.
 from collections.abc import Sequence
 from typing import Protocol
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from headrace.envelope import envelope_pb2 as pb
-from headrace.envelope.incoming import Request, Sender
+from headrace.envelope.incoming import AnyRequest, Sender
 from headrace.errors import PermissionDenied, TooManyExperiments, Unroutable
-from headrace.otlp.readable import ReadableRequest
+from headrace.otlp.readable import ReadableHolder
 from headrace.processor.verdict import Verdict
 
 Refusal = Unroutable | PermissionDenied
 Fate = pb.Destination | Refusal
-"""The destination of a resource's spans, or the reason why they have none."""
+"""The destination of a resource's records, or the reason why they have none."""
 
 
 class Resolver(Protocol):
-    """Knows where the spans of a resource go. tests/unit/processor/resolver_contract.py says what is expected of it."""
+    """Knows where the records of a resource go. tests/unit/processor/resolver_contract.py says what is expected of it."""
 
-    async def resolve(self, message: ReadableRequest, sender: Sender) -> Sequence[Fate]:
-        """The fate of each of the message's resources, in their order.
+    async def resolve(self, resources: Sequence[ReadableHolder], sender: Sender) -> Sequence[Fate]:
+        """The fate of each of these resources of one request, in their order.
 
         Raises: Unroutable: the sender's headers name no possible experiment. RateLimited: it would create too many experiments
         now. DatabaseUnavailable: the sender's rights cannot be checked now.
@@ -39,29 +37,29 @@ class Authorizer:
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
 
-    async def authorize(self, request: Request, verdict: Verdict) -> Request:
+    async def authorize(self, request: AnyRequest, verdict: Verdict) -> AnyRequest:
         """Gives each resource of the request its destination. Resources without one are taken out.
 
         Raises: Unroutable, PermissionDenied: no resource has a destination; the reason is that of the first one. Also what the
         resolver raises.
         """
         try:
-            fates = await self._resolver.resolve(request.message, request.sender)
+            fates = await self._resolver.resolve(request.resources, request.sender)
             destinations = _destinations(fates)
         except (Unroutable, PermissionDenied) as error:
             verdict.reject(_reason(error), verdict.accepted)
             raise
         if len(destinations) < len(fates):
-            _take_out(request.for_change(), fates, verdict)
+            _take_out(request, fates, verdict)
         request.destinations = destinations
         self._warn(request, verdict)
         return request
 
-    def _warn(self, request: Request, verdict: Verdict) -> None:
-        """Warns of spans that go into a deleted experiment. Nobody sees them there until the experiment is restored."""
-        for resource_spans, destination in zip(request.message.resource_spans, request.destinations, strict=True):
+    def _warn(self, request: AnyRequest, verdict: Verdict) -> None:
+        """Warns of records that go into a deleted experiment. Nobody sees them there until the experiment is restored."""
+        for resource, destination in zip(request.resources, request.destinations, strict=True):
             if self._resolver.is_deleted(destination):
-                verdict.warn("deleted_experiment", sum(len(scope.spans) for scope in resource_spans.scope_spans))
+                verdict.warn("deleted_experiment", request.signal.form.count_in(resource))
 
 
 def _destinations(fates: Sequence[Fate]) -> list[pb.Destination]:
@@ -78,14 +76,15 @@ def _destinations(fates: Sequence[Fate]) -> list[pb.Destination]:
     return destinations
 
 
-def _take_out(message: ExportTraceServiceRequest, fates: Sequence[Fate], verdict: Verdict) -> None:
+def _take_out(request: AnyRequest, fates: Sequence[Fate], verdict: Verdict) -> None:
     """Keeps only the resources that have a destination."""
-    kept = ExportTraceServiceRequest()
-    for resource_spans, fate in zip(message.resource_spans, fates, strict=True):
+    form, message = request.signal.form, request.for_change()
+    kept = form.request()
+    for resource, fate in zip(form.resources_of(message), fates, strict=True):
         if isinstance(fate, pb.Destination):
-            kept.resource_spans.append(resource_spans)
+            getattr(kept, form.resources).append(resource)
         else:
-            verdict.reject(_reason(fate), sum(len(scope.spans) for scope in resource_spans.scope_spans))
+            verdict.reject(_reason(fate), form.count_in(resource))
     message.CopyFrom(kept)
 
 

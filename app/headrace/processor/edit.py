@@ -1,9 +1,11 @@
-"""Takes spans out of a message."""
+"""Takes records out of a message."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+
+from headrace.otlp.form import SPANS, Form
 
 
 def replace_spans(scope: ScopeSpans, spans: Sequence[Span]) -> None:
@@ -14,18 +16,23 @@ def replace_spans(scope: ScopeSpans, spans: Sequence[Span]) -> None:
     scope.spans.MergeFrom(kept.spans)
 
 
-def drop_empty(message: ExportTraceServiceRequest) -> None:
-    """Takes out scopes and resources without spans, so that they need no destination. (OTLP: "MAY ignore" them.)"""
-    if all(map(_says_something, message.resource_spans)):
+def drop_empty(message: Any, form: Form = SPANS) -> None:
+    """Takes out scopes and resources without records, so that they need no destination. (OTLP: "MAY ignore" them.)"""
+    if not has_empty(message, form):
         return
-    kept = ExportTraceServiceRequest()
-    for resource_spans in message.resource_spans:
-        if scopes := [scope for scope in resource_spans.scope_spans if scope.spans]:
-            copy = kept.resource_spans.add(schema_url=resource_spans.schema_url, scope_spans=scopes)
-            if resource_spans.HasField("resource"):
-                copy.resource.CopyFrom(resource_spans.resource)
+    kept = form.request()
+    for resource in form.resources_of(message):
+        if scopes := [scope for scope in getattr(resource, form.scopes) if getattr(scope, form.items)]:
+            copy = getattr(kept, form.resources).add(schema_url=resource.schema_url)
+            getattr(copy, form.scopes).extend(scopes)
+            if resource.HasField("resource"):
+                copy.resource.CopyFrom(resource.resource)
     message.CopyFrom(kept)
 
 
-def _says_something(resource_spans: ResourceSpans) -> bool:
-    return len(resource_spans.scope_spans) > 0 and all(scope.spans for scope in resource_spans.scope_spans)
+def has_empty(message: Any, form: Form = SPANS) -> bool:
+    """Whether a scope or a resource has no records."""
+    return not all(
+        len(getattr(resource, form.scopes)) > 0 and all(getattr(scope, form.items) for scope in getattr(resource, form.scopes))
+        for resource in form.resources_of(message)
+    )

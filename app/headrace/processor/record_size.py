@@ -1,42 +1,41 @@
-"""Takes out spans that are larger than a record of Kafka's topic may be. Only where the queue is in Kafka. No I/O."""
+"""Takes out records that are larger than a record of Kafka's topic may be. Only where the queue is in Kafka. No I/O."""
 
-from headrace.envelope.incoming import Request
-from headrace.otlp.readable import ReadableRequest
-from headrace.processor.edit import drop_empty, replace_spans
+from headrace.envelope.incoming import AnyRequest
+from headrace.otlp.form import Place
 from headrace.processor.verdict import Verdict
 
 _BESIDE = 4096
-"""Bytes of a record beside its span, its resource and its scope: headers, and what the envelope says of the sender."""
+"""Bytes of Kafka's record beside OTLP's, its resource and its scope: headers, and what the envelope says of the sender."""
 
 
 class RecordSize:
-    """Every span that it lets pass fits into a record alone, with its resource and its scope."""
+    """Every record that it lets pass fits into one of Kafka's alone, with its resource and its scope."""
 
     def __init__(self, max_record: int) -> None:
         self._most = max_record - _BESIDE
 
-    def process(self, request: Request, verdict: Verdict) -> Request:
+    def process(self, request: AnyRequest, verdict: Verdict) -> AnyRequest:
         """See `Processor`. A request that fits as a whole is not looked at."""
         whole = len(request.original) if request.original is not None else request.message.ByteSize()
-        if whole > self._most and self._too_large(request.message):
-            self._take_out(request, verdict)
+        if whole <= self._most:
+            return request
+        form = request.signal.form
+        places = form.places(request.message)
+        kept = [place for place in places if self._fits(request, place)]
+        if len(kept) < len(places):
+            verdict.reject("too_large_record", len(places) - len(kept))
+            message = request.for_change()
+            message.CopyFrom(form.gather(message, kept)[0])
         return request
 
-    def _too_large(self, message: ReadableRequest) -> bool:
-        return any(
-            resource.resource.ByteSize() + scope.scope.ByteSize() + span.ByteSize() > self._most
-            for resource in message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        )
-
-    def _take_out(self, request: Request, verdict: Verdict) -> None:
-        message = request.for_change()
-        for resource in message.resource_spans:
-            for scope in resource.scope_spans:
-                beside = resource.resource.ByteSize() + scope.scope.ByteSize()
-                kept = [span for span in scope.spans if beside + span.ByteSize() <= self._most]
-                if len(kept) < len(scope.spans):
-                    verdict.reject("too_large_record", len(scope.spans) - len(kept))
-                    replace_spans(scope, kept)
-        drop_empty(message)
+    def _fits(self, request: AnyRequest, place: Place) -> bool:
+        """Whether a record fits, with what stands beside it."""
+        form = request.signal.form
+        resource = request.resources[place.resource]
+        scope = getattr(resource, form.scopes)[place.scope]
+        beside = resource.resource.ByteSize() + scope.scope.ByteSize()
+        beside += 4 * (len(resource.schema_url) + len(scope.schema_url))  # UTF-8
+        if form.item is not type(place.record):  # a data point: its metric's name, unit and description stand beside it
+            metric = getattr(scope, form.items)[place.item]
+            beside += 4 * (len(metric.name) + len(metric.unit) + len(metric.description))
+        return bool(beside + place.record.ByteSize() <= self._most)

@@ -1,10 +1,12 @@
-"""Counts what becomes of a request's spans before they are queued, and says it in words."""
+"""Counts what becomes of a request's records before they are queued, and says it in words."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headrace.envelope.incoming import Request
-from headrace.otlp.spans import count_spans
+from headrace.envelope.incoming import AnyRequest
+from headrace.otlp.form import SPANS
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 
 REASONS = {
     "malformed_span": "a span could not be parsed",
@@ -23,6 +25,29 @@ REASONS = {
 }
 """Every reason for which a span is rejected → what its sender is told."""
 
+LOG_REASONS = {
+    "malformed_record": "a log record could not be parsed",
+    "unknown_field": "a log record stands in a field that OTLP does not have",
+    "too_large_record": "the log record is larger than a record of the Kafka topic may be: send smaller ones, or raise "
+    "max.message.bytes of the topic and its brokers",
+    "no_experiment": "no experiment could be told for the log record's resource",
+    "too_many_experiments": REASONS["too_many_experiments"],
+    "forbidden_experiment": "the API key may not write to the experiment of the log record's resource",
+}
+"""The same for log records."""
+
+METRIC_REASONS = {
+    "malformed_record": "a data point could not be parsed",
+    "too_large_record": "the data point is larger than a record of the Kafka topic may be: send smaller ones, or raise "
+    "max.message.bytes of the topic and its brokers",
+    "no_experiment": "no run could be told for the data point's resource",
+    "too_many_experiments": REASONS["too_many_experiments"],
+    "forbidden_experiment": "the API key may not write to the run of the data point's resource",
+}
+"""The same for data points."""
+
+REASONS_OF: Mapping[Signal, Mapping[str, str]] = {TRACES: REASONS, LOGS: LOG_REASONS, METRICS: METRIC_REASONS}
+
 REPAIRS = {
     "self_parent": "a span that named itself as its parent is stored as a root",
     "invalid_bytes_replaced": "bytes of a text that are no UTF-8 became U+FFFD",
@@ -39,39 +64,42 @@ WARNINGS = {
     "tags_over_limit": "only some of the resource's attributes became tags of the trace: they are more than "
     "HEADRACE_MAX_TAGS_PER_TRACE, or make more rows than HEADRACE_MAX_ROWS_PER_REQUEST",
 }
-"""The repairs that the client is told of. The spans are accepted."""
+"""The repairs that the client is told of. The records are accepted."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """How many spans came, and what became of those that could not stay as they were."""
+    """How many records came, and what became of those that could not stay as they were."""
 
     received: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     warned: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
-    """Reason → a detail of the first span that was rejected for it. Empty or missing if there is no detail."""
+    """Reason → a detail of the first record that was rejected for it. Empty or missing if there is no detail."""
+    signal: Signal = TRACES
 
     @classmethod
-    def of(cls, request: Request) -> "Verdict":
-        """The verdict at the start: spans that could not be parsed are rejected, and all others are accepted so far."""
-        notes = request.notes
-        verdict = cls(count_spans(request.message) + request.unparsed + notes.unread, repaired=+notes.repaired)
-        verdict.details = {"malformed_span": notes.why, "unknown_field": notes.where}
+    def of(cls, request: AnyRequest) -> "Verdict":
+        """The verdict at the start: records that could not be parsed are rejected, and all others are accepted so far."""
+        notes, signal = request.notes, request.signal
+        came = signal.form.count(request.message) + request.unparsed + notes.unread
+        malformed = "malformed_span" if signal.form is SPANS else "malformed_record"
+        verdict = cls(came, repaired=+notes.repaired, signal=signal)
+        verdict.details = {malformed: notes.why, "unknown_field": notes.where}
         if request.unparsed:
-            verdict.reject("malformed_span", request.unparsed)
+            verdict.reject(malformed, request.unparsed)
         if notes.unread:
             verdict.reject("unknown_field", notes.unread)
         return verdict
 
     @property
     def accepted(self) -> int:
-        """The number of spans that are still in the request."""
+        """The number of records that are still in the request."""
         return self.received - self.rejected.total()
 
     def reject(self, reason: str, count: int = 1) -> None:
-        """Counts `count` spans as rejected for a reason of `REASONS`."""
+        """Counts `count` records as rejected for a reason of `REASONS_OF`."""
         self.rejected[reason] += count
 
     def repair(self, rule: str) -> None:
@@ -79,17 +107,18 @@ class Verdict:
         self.repaired[rule] += 1
 
     def warn(self, rule: str, count: int) -> None:
-        """Counts `count` spans that are accepted, but of which not all is stored, by a rule of `WARNINGS`."""
+        """Counts `count` records that are accepted, but of which not all is stored, by a rule of `WARNINGS`."""
         self.warned[rule] += count
 
     def explain(self) -> str:
         """English for `partial_success.error_message`: a sentence on what was rejected, and one on what was not stored."""
         sentences = []
+        reasons, records = REASONS_OF[self.signal], f"{self.signal.form.noun}s"
         if self.rejected:
-            parts = [f"{REASONS[reason]} ({self._detail(reason)}{count})" for reason, count in sorted(self.rejected.items())]
-            sentences.append(f"{self.rejected.total()} of {self.received} spans rejected: {'; '.join(parts)}.")
+            parts = [f"{reasons[reason]} ({self._detail(reason)}{count})" for reason, count in sorted(self.rejected.items())]
+            sentences.append(f"{self.rejected.total()} of {self.received} {records} rejected: {'; '.join(parts)}.")
         for rule, count in sorted(self.warned.items()):
-            sentences.append(f"{count} spans accepted, but {WARNINGS[rule]}.")
+            sentences.append(f"{count} {records} accepted, but {WARNINGS[rule]}.")
         return " ".join(sentences)
 
     def _detail(self, reason: str) -> str:

@@ -13,13 +13,14 @@ from google.protobuf.message import Message
 
 from headrace import tracing
 from headrace.config import Config
-from headrace.envelope.incoming import Request, Sender
+from headrace.envelope.incoming import AnyRequest, Request, Sender
 from headrace.envelope.limit import Limit
 from headrace.errors import BodyTooLarge, HeadraceError
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import Decoded, Refused, Signal
+from headrace.otlp.signals import TRACES, Decoded, Refused, Signal
 from headrace.pipeline import Pipeline
+from headrace.processor.verdict import Verdict
 from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
@@ -79,7 +80,7 @@ class Intake:
         compression: str = "",
         reading: "Reading | None" = None,
     ) -> Message:
-        """A complete body, as it was sent → the answer to its sender. The spans are durable when this returns.
+        """A complete body, as it was sent → the answer to its sender. The records are durable when this returns.
 
         `reading` has counted the body already, and counts the memory for inflating and parsing. If there is none, this makes
         its own.
@@ -103,8 +104,10 @@ class Intake:
             RECORDS_REFUSED.labels(signal.name).inc(decoded.records)
             log_rarely("records refused", signal.name, signal=signal.name, reason=decoded.said, **reading.who.fields())
             return signal.answer(decoded.records, decoded.said)
-        tracing.received(len(body), decoded.message, decoded.records)
-        request = Request(decoded.message, _sender(headers, key), decoded.original, decoded.unparsed, decoded.notes)
+        request: AnyRequest = Request(
+            decoded.message, _sender(headers, key), decoded.original, decoded.unparsed, decoded.notes, signal
+        )
+        tracing.received(len(body), request.resources, decoded.records)
         try:
             self._limits.charge("spans", decoded.records, *((key.id, key.spans_per_second) if key else ()))
             verdict = await self._pipeline.consume(request)
@@ -113,7 +116,7 @@ class Intake:
             raise
         if verdict.rejected:
             reading.who.service = _services(request)
-            log_rarely("spans rejected", min(verdict.rejected), reason=verdict.explain(), **reading.who.fields())
+            _log_rejected(verdict, reading.who)
         return signal.answer(verdict.rejected.total(), verdict.explain())
 
     def _parse(
@@ -174,8 +177,16 @@ class Reading(Share):
             self.give_back()
 
 
-def _services(request: Request) -> str:
-    return services_of(each.resource for each in request.message.resource_spans)
+def _log_rejected(verdict: Verdict, who: Who) -> None:
+    if verdict.signal is TRACES:
+        log_rarely("spans rejected", min(verdict.rejected), reason=verdict.explain(), **who.fields())
+    else:
+        key = f"{verdict.signal.name} {min(verdict.rejected)}"
+        log_rarely("records rejected", key, signal=verdict.signal.name, reason=verdict.explain(), **who.fields())
+
+
+def _services(request: AnyRequest) -> str:
+    return services_of(each.resource for each in request.resources)
 
 
 def _sender(headers: Mapping[str, str], key: Key | None) -> Sender:

@@ -63,6 +63,10 @@ _NO_PASSWORD = "no password"  # noqa: S105
 _TIMEOUTS = ("57014", "25P04")
 """query_canceled, as by statement_timeout; transaction_timeout."""
 
+_WAITS = ("40001", "40P01", "55P03")
+"""serialization_failure, deadlock_detected, lock_not_available: another transaction was in the way. Postgres is there and
+answers, so such an error does not count as its absence."""
+
 _BREAKS = ("53200", "57P01", "57P02", "XX000")
 """out_of_memory; a backend that was ended, or crashed; internal_error, such as "invalid memory alloc request size". These,
 class 08 (connection exception) and errors without a SQLSTATE may be an outage, or the fault of a batch: `export/exporter.py`
@@ -145,7 +149,7 @@ class Database:
         if sqlstate and not error.sqlstate:
             message = f"{sqlstate}: {message}"
         meant = sqlstate_words.meaning(sqlstate)
-        self.note(f"{meant} ({message})")
+        self.note(None if sqlstate in _WAITS else f"{meant} ({message})")
         if mend := sqlstate_words.mend(sqlstate):
             return DatabaseRefuses(f"{meant} ({message}): {mend}.")
         return _kind(sqlstate)(f"{meant} ({message})")

@@ -1,4 +1,4 @@
-"""The table `headrace.dead_letter`: spans that can never be written as they are, with their bytes and the reason.
+"""The table `headrace.dead_letter`: records that can never be written as they are, with their bytes and the reason.
 
 The worker stores them. `headrace dead-letters` lists, shows, replays and drops them.
 """
@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, column, delete, func, inspect, or_, select, table, text, update
 
 from headrace.envelope import Delivery
 from headrace.errors import StartError
-from headrace.otlp.spans import spans_of
+from headrace.otlp.signals import TRACES, Signal
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
-from headrace.telemetry.metrics import SPANS_DEAD_LETTERED
+from headrace.telemetry.records import COUNTERS
 
 _MAX_REASON = 2000
 _MAX_BATCH = 500
@@ -107,15 +107,26 @@ class Letter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One span that is given up, and why; or one envelope that cannot be read, and then `delivery` is None.
+    """One span that is given up, and why, or some records of another signal; or one envelope that cannot be read, and then
+    `delivery` is None.
 
     `index` is the place, in the batch, of the envelope that it came in.
     """
 
     index: int
     envelope: bytes
-    delivery: Delivery | None
+    delivery: Delivery[Any] | None
     reason: str
+
+    @property
+    def signal(self) -> Signal:
+        """The signal of its records; traces if it cannot be read."""
+        return TRACES if self.delivery is None else self.delivery.signal
+
+    @property
+    def records(self) -> int:
+        """How many records it holds; 1 if it cannot be read."""
+        return 1 if self.delivery is None else self.signal.form.count(self.delivery.request)
 
 
 def store(database: Database, letters: Sequence[DeadLetter]) -> None:
@@ -126,10 +137,14 @@ def store(database: Database, letters: Sequence[DeadLetter]) -> None:
         DatabaseUnavailable: Postgres is away. Try again later.
     """
     with database.begin() as connection:
-        new = sum(connection.execute(_INSERT, _row(letter)).rowcount for letter in letters)
-    SPANS_DEAD_LETTERED.inc(new)
-    if new:
-        log.error("dead letters", spans=new, reason=letters[0].reason[:500])
+        new = [letter for letter in letters if connection.execute(_INSERT, _row(letter)).rowcount]
+    for letter in new:
+        COUNTERS[letter.signal.name].dead_lettered.inc(letter.records)
+    if spans := [letter for letter in new if letter.signal is TRACES]:
+        log.error("dead letters", spans=len(spans), reason=spans[0].reason[:500])
+    if others := [letter for letter in new if letter.signal is not TRACES]:
+        records = sum(letter.records for letter in others)
+        log.error("dead letters", signal=others[0].signal.name, records=records, reason=others[0].reason[:500])
 
 
 def check_table(database: Database) -> None:
@@ -215,21 +230,18 @@ def _row(letter: DeadLetter) -> dict[str, object]:
         "span_id": None,
         "envelope": letter.envelope,
     }
-    if (delivery := letter.delivery) and (spans := spans_of(delivery.request)):
-        destination = next(
-            destination
-            for destination, resource in zip(delivery.destinations, delivery.request.resource_spans, strict=True)
-            if any(scope.spans for scope in resource.scope_spans)
-        )
+    if (delivery := letter.delivery) and (places := delivery.signal.form.places(delivery.request)):
+        first = places[0]
+        destination = delivery.destinations[first.resource]
         row |= {
             "received_at": datetime.fromtimestamp(delivery.received_unix_nano / 1e9, timezone.utc),
             "experiment_id": _storable(destination.experiment_id),
             "experiment_name": _storable(destination.experiment_name),
             "user_agent": _storable(delivery.user_agent),
             "key_name": _storable(delivery.key_name),
-            "trace_id": spans[0].trace_id.hex(),
-            "span_id": spans[0].span_id.hex(),
         }
+        if delivery.signal.form.ids is not None:
+            row |= {"trace_id": first.record.trace_id.hex(), "span_id": first.record.span_id.hex()}
     return row
 
 

@@ -18,18 +18,21 @@ from headrace.errors import HeadraceError, QueueError, QueueLocked, RateLimited,
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # it would be a second series for each counter
 
+RECORD_SIGNALS = ("metrics", "logs")
+"""The signals whose records share metrics with a label `signal`. Spans have metrics of their own."""
+
 LABELS: dict[str, Mapping[str, Sequence[str]]] = {}
 """Metric with labels → label → its values, as far as they are known beforehand."""
 
 
-def _counter(name: str, meaning: str, **labels: Sequence[str]) -> Counter:
+def counter(name: str, meaning: str, **labels: Sequence[str]) -> Counter:
     """A counter that starts at 0 for all these values of its labels, so that an alert sees the first increase."""
-    counter = Counter(name, meaning, list(labels))
+    made = Counter(name, meaning, list(labels))
     if labels:
         LABELS[name] = labels
         for values in product(*labels.values()):
-            counter.labels(*values)
-    return counter
+            made.labels(*values)
+    return made
 
 
 def _refusals(error: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
@@ -65,7 +68,7 @@ for _error in _fates:
     REQUESTS.labels("http/protobuf", "traces", str(_error.http_status))
     REQUESTS.labels("http/json", "traces", str(_error.http_status))
     REQUESTS.labels("grpc", "traces", code_pb2.Code.Name(_error.rpc_code))
-REQUESTS_REFUSED = _counter(
+REQUESTS_REFUSED = counter(
     "headrace_requests_refused",
     "Requests refused as a whole; their client was told. `unexpected` is a fault of Headrace.",
     reason=(*sorted(REFUSALS.values()), "unexpected"),
@@ -83,19 +86,19 @@ IN_FLIGHT_BYTES = Gauge(
 IN_FLIGHT_MAX_BYTES = Gauge(
     "headrace_in_flight_max_bytes", "Bytes of memory that requests may take at once.", multiprocess_mode="sum"
 )
-RECORDS_REFUSED = _counter(
+RECORDS_REFUSED = counter(
     "headrace_records_refused",
     "Metric data points and log records that were received and not stored; their client was told.",
-    signal=("metrics", "logs"),
+    signal=RECORD_SIGNALS,
 )
-AUTH_FAILURES = _counter("headrace_auth_failures", "Requests without a good API key.", reason=("missing", "unknown", "expired"))
-RATE_LIMITED = _counter(
+AUTH_FAILURES = counter("headrace_auth_failures", "Requests without a good API key.", reason=("missing", "unknown", "expired"))
+RATE_LIMITED = counter(
     "headrace_rate_limited",
     "Requests refused because of a limit of spans or bytes a second: that of a key, or that for all clients.",
     scope=("all", "key"),
     unit=("spans", "bytes"),
 )
-CONNECTIONS_CLOSED = _counter(
+CONNECTIONS_CLOSED = counter(
     "headrace_connections_closed",
     "Connections that Headrace closed. `too_many`: the limit; `idle`: it made room for a new one; `slow_headers`, "
     "`unread_body`, `unread_answer`: the headers, the rest of a body after an early answer, or reading the answer took too "
@@ -106,15 +109,15 @@ CONNECTIONS_CLOSED = _counter(
         *("protocol_error", "wrong_port", "too_many_frames", "vanished"),
     ),
 )
-TLS_FAILURES = _counter(
+TLS_FAILURES = counter(
     "headrace_tls_failures",
     "TLS handshakes that failed. `no_certificate`, `bad_certificate`: the client showed none, or one that "
     "`HEADRACE_TLS_CLIENT_CA` does not accept; `plain_text`: the client spoke without TLS; `client_refused`: the client did "
     "not accept the server's certificate; `version`: no version or cipher in common.",
     reason=("no_certificate", "bad_certificate", "plain_text", "client_refused", "version", "other"),
 )
-SPANS_RECEIVED = _counter("headrace_spans_received", "Spans in requests that could be decoded.")
-SPANS_REJECTED = _counter(
+SPANS_RECEIVED = counter("headrace_spans_received", "Spans in requests that could be decoded.")
+SPANS_REJECTED = counter(
     "headrace_spans_rejected",
     "Spans rejected; their client was told.",
     reason=(
@@ -131,7 +134,7 @@ SPANS_REJECTED = _counter(
         "forbidden_experiment",
     ),
 )
-SPANS_REPAIRED = _counter(
+SPANS_REPAIRED = counter(
     "headrace_spans_repaired",
     "Spans changed so that they can be stored; the rules are explained below.",
     rule=(
@@ -143,21 +146,22 @@ SPANS_REPAIRED = _counter(
         *("tags_over_limit", "deleted_experiment", "translation_failed"),
     ),
 )
-SPANS_ACCEPTED = _counter("headrace_spans_accepted", "Spans answered with success: they are on disk.")
-SPANS_WRITTEN = _counter("headrace_spans_written", "Spans written to MLflow's tables.")
-SPANS_DEAD_LETTERED = _counter(
+SPANS_ACCEPTED = counter("headrace_spans_accepted", "Spans answered with success: they are on disk.")
+SPANS_WRITTEN = counter("headrace_spans_written", "Spans written to MLflow's tables.")
+SPANS_DEAD_LETTERED = counter(
     "headrace_spans_dead_lettered", "Spans that could not be written, and were kept in `headrace.dead_letter`."
 )
-RUN_LINKS_FAILED = _counter("headrace_run_links_failed", "Traces that could not be linked to the run of `x-mlflow-run-id`.")
-QUEUE_DAMAGED = _counter(
+RUN_LINKS_FAILED = counter("headrace_run_links_failed", "Traces that could not be linked to the run of `x-mlflow-run-id`.")
+QUEUE_DAMAGED = counter(
     "headrace_queue_damaged",
     "Files of the queue, and single requests in it, that were found damaged.",
     what=("file", "request"),
 )
-ORIGINS_DELETED = _counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
-TRACES_FINISHED = _counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
-EXPERIMENTS_CREATED = _counter("headrace_experiments_created", "MLflow experiments created by name.")
-EXPERIMENTS_LIMITED = _counter(
+ORIGINS_DELETED = counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
+TRACES_FINISHED = counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
+TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
+EXPERIMENTS_CREATED = counter("headrace_experiments_created", "MLflow experiments created by name.")
+EXPERIMENTS_LIMITED = counter(
     "headrace_experiments_limited",
     "How often a limit of experiments was exceeded. `named`, `request`: experiments that a request named, or would have "
     "created, "
@@ -192,10 +196,10 @@ BATCH_SPANS = Histogram(
     "Spans in one written batch.",
     buckets=(1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 50_000),
 )
-BATCHES_SPLIT = _counter(
+BATCHES_SPLIT = counter(
     "headrace_batches_split", "Batches, and parts of batches, that were halved to find the span that cannot be written."
 )
-WRITE_RETRIES = _counter("headrace_write_retries", "Writes tried again because Postgres was away or busy.")
+WRITE_RETRIES = counter("headrace_write_retries", "Writes tried again because Postgres was away or busy.")
 VISIBLE_SECONDS = Histogram(
     "headrace_visible_seconds",
     "Seconds from receiving a request until its spans are visible in MLflow.",
@@ -223,13 +227,13 @@ TABLES_FIT = _gauge(
     "headrace_tables_fit",
     "1 while MLflow's tables can be written as they are, 0 while writing waits for other ones.",
 )
-OWN_SPANS = _counter(
+OWN_SPANS = counter(
     "headrace_own_spans",
     "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): `sent`; `failed`: the endpoint did not take them; `dropped`: too many "
     "waited.",
     outcome=("sent", "failed", "dropped"),
 )
-PART_RESTARTS = _counter(
+PART_RESTARTS = counter(
     "headrace_part_restarts",
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
     part=(
@@ -237,28 +241,28 @@ PART_RESTARTS = _counter(
         *("kafka-sender", "kafka-reader", "kafka-watch", "spill"),
     ),
 )
-KAFKA_RECORDS = _counter(
+KAFKA_RECORDS = counter(
     "headrace_kafka_records",
     "Records sent to Kafka: `acknowledged` by all replicas in sync; `failed`: not in time, and the client was told.",
     outcome=("acknowledged", "failed"),
 )
 KAFKA_LAG = _gauge("headrace_kafka_lag_records", "Records in the topic that the writers' group has not committed.")
-KAFKA_REBALANCES = _counter("headrace_kafka_rebalances", "Times that partitions were given to this writer, or taken from it.")
-KAFKA_EXPIRED = _counter(
+KAFKA_REBALANCES = counter("headrace_kafka_rebalances", "Times that partitions were given to this writer, or taken from it.")
+KAFKA_EXPIRED = counter(
     "headrace_kafka_records_expired", "Records that the topic's retention has deleted before they were written: they are lost."
 )
-KAFKA_ADOPTED = _counter(
+KAFKA_ADOPTED = counter(
     "headrace_kafka_records_adopted",
     "Records that another program than Headrace wrote, a Collector for instance: `read`; `refused`: as a whole, a dead letter.",
     outcome=("read", "refused"),
 )
-SPILLED = _counter(
+SPILLED = counter(
     "headrace_spilled_requests",
     "Requests that went into the disk queue because Kafka did not take them (`HEADRACE_SPILL`): `kept`; `forwarded`: since "
     "then to Kafka.",
     stage=("kept", "forwarded"),
 )
-READS_CUT = _counter(
+READS_CUT = counter(
     "headrace_reads_cut",
     "Answers of the read side that a limit has cut short, by what was read: see `HEADRACE_READ_MAX_ROWS`.",
     what=("trace", "search", "services", "operations", "dependencies", "experiments"),

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from headrace.config import Config
-from headrace.otlp.readable import ReadableRequest, ReadableResourceSpans
+from headrace.otlp.readable import ReadableHolder
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import REQUESTS
 
@@ -83,23 +83,22 @@ def answered(protocol: str, signal: str, code: str) -> None:
         note_answer(span, protocol, code)
 
 
-def received(size: int, message: ReadableRequest | None = None, spans: int = 0) -> None:
-    """Notes the size and the number of spans on the request's span.
+def received(size: int, resources: Sequence[ReadableHolder] = (), records: int = 0) -> None:
+    """Notes the size and the number of records (spans, log records, data points) on the request's span.
 
-    Gives up the trace of a request that holds only spans of a Headrace, this one or another. A Collector may send our spans
+    Gives up the trace of a request that holds only records of a Headrace, this one or another. A Collector may send our spans
     back to us: tracing their receipt would make new ones, for ever.
     """
     if (span := _current.get()) is None:
         return
-    if message is not None and message.resource_spans and all(map(_is_own, message.resource_spans)):
+    if resources and all(map(_is_own, resources)):
         _current.set(None)
-    span.set_attributes({"headrace.bytes": size, "headrace.spans": spans})
+    span.set_attributes({"headrace.bytes": size, "headrace.spans": records})
 
 
-def _is_own(resource_spans: ReadableResourceSpans) -> bool:
+def _is_own(holder: ReadableHolder) -> bool:
     return any(
-        attribute.key == "service.name" and attribute.value.string_value == SERVICE
-        for attribute in resource_spans.resource.attributes
+        attribute.key == "service.name" and attribute.value.string_value == SERVICE for attribute in holder.resource.attributes
     )
 
 

@@ -89,7 +89,7 @@ def refused(writer: Writer, *deliveries: Delivery) -> list[RejectedSpans]:
     with pytest.raises(PermanentExportError) as raised:
         write(writer, *deliveries)
     assert raised.value.rejected
-    return list(raised.value.rejected)
+    return [rejected for rejected in raised.value.rejected if isinstance(rejected, RejectedSpans)]
 
 
 def stored(url: str) -> dict[str, list[str]]:
@@ -228,7 +228,7 @@ def _write_or_lose(writer: Writer, given: Delivery) -> set[bytes]:
         except DatabaseUnavailable:
             continue
         except PermanentExportError as error:
-            return {spans.trace_id for spans in error.rejected}
+            return {spans.trace_id for spans in error.rejected if isinstance(spans, RejectedSpans)}
 
 
 def _is_unmixed(url: str, ids: list[bytes], lost: dict[str, set[bytes]]) -> None:

@@ -13,6 +13,7 @@ from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.write import Translated
 from headrace.mlflow.write.bulk import BulkWriter
+from headrace.otlp.signals import TRACES
 from headrace.store.database import Database
 from headrace.telemetry.metrics import SPANS_REPAIRED, SPANS_WRITTEN
 
@@ -67,7 +68,7 @@ def test_a_batch_that_is_halved_down_to_one_span_is_counted_once(exporter: Expor
 @pytest.mark.parametrize("fails", [1, 5, 12])
 def test_so_is_a_batch_that_is_interrupted_amid_that_and_tried_again(exporter: Exporter, envelope: bytes, fails: int) -> None:
     written, repaired = counted()
-    writer = exporter.open()
+    writer = exporter.open()[TRACES]
     assert isinstance(writer, Interrupted)
     writer.fails = fails
     export = Export(exporter, [envelope])

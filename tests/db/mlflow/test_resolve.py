@@ -28,7 +28,7 @@ def fates(database: Database, limit: Limit | None, *names: str) -> list[type]:
     request = otlp.request()
     del request.resource_spans[:]
     request.resource_spans.extend(otlp.resource_spans(otlp.span(), mlflow_experiment_name=name) for name in names)
-    return [type(fate) for fate in asyncio.run(resolver.resolve(request, Sender({}, limit=limit)))]
+    return [type(fate) for fate in asyncio.run(resolver.resolve(request.resource_spans, Sender({}, limit=limit)))]
 
 
 def test_a_key_is_for_its_own_experiments(database: Database) -> None:
@@ -86,7 +86,7 @@ def test_what_is_deleted_or_restored_while_the_cache_knows_it_is_noticed(
     async def is_deleted() -> bool:
         """What the second of two requests is told."""
         for _ in range(2):
-            (fate,) = await resolver.resolve(otlp.request(otlp.span()), sender)
+            (fate,) = await resolver.resolve(otlp.request(otlp.span()).resource_spans, sender)
             assert resolver._refreshing is not None or header.endswith("id")
             if resolver._refreshing is not None:
                 await resolver._refreshing

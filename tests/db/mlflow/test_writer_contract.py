@@ -9,7 +9,7 @@ from conftest import rows
 import otlp
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.errors import PermanentExportError
+from headrace.errors import PermanentExportError, RejectedSpans
 from headrace.mlflow.fallback import MlflowStoreWriter
 from headrace.mlflow.write import Writer
 from headrace.mlflow.write.bulk import BulkWriter
@@ -95,6 +95,7 @@ def test_what_can_never_be_written_is_permanent(writer: Writer, database_url: st
     with pytest.raises(PermanentExportError) as raised:
         writer.write(writer.translate([given]))
     for rejected in raised.value.rejected:
+        assert isinstance(rejected, RejectedSpans)
         assert (rejected.trace_id, rejected.experiment_id) == (b"t" * 16, "4711")
         assert rejected.reason
     assert rows(database_url, "SELECT 1 FROM spans") == []

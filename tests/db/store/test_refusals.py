@@ -5,6 +5,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 from conftest import free_port, name_of
+from sqlalchemy import text
 
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, StartError
 from headrace.host.build import open_database
@@ -122,3 +123,18 @@ def run(database: Database, *statements: str) -> None:
 
 def test_a_good_connection_has_no_sqlstate(database_url: str) -> None:
     assert of_refused_connection(database_url) is None
+
+
+def test_a_postgres_that_waits_for_another_transaction_is_not_away(database_url: str) -> None:
+    """It answers. Only those who ask for the locked table wait."""
+    database = Database(database_url)
+    with psycopg.connect(database_url) as blocker:
+        blocker.execute("LOCK TABLE trace_info IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DatabaseUnavailable, match="55P03"), database.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '1ms'; SELECT 1 FROM trace_info"))
+    for state in ("40001", "40P01"):
+        with pytest.raises(DatabaseUnavailable, match=state), database.begin() as connection:
+            connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'so be it' USING ERRCODE = '{state}'; END $$"))
+    assert database.state.up
+    assert not database.state.away
+    database.close()

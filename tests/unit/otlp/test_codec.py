@@ -27,6 +27,7 @@ def json_request(**span: object) -> dict[str, object]:
 def decode_json(data: object) -> ExportTraceServiceRequest:
     request, left_out = decode(json.dumps(data).encode(), Encoding.JSON)
     assert left_out == 0
+    assert isinstance(request, ExportTraceServiceRequest)
     return request
 
 

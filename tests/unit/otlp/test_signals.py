@@ -56,7 +56,7 @@ def body_of(message: Message, encoding: Encoding) -> bytes:
     if encoding is Encoding.PROTOBUF:
         return message.SerializeToString()
     if isinstance(message, TRACES.request):
-        return json.dumps(encode_json(message)).encode()  # type: ignore[arg-type]
+        return json.dumps(encode_json(message)).encode()
     return json_format.MessageToJson(message, use_integers_for_enums=True).encode()
 
 
@@ -86,7 +86,7 @@ def test_what_is_stored_says_what_was_sent(signal: Signal, encoding: Encoding) -
 def test_what_is_refused_is_told_in_words(signal: Signal, encoding: Encoding) -> None:
     decoded = signal.decode(body_of(SAMPLES[signal.name](3), encoding), encoding)
     assert isinstance(decoded, Refused)
-    assert decoded.said.startswith(f"Headrace stores traces, not {signal.name}: 3 ")
+    assert decoded.said.startswith(f"Headrace does not store {signal.name}: 3 ")
     assert f"OTEL_{signal.name.upper()}_EXPORTER=none" in decoded.said
     assert f"OTEL_EXPORTER_OTLP_{signal.name.upper()}_ENDPOINT" in decoded.said
     assert signal.name in LABELS["headrace_records_refused"]["signal"]

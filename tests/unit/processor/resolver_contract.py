@@ -26,7 +26,7 @@ def fates(
     named = [{"mlflow.experiment.name": name} if name is not None else {} for name in names]
     resources = [otlp.resource_spans(otlp.span(), service=None, **attributes) for attributes in named]
     message = ExportTraceServiceRequest(resource_spans=resources)
-    return asyncio.run(resolver.resolve(message, Sender(headers or {}, limit=limit)))
+    return asyncio.run(resolver.resolve(message.resource_spans, Sender(headers or {}, limit=limit)))
 
 
 def _each_resource_has_its_own_fate_in_order(resolver: Resolver) -> None:

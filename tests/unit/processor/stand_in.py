@@ -10,7 +10,7 @@ from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import Request, Sender
 from headrace.errors import HeadraceError, PermissionDenied, TooManyExperiments, Unroutable
 from headrace.otlp.attributes import to_dict
-from headrace.otlp.readable import ReadableRequest, ReadableResourceSpans
+from headrace.otlp.readable import ReadableHolder
 from headrace.processor.authorize import Authorizer, Fate
 from headrace.processor.route import Route, route_headers, route_resource
 from headrace.processor.verdict import Verdict
@@ -28,13 +28,13 @@ class KnownExperiments:
     error: HeadraceError | None = None
     """Raised for every request."""
 
-    async def resolve(self, message: ReadableRequest, sender: Sender) -> Sequence[Fate]:
+    async def resolve(self, resources: Sequence[ReadableHolder], sender: Sender) -> Sequence[Fate]:
         """See `Resolver`."""
         await asyncio.sleep(0)  # as one that asks Postgres
         if self.error is not None:
             raise self.error
         fixed = route_headers(sender.headers)
-        routes = [_route(resource) if fixed is None else fixed for resource in message.resource_spans]
+        routes = [_route(resource) if fixed is None else fixed for resource in resources]
         within = list(dict.fromkeys(route for route in routes if isinstance(route, Route)))[: self.most]
         return [self._fate(route, sender, within) if isinstance(route, Route) else route for route in routes]
 
@@ -57,7 +57,7 @@ def _config() -> Config:
     return load()
 
 
-def _route(resource_spans: ReadableResourceSpans) -> Route | Unroutable:
+def _route(resource_spans: ReadableHolder) -> Route | Unroutable:
     try:
         return route_resource(to_dict(resource_spans.resource.attributes), _config())
     except Unroutable as error:

@@ -19,7 +19,7 @@ from headrace.mlflow.experiments.ask import Questions
 from headrace.mlflow.experiments.lookup import DEFAULT
 from headrace.mlflow.experiments.permit import Permits
 from headrace.otlp.attributes import to_dict
-from headrace.otlp.readable import ReadableRequest
+from headrace.otlp.readable import ReadableHolder
 from headrace.processor.authorize import Fate
 from headrace.processor.route import Route, route_headers, route_resource
 from headrace.store.database import Database
@@ -46,24 +46,24 @@ class ExperimentResolver:
         deleted = self._experiments.deleted
         return bool(deleted) and bool(destination.experiment_id) and int(destination.experiment_id) in deleted
 
-    async def resolve(self, message: ReadableRequest, sender: Sender) -> Sequence[Fate]:
+    async def resolve(self, resources: Sequence[ReadableHolder], sender: Sender) -> Sequence[Fate]:
         """See `Resolver`."""
         fixed = route_headers(sender.headers)
         if fixed is not None:
-            routes: Sequence[Route | Unroutable] = [fixed] * len(message.resource_spans)
-        elif len(message.resource_spans) > _IN_THREAD_RESOURCES:
-            routes = await asyncio.to_thread(self._routes, message)
+            routes: Sequence[Route | Unroutable] = [fixed] * len(resources)
+        elif len(resources) > _IN_THREAD_RESOURCES:
+            routes = await asyncio.to_thread(self._routes, resources)
         else:
-            routes = self._routes(message)
+            routes = self._routes(resources)
         different = list(dict.fromkeys(route for route in routes if isinstance(route, Route)))
         fates = await self._fates(different, sender.limit)
         return [fates[route] if isinstance(route, Route) else route for route in routes]
 
-    def _routes(self, message: ReadableRequest) -> list[Route | Unroutable]:
+    def _routes(self, resources: Sequence[ReadableHolder]) -> list[Route | Unroutable]:
         routes: list[Route | Unroutable] = []
-        for resource_spans in message.resource_spans:
+        for holder in resources:
             try:
-                routes.append(route_resource(to_dict(resource_spans.resource.attributes), self._config))
+                routes.append(route_resource(to_dict(holder.resource.attributes), self._config))
             except Unroutable as error:
                 routes.append(error)
         return routes

@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol
 from typing_extensions import TypeVar
 
 from headrace.envelope import Delivery
+from headrace.envelope.split import AnyDelivery
 from headrace.mlflow.text import Repairs
 
 Rows = TypeVar("Rows", default=Any)
@@ -17,7 +18,8 @@ Rows = TypeVar("Rows", default=Any)
 class Translated(Generic[Rows]):
     """One batch, ready to be written any number of times."""
 
-    deliveries: Sequence[Delivery]
+    deliveries: Sequence[AnyDelivery]
+    """At least one, all of one signal."""
     rows: Rows
     repairs: Repairs
     """What had to be repaired, by rule. `Writer.write` hands it on."""
@@ -28,12 +30,13 @@ class TooMuch(Exception):
 
 
 class Writer(Protocol[Rows]):
-    """Writes synchronously: returns once the rows are committed. Idempotent: any batch, any number of times.
+    """Writes the records of one signal synchronously: returns once the rows are committed. Idempotent: any batch, any number of
+    times.
 
     `tests/db/mlflow/test_writer_contract.py` says what each implementation keeps.
     """
 
-    def translate(self, deliveries: Sequence[Delivery], most: int | None = None) -> Translated[Rows]:
+    def translate(self, deliveries: Sequence[AnyDelivery], most: int | None = None) -> Translated[Rows]:
         """Makes rows of these requests, in this order. No I/O; counts nothing. Every destination has its `experiment_id`.
 
         Raises:
@@ -41,7 +44,7 @@ class Writer(Protocol[Rows]):
         """
 
     def write(self, translated: Translated[Rows]) -> Repairs:
-        """Writes what `translate` made; returns how many spans were repaired, by rule. The caller counts them.
+        """Writes what `translate` made; returns how many records were repaired, by rule. The caller counts them.
 
         Raises:
             DatabaseUnavailable: the same call may succeed later. PermanentExportError: it never will.
@@ -56,7 +59,8 @@ class Writer(Protocol[Rows]):
         """
 
     def rehearse(self, delivery: Delivery, seconds: float) -> None:
-        """Writes a delivery as `write` does, takes so long for it at the least, and takes it all back. Counts nothing.
+        """Writes a delivery of a harmless span as `write` does, takes so long for it at the least, and takes it all back.
+        Counts nothing.
 
         Raises:
             As `write`.

@@ -1,6 +1,7 @@
 """OTLP's signals. SDKs that are given only `OTEL_EXPORTER_OTLP_ENDPOINT` send all three.
 
-Headrace stores traces; the others are counted and refused in words, with the answer after which no client sends them again.
+Headrace stores traces; the others are counted and refused in words, with the answer after which no client sends them
+again.
 """
 
 from headrace.otlp.signals.logs import Logs

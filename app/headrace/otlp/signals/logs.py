@@ -1,4 +1,4 @@
-"""Log records: counted and refused in words."""
+"""Log records: refused in words."""
 
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -9,32 +9,26 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 
 from headrace.otlp import weight
 from headrace.otlp.codec import Encoding
-from headrace.otlp.json_encoding import load_object
-from headrace.otlp.parts import Parts
-from headrace.otlp.signals.counting import count_protobuf, objects, refused
-from headrace.otlp.signals.signal import Refused
+from headrace.otlp.form import LOG_RECORDS, Form
+from headrace.otlp.signals.signal import Decoded, Refused, decoded
 from headrace.otlp.weight import Charge
-
-_LOG_RECORDS = Parts({"resource_logs": 1}, {"scope_logs": 2}, {"log_records": 2})
 
 
 class Logs:
-    """See `Signal`."""
+    """See `Signal`. What may be stored of a request, `headrace.processor` says."""
 
     name = "logs"
     service = "opentelemetry.proto.collector.logs.v1.LogsService"
+    form: Form = LOG_RECORDS
     request: type[Message] = ExportLogsServiceRequest
     response: type[Message] = ExportLogsServiceResponse
     summary = "Refuse logs in words."
     stored = False
+    strict = False
 
-    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Refused:
+    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
         """See `Signal`."""
-        if encoding is Encoding.JSON:
-            count = len(objects(load_object(body, charge), "resourceLogs", "scopeLogs", "logRecords"))
-        else:
-            count = count_protobuf(body, _LOG_RECORDS, self.request, charge)
-        return refused(self.name, count, "log records")
+        return decoded(self, body, encoding, charge)
 
     def answer(self, rejected: int, said: str) -> ExportLogsServiceResponse:
         """See `Signal`."""

@@ -1,13 +1,13 @@
 """What the receivers need to know about a signal of OTLP."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from headrace.otlp import weight
+from headrace.otlp import codec, weight
 from headrace.otlp.codec import Encoding
+from headrace.otlp.form import Form
 from headrace.otlp.notes import Notes
 from headrace.otlp.weight import Charge
 
@@ -20,7 +20,7 @@ class Decoded:
     `notes`: what was repaired, and what stands in fields that OTLP does not have.
     """
 
-    message: ExportTraceServiceRequest
+    message: Any
     original: bytes | None
     records: int
     unparsed: int
@@ -51,6 +51,10 @@ class Signal(Protocol):
         """Its gRPC service, whose one method is `Export`."""
 
     @property
+    def form(self) -> Form:
+        """How its requests are built."""
+
+    @property
     def request(self) -> type[Message]:
         """What is sent to it."""
 
@@ -64,7 +68,13 @@ class Signal(Protocol):
 
     @property
     def stored(self) -> bool:
-        """Whether Headrace stores it. One that is not is counted, and refused in words."""
+        """Whether Headrace stores it. One that is not is counted, and refused in words. This is the one place that says so."""
+
+    @property
+    def strict(self) -> bool:
+        """Whether a request of which no record can be stored is answered with an error. If not, it is answered with success and
+        a `partial_success`, after which no client complains without end. (A request that may not go where it wants to go is
+        always answered with an error.)"""
 
     def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
         """A body, inflated → what it holds. A record that cannot be parsed costs no other.
@@ -82,3 +92,26 @@ class Signal(Protocol):
         Source: OTLP specification, "Partial Success"
         (https://github.com/open-telemetry/opentelemetry-proto/blob/main/docs/specification.md#partial-success-1).
         """
+
+
+def decoded(signal: Signal, body: bytes, encoding: Encoding, charge: Charge) -> Decoded | Refused:
+    """What `Signal.decode` returns, for every signal."""
+    notes = Notes()
+    message, unparsed = codec.decode(body, encoding, charge, notes, signal.form)
+    records = signal.form.count(message)
+    if not signal.stored:
+        return _refused(signal, records + unparsed)
+    as_sent = encoding is Encoding.PROTOBUF and not unparsed and not notes.repaired
+    return Decoded(message, body if as_sent else None, records, unparsed, notes)
+
+
+def _refused(signal: Signal, count: int) -> Refused:
+    """A body of a signal that is not stored, with `count` records."""
+    if not count:
+        return Refused(0, "")
+    name = signal.name.upper()
+    return Refused(
+        count,
+        f"Headrace does not store {signal.name}: {count} {signal.form.noun}s were not stored. Set OTEL_{name}_EXPORTER=none in "
+        f"the service, or point OTEL_EXPORTER_OTLP_{name}_ENDPOINT elsewhere.",
+    )

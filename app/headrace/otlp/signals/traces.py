@@ -7,11 +7,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from headrace.otlp import codec, weight
+from headrace.otlp import weight
 from headrace.otlp.codec import Encoding
-from headrace.otlp.notes import Notes
-from headrace.otlp.signals.signal import Decoded
-from headrace.otlp.spans import count_spans
+from headrace.otlp.form import SPANS, Form
+from headrace.otlp.signals.signal import Decoded, Refused, decoded
 from headrace.otlp.weight import Charge
 
 
@@ -20,17 +19,16 @@ class Traces:
 
     name = "traces"
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    form: Form = SPANS
     request: type[Message] = ExportTraceServiceRequest
     response: type[Message] = ExportTraceServiceResponse
     summary = "Store spans as MLflow traces."
     stored = True
+    strict = True
 
-    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
+    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
         """See `Signal`."""
-        notes = Notes()
-        message, unparsed = codec.decode(body, encoding, charge, notes)
-        as_sent = encoding is Encoding.PROTOBUF and not unparsed and not notes.repaired
-        return Decoded(message, body if as_sent else None, count_spans(message), unparsed, notes)
+        return decoded(self, body, encoding, charge)
 
     def answer(self, rejected: int, said: str) -> ExportTraceServiceResponse:
         """See `Signal`."""

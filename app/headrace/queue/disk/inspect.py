@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from headrace.envelope.envelope_pb2 import Envelope
-from headrace.otlp.spans import count_spans
+from headrace.envelope import Delivery
 from headrace.queue.disk.directories import queue_directories
 from headrace.queue.disk.file import FORMAT, damaged_directories, find_damage, is_intact
 
@@ -37,10 +35,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One request in a queue: the number of its spans, and what is wrong with it. Empty: nothing."""
+    """One request in a queue: the number of its records (spans, log records, data points), and what is wrong with it. Empty:
+    nothing."""
 
     id: int
-    spans: int
+    records: int
     damage: str
 
 
@@ -95,10 +94,10 @@ def _check(id_: int, envelope: bytes, crc: int | None) -> Checked:
     if not is_intact(envelope, crc):
         return Checked(id_, 0, "its checksum does not match")
     try:
-        request = ExportTraceServiceRequest.FromString(Envelope.FromString(envelope).request)
-    except DecodeError as error:
+        delivery = Delivery.from_envelope(envelope)
+    except (DecodeError, ValueError) as error:
         return Checked(id_, 0, f"it cannot be parsed: {error}")
-    return Checked(id_, count_spans(request), "")
+    return Checked(id_, delivery.signal.form.count(delivery.request), "")
 
 
 def _open(directory: Path) -> sqlite3.Connection:

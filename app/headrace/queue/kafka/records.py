@@ -1,11 +1,12 @@
 """Envelopes as records of Kafka, and back. No I/O.
 
-A record holds spans of one trace: key = the trace id in lower-case hex, value = an `ExportTraceServiceRequest`, which is what
-the Collector's Kafka receiver reads as `otlp_proto`. All else that an envelope says stands in headers, none of it a secret:
+A record holds spans (or log records) of one trace: key = the trace id in lower-case hex, value = an `ExportTraceServiceRequest`
+(or its sibling), which is what the Collector's Kafka receiver reads as `otlp_proto`. Data points have no trace, and no key. All
+else that an envelope says stands in headers, none of it a secret:
 
     headrace-envelope          the envelope without its request (proto/), from which a writer makes the envelope again
     headrace-received          when it was received, in Unix nanoseconds
-    headrace-signal            traces
+    headrace-signal            traces, logs or metrics
     headrace-key               the name of the API key
     x-mlflow-experiment-id, x-mlflow-experiment-name, x-mlflow-run-id     where it goes, as an exporter would say it
     headrace-whole             the value is an envelope as it was offered, because it could not be read
@@ -15,11 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.envelope.split import by_trace, halves
+from headrace.envelope.split import AnyDelivery, by_trace, halves
 from headrace.errors import BodyTooLarge
 
 ENVELOPE, RECEIVED, SIGNAL, KEY, WHOLE = (
@@ -34,7 +34,6 @@ OVERHEAD = 1024
 """Bytes of a record beside its value and the header `headrace-envelope`, at the most."""
 
 _REQUEST_TAG = (pb.Envelope.REQUEST_FIELD_NUMBER << 3 | 2).to_bytes(1, "big")
-_NOTHING = ExportTraceServiceRequest()
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -81,12 +80,7 @@ def offered_at(headers: Mapping[str, bytes], otherwise: int) -> int:
     return int(text) if text.isdigit() and len(text) < 20 else otherwise
 
 
-def span_size(envelope_bytes: int, span: int) -> int:
-    """The bytes of a record with one span of so many bytes, if the rest of the envelope takes `envelope_bytes`."""
-    return envelope_bytes + span + OVERHEAD
-
-
-def _small(delivery: Delivery, most: int) -> Iterator[tuple[Delivery, bytes]]:
+def _small(delivery: AnyDelivery, most: int) -> Iterator[tuple[AnyDelivery, bytes]]:
     """Halves a delivery until each part takes at most `most` bytes. Yields each part and its request's bytes."""
     value = delivery.request.SerializeToString()
     if len(value) + _head_size(delivery) <= most:
@@ -100,27 +94,32 @@ def _small(delivery: Delivery, most: int) -> Iterator[tuple[Delivery, bytes]]:
 
 def _too_large(size: int, most: int) -> str:
     return (
-        f"A span takes {size} bytes, and a record of the Kafka topic at most {most}: send smaller attributes, or raise "
+        f"A single record takes {size} bytes, and one of the Kafka topic at most {most}: send smaller attributes, or raise "
         "max.message.bytes of the topic and of its brokers."
     )
 
 
-def _head_size(delivery: Delivery) -> int:
-    return len(replace(delivery, request=_NOTHING).to_envelope())
+def _head_size(delivery: AnyDelivery) -> int:
+    return len(_head(delivery))
 
 
-def _record(trace_id: bytes, delivery: Delivery, value: bytes, now: int) -> Record:
-    head = replace(delivery, request=_NOTHING).to_envelope()
+def _head(delivery: AnyDelivery) -> bytes:
+    """The envelope without its request."""
+    return replace(delivery, request=delivery.signal.request()).to_envelope()
+
+
+def _record(trace_id: bytes, delivery: AnyDelivery, value: bytes, now: int) -> Record:
+    head = _head(delivery)
     headers = [
         (ENVELOPE, head),
         (RECEIVED, str(delivery.received_unix_nano or now).encode()),
-        (SIGNAL, b"traces"),
+        (SIGNAL, delivery.signal.name.encode()),
         *_readable(delivery),
     ]
-    return Record(trace_id.hex().encode(), value, headers, len(head) + 1 + len(_varint(len(value))) + len(value))
+    return Record(trace_id.hex().encode() or None, value, headers, len(head) + 1 + len(_varint(len(value))) + len(value))
 
 
-def _readable(delivery: Delivery) -> Iterator[tuple[str, bytes]]:
+def _readable(delivery: AnyDelivery) -> Iterator[tuple[str, bytes]]:
     """What other readers of the topic may want to know."""
     if len({(each.experiment_id, each.experiment_name) for each in delivery.destinations}) == 1:
         destination = delivery.destinations[0]

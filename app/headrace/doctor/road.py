@@ -1,0 +1,108 @@
+"""One span down the real road: sent to the receiver as a service would send it, and waited for in MLflow."""
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from headrace.config import Config
+from headrace.doctor import Finding, Probe, ok, skipped, wrong
+from headrace.doctor.running import SECONDS, ask, base_url, tls_context
+
+_WAIT_SECONDS = 15.0
+
+
+def road(config: Config, probe: Probe, receiver_answers: bool, mlflow_answers: bool) -> Iterator[Finding]:
+    """Sends a span, waits until MLflow shows its trace, and has MLflow delete it."""
+    if not probe.wanted or not receiver_answers:
+        yield skipped("a span's road", "Not asked for." if not probe.wanted else "Nobody takes the span.")
+        return
+    trace_id = os.urandom(16)
+    began = time.monotonic()
+    if refusal := _send(config, probe, _request(trace_id)):
+        yield wrong("a span's road", "probe-refused", refusal)
+        return
+    if not mlflow_answers:
+        yield skipped("a span's road", "The span was accepted. Whether it is seen cannot be told: MLflow does not answer.")
+        return
+    seen = _seen(config, f"tr-{trace_id.hex()}")
+    if seen:
+        _delete(config, probe, f"tr-{trace_id.hex()}")
+        yield ok("a span's road", f"A span was seen in MLflow {time.monotonic() - began:.1f} s after it was sent.")
+    else:
+        yield wrong("a span's road", "probe-not-seen", f"tr-{trace_id.hex()} was not seen within {_WAIT_SECONDS:.0f} s.")
+
+
+def _request(trace_id: bytes) -> bytes:
+    now = time.time_ns()
+    span = Span(
+        trace_id=trace_id,
+        span_id=os.urandom(8),
+        name="headrace doctor",
+        start_time_unix_nano=now - 1_000_000,
+        end_time_unix_nano=now,
+    )
+    service = KeyValue(key="service.name", value=AnyValue(string_value="headrace-doctor"))
+    of_service = ResourceSpans(resource=Resource(attributes=[service]), scope_spans=[ScopeSpans(spans=[span])])
+    return ExportTraceServiceRequest(resource_spans=[of_service]).SerializeToString()
+
+
+def _send(config: Config, probe: Probe, body: bytes) -> str:
+    """Sends the span. Returns why it was refused; empty: it was accepted."""
+    headers = {"content-type": "application/x-protobuf", "x-mlflow-experiment-id": probe.experiment_id}
+    if probe.api_key:
+        headers["authorization"] = f"Bearer {probe.api_key}"
+    request = urllib.request.Request(f"{base_url(config)}/v1/traces", body, headers)  # noqa: S310 - this machine's own
+    context = tls_context(config)
+    handlers = [urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=context)] if context else [])]
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=2 * SECONDS):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"{error.code}: {_message(error.read(65_536))}"
+    except (OSError, HTTPException) as error:
+        return f"The connection broke: {error}."
+
+
+def _message(body: bytes) -> str:
+    """The sentence in an OTLP error."""
+    from google.rpc.status_pb2 import Status
+
+    try:
+        return str(Status.FromString(body).message)
+    except DecodeError:
+        return body[:200].decode("utf-8", "replace")
+
+
+def _seen(config: Config, trace_id: str) -> bool:
+    """Asks MLflow until it shows the trace."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if ask(f"{config.mlflow_api}/api/3.0/mlflow/traces/{trace_id}")[0] == 200:
+                return True
+        except OSError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _delete(config: Config, probe: Probe, trace_id: str) -> None:
+    """Has MLflow delete the probe's trace. If that fails, the trace stays, under a name that says what it is."""
+    body = json.dumps({"experiment_id": probe.experiment_id, "request_ids": [trace_id]}).encode()
+    url = f"{config.mlflow_api}/api/2.0/mlflow/traces/delete-traces"
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - the user's own MLflow
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=SECONDS):
+            pass
+    except (OSError, HTTPException):
+        pass
