@@ -81,6 +81,7 @@ lock: install ## Choose the newest versions that pyproject.toml allows, the same
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) --extra up --group build -c requirements.lock pyproject.toml -o requirements-up.lock
 	$(COMPILE) --extra dev --group build -c requirements-up.lock pyproject.toml -o requirements-dev.lock
+	echo 'confluent-kafka>=2.10' | $(COMPILE) --no-deps - -o requirements-kafka.lock
 	echo 'pip-audit>=2.10' | $(COMPILE) - -o .ci/audit.lock
 
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \

@@ -1,11 +1,15 @@
 """HEADRACE_QUEUE_URL."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from headrace.config import load
+from headrace.config import load, unknown_variables
 from headrace.config.kafka import KafkaUrl
 from headrace.errors import StartError
 
+DEPLOY = Path(__file__).parents[3] / "deploy"
 SECRET = "hunter2"
 
 
@@ -52,3 +56,12 @@ def test_what_cannot_be_used_is_said_without_a_secret(url: str) -> None:
 def test_the_queue_is_on_disk_by_default() -> None:
     assert load().kafka is None
     assert load(queue_url="").kafka is None
+
+
+@pytest.mark.parametrize("folder", ["kafka", "kubernetes-kafka"])
+def test_what_the_files_of_deploy_set_are_settings(folder: str) -> None:
+    text = "".join(path.read_text() for path in sorted((DEPLOY / folder).glob("*.yaml")))
+    names = set(re.findall(r"(?<![$\w{])HEADRACE_[A-Z_]+(?=:)", text))
+    assert unknown_variables(dict.fromkeys(names, "")) == []
+    (url,) = set(re.findall(r"HEADRACE_QUEUE_URL: (\S+)", text))
+    assert KafkaUrl.parse(url).topic == "otlp_spans"

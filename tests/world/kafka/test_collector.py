@@ -75,13 +75,17 @@ def collect(program: Path) -> Iterator[Collect]:
 
 
 def requests(count: int) -> list[ExportTraceServiceRequest]:
-    """Two services each, and a trace of its own."""
+    """Two services each, and a trace of its own. Each span has a status and each scope is there, if empty: the Collector adds
+    them where they are not."""
     made = []
     for number in range(1, count + 1):
         trace_id, root = number.to_bytes(16, "big"), (8 * number).to_bytes(8, "big")
         request = otlp.request(otlp.span(f"POST /orders/{number}", trace_id, root, attrs={"number": number, "text": "世界"}))
         child = otlp.span("charge", trace_id, (8 * number + 1).to_bytes(8, "big"), root)
         request.resource_spans.append(otlp.resource_spans(child, service="payment"))
+        for resource_spans in request.resource_spans:
+            resource_spans.scope_spans[0].scope.SetInParent()
+            resource_spans.scope_spans[0].spans[0].status.SetInParent()
         made.append(request)
     return made
 
