@@ -58,10 +58,11 @@ class Fleet:
     def start(self, receivers: int = 2, writers: int = 2) -> None:
         """Makes the topic, and starts the processes."""
         self.topic = self.cluster.new_topic(PARTITIONS, retention_ms=7 * 86_400_000)
-        self.receivers = [self._member("receive") for _ in range(receivers)]
-        self.writers = [self._member("write") for _ in range(writers)]
+        self.receivers = [self.add("receive") for _ in range(receivers)]
+        self.writers = [self.add("write") for _ in range(writers)]
 
-    def _member(self, command: str) -> Member:
+    def add(self, command: str, **more: object) -> Member:
+        """Starts one more process, with more settings."""
         number = len(self.launch.started)
         settings: dict[str, Any] = {
             "queue_url": self.cluster.url(self.topic, session_seconds=SESSION_SECONDS),
@@ -70,6 +71,7 @@ class Fleet:
             "data_dir": self.launch.directory / f"member-{number}",
             "http_port": free_port(),
             "grpc_port": free_port(),
+            **more,
         }
         return Member(command, settings, self.launch(command, **settings))
 
