@@ -110,7 +110,7 @@ class Cluster:
         """A client that administers."""
         from confluent_kafka.admin import AdminClient
 
-        return AdminClient({"bootstrap.servers": self.addresses})
+        return AdminClient({"bootstrap.servers": self.addresses, "log_level": 0})  # it is made anew while brokers are away
 
     def new_topic(self, partitions: int = 1, **settings: object) -> str:
         """Makes a topic, and returns its name. Settings have `_` in place of `.`."""

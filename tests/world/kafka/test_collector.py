@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 from brokers import Cluster
-from conftest import Launcher, database_directory, free_port, rows, wait_until
+from conftest import CloneDatabase, Launcher, database_directory, free_port, launcher, rows, wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import otlp
@@ -96,18 +96,20 @@ def stored(url: str) -> list[dict[str, Any]]:
     return rows(url, f"SELECT {columns} FROM spans ORDER BY trace_id, span_id")
 
 
-def direct(headrace: Launcher, url: str) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def direct(clone_database: CloneDatabase) -> list[dict[str, Any]]:
     """What is stored of the requests without Kafka and without a Collector."""
-    running = headrace("serve", database_url=url, data_dir=headrace.directory / "direct")
-    for request in requests(20):
-        running.post(request.SerializeToString(), x_mlflow_experiment_id="0").raise_for_status()
-    wait_until(running.drained, 60)
-    return stored(url)
+    with clone_database() as url, launcher() as launch:
+        running = launch("serve", database_url=url)
+        for request in requests(20):
+            running.post(request.SerializeToString(), x_mlflow_experiment_id="0").raise_for_status()
+        assert running.stop() == 0
+        return same(stored(url))
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 def test_a_collector_before_the_writer(
-    collect: Collect, broker: Cluster, headrace: Launcher, new_database: Callable[[], str], shape: dict[str, Any]
+    collect: Collect, broker: Cluster, headrace: Launcher, new_database: Callable[[], str], direct: Any, shape: dict[str, Any]
 ) -> None:
     topic, url, port = broker.new_topic(3), new_database(), free_port()
     writer = headrace("write", queue_url=broker.url(topic), database_url=url)
@@ -131,12 +133,12 @@ def test_a_collector_before_the_writer(
         body = request.SerializeToString()
         httpx.post(f"http://127.0.0.1:{port}/v1/traces", content=body, headers=headers, timeout=30).raise_for_status()
     wait_until(lambda: len(stored(url)) == 40, 90, writer.log.read_text())
-    assert same(stored(url)) == same(direct(headrace, new_database()))
+    assert same(stored(url)) == direct
     assert rows(url, "SELECT reason FROM headrace.dead_letter") == []
 
 
 def test_a_collector_behind_the_receiver(
-    collect: Collect, broker: Cluster, headrace: Launcher, new_database: Callable[[], str]
+    collect: Collect, broker: Cluster, headrace: Launcher, new_database: Callable[[], str], direct: Any
 ) -> None:
     """It reads the topic, and sends what it has read to a Headrace that has its queue on disk."""
     topic, url = broker.new_topic(3), new_database()
@@ -158,7 +160,7 @@ def test_a_collector_behind_the_receiver(
     for request in requests(20):
         receiver.post(request.SerializeToString(), x_mlflow_experiment_id="0").raise_for_status()
     wait_until(lambda: len(stored(url)) == 40, 90, "40 spans")
-    assert same(stored(url)) == same(direct(headrace, new_database()))
+    assert same(stored(url)) == direct
 
 
 def same(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
