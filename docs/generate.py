@@ -2,7 +2,8 @@
 
 It writes the tables of settings (from `headrace.config`; the README has ten of them), of metrics (from
 `headrace.telemetry.metrics`), of logged events (from every call of `log`), of reserved tags (from
-`headrace.mlflow.reserved`) and of problems (from `headrace.doctor.problems`), and the help of all commands.
+`headrace.mlflow.reserved`), of dialects (from `headrace.mlflow.translate.dialects`) and of problems (from
+`headrace.doctor.problems`), and the help of all commands.
 `tests/unit/test_docs.py` fails if a page differs from what this writes.
 """
 
@@ -22,7 +23,11 @@ from headrace.cli.main import app
 from headrace.config import Config
 from headrace.doctor.problems import PROBLEMS
 from headrace.mlflow.reserved import RESERVED_TAGS
+from headrace.mlflow.translate.dialects.forms import FORMS
+from headrace.mlflow.translate.dialects.read import shipped
+from headrace.mlflow.translate.dialects.table import TARGETS
 from headrace.telemetry import metrics as telemetry
+from headrace.telemetry import records
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("error", "warning", "info", "debug")
@@ -58,7 +63,7 @@ def main_settings() -> str:
 def metrics() -> str:
     """A Markdown table: metric, type, labels with the values that are known, meaning."""
     lines = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
-    for collector in vars(telemetry).values():
+    for collector in (*vars(telemetry).values(), *vars(records).values()):
         if isinstance(collector, MetricWrapperBase):
             (metric,) = collector.describe()
             name = metric.name + ("_total" if metric.type == "counter" else "")
@@ -92,6 +97,26 @@ def _helps(command: Any, parent: Any) -> Iterator[str]:
     yield f"## {context.command_path}\n\n```\n{textwrap.dedent(said).strip()}\n```"
     for each in getattr(command, "commands", {}).values():
         yield from _helps(each, context)
+
+
+def dialects() -> str:
+    """A Markdown table: dialect, what it is, what its rules find, file."""
+    lines = ["| Dialect | Whose | What its rules find |", "|---|---|---|"]
+    for dialect in shipped():
+        targets = list(dict.fromkeys(rule.target for rule in dialect.rules))
+        lines.append(f"| `{dialect.name}` | {dialect.about} | {', '.join(targets).replace('_', ' ')} |")
+    return "\n".join(lines)
+
+
+def targets() -> str:
+    """A Markdown table: target, meaning."""
+    return "\n".join(["| Target | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in TARGETS.items())])
+
+
+def forms() -> str:
+    """A Markdown table: form, what it does."""
+    lines = ["| Form | What it makes of the value |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {' '.join((form.__doc__ or '').split())} |" for name, form in FORMS.items())])
 
 
 def _label(name: str, values: Sequence[str]) -> str:
@@ -138,6 +163,9 @@ BLOCKS = {
     "commands": ("app/headrace/cli", commands),
     "problems": ("app/headrace/doctor/problems.py", problems),
     "reserved tags": ("app/headrace/mlflow/reserved.py", reserved_tags),
+    "dialects": ("app/headrace/mlflow/translate/dialects/shipped", dialects),
+    "targets": ("app/headrace/mlflow/translate/dialects/table.py", targets),
+    "forms": ("app/headrace/mlflow/translate/dialects/forms.py", forms),
 }
 PAGES = {
     "README.md": ["main settings"],
@@ -146,6 +174,7 @@ PAGES = {
     "docs/operations.md": ["metrics", "events"],
     "docs/security.md": ["reserved tags"],
     "docs/troubleshooting.md": ["problems"],
+    "docs/frameworks.md": ["dialects", "targets", "forms"],
 }
 
 

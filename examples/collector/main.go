@@ -1,5 +1,5 @@
-// An OpenTelemetry Collector with no more in it than Headrace's neighbours need: OTLP in, OTLP out, a batcher, a queue
-// on disk. What is left of a Collector is the official code; the release of every module stands in go.mod.
+// An OpenTelemetry Collector with no more in it than Headrace's neighbours need: OTLP in, OTLP out, a batcher, a sampler,
+// a queue on disk. What is left of a Collector is the official code; the release of every module stands in go.mod.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/headerssetterextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/tailsamplingprocessor"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/envprovider"
@@ -53,7 +54,7 @@ func components() (factories otelcol.Factories, err error) {
 	if err != nil {
 		return factories, err
 	}
-	factories.Processors, err = otelcol.MakeFactoryMap[processor.Factory](batchprocessor.NewFactory())
+	factories.Processors, err = otelcol.MakeFactoryMap[processor.Factory](batchprocessor.NewFactory(), tailsamplingprocessor.NewFactory())
 	if err != nil {
 		return factories, err
 	}

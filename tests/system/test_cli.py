@@ -138,6 +138,16 @@ def test_demo_prints_the_trace_s_link(up: Running) -> None:
     assert trace["state"] == "OK"
 
 
+def test_demo_sends_many_and_stops(headrace: Launcher, database_url: str) -> None:
+    running = headrace(database_url=database_url)
+    done = run("demo", "--endpoint", f"{running.url}/v1/traces", "--rate", "1200", "--duration", "1.2")
+    assert done.returncode == 0, done.stderr
+    sent = int(done.stderr.split()[1])
+    assert sent > 1
+    wait_until(running.drained)
+    assert len(rows(database_url, "SELECT DISTINCT request_preview FROM trace_info")) == sent
+
+
 @pytest.mark.slow("config parts local host receiver cli")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_stops_every_child_and_finds_all_traces_again(headrace: Launcher, number: int) -> None:

@@ -47,6 +47,8 @@ def read_dockerfile() -> dict[str, tuple[str, list[Instruction]]]:
 STAGES = read_dockerfile()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OF_PROFILES = {name: service for name, service in SERVICES.items() if "profiles" in service}
+"""Those that start only where a profile is named."""
 
 
 def said(stage: str, keyword: str) -> list[str]:
@@ -127,9 +129,9 @@ def test_the_image_that_is_built_unless_told_otherwise_is_headrace() -> None:
 def test_every_base_and_image_is_pinned_to_a_patch_release() -> None:
     names = [base for base, _ in STAGES.values() if base not in STAGES]
     names += [service["image"] for service in SERVICES.values() if "image" in service]
-    assert len(names) == 3
+    assert len(names) == 3 + len(OF_PROFILES) - 1  # the demo is built here
     for name in names:
-        assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+|postgres:\d+\.\d+-[a-z]+", name)
+        assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+|postgres:\d+\.\d+-[a-z]+|[a-z/-]+:v?\d+\.\d+\.\d+", name)
 
 
 def test_dependencies_are_installed_from_the_lock_files_with_their_hashes() -> None:
@@ -217,7 +219,26 @@ def test_volumes_are_where_the_data_is() -> None:
     assert mounts("postgres") == {"/var/lib/postgresql": "postgres"} | secrets  # the image's VOLUME as of version 18
     for target in TARGETS:
         assert said(target, "VOLUME") == list(mounts(target).keys() - secrets)
-    assert set(COMPOSE["volumes"]) == {name for service in SERVICES for name in mounts(service).values()}
+    named = {name for service in SERVICES for name in mounts(service).values()}
+    assert set(COMPOSE["volumes"]) == {name for name in named if not name.startswith("./")}
+    for source in named - set(COMPOSE["volumes"]):
+        assert (ROOT / source).exists()
+
+
+def test_services_of_profiles_have_no_more_rights_and_are_open_to_this_machine_only() -> None:
+    assert {profile for service in OF_PROFILES.values() for profile in service["profiles"]} == {"demo", "collector", "metrics"}
+    for service in OF_PROFILES.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["read_only"] is True
+        assert all(port.startswith("127.0.0.1:${") for port in service.get("ports", []))
+
+
+def test_the_demo_s_command_is_one_of_ours() -> None:
+    done = subprocess.run([sys.executable, "-m", *SERVICES["demo"]["command"], "--help"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    for option in ("--endpoint", "--rate"):
+        assert option in SERVICES["demo"]["command"]
+        assert option.encode() in done.stdout
 
 
 def test_every_start_waits_for_the_health_of_what_it_needs() -> None:
@@ -226,12 +247,17 @@ def test_every_start_waits_for_the_health_of_what_it_needs() -> None:
         "postgres": {"password"},
         "mlflow": {"postgres"},
         "headrace": {"postgres", "mlflow"},
+        "demo": {"headrace"},
+        "collector": {"headrace"},
+        "prometheus": {"headrace"},
+        "grafana": {"prometheus"},
     }
     for service in SERVICES.values():
         for needed, how in service.get("depends_on", {}).items():
             once = needed == "password"
-            assert how == {"condition": "service_completed_successfully" if once else "service_healthy"}
-            assert once or "healthcheck" in SERVICES[needed]
+            condition = {"password": "service_completed_successfully", "prometheus": "service_started"}
+            assert how == {"condition": condition.get(needed, "service_healthy")}
+            assert once or needed == "prometheus" or "healthcheck" in SERVICES[needed]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -281,7 +307,8 @@ def test_compose_accepts_the_file() -> None:
         or subprocess.run(["docker", "compose", "version"], check=False, capture_output=True).returncode
     ):
         pytest.skip("needs the docker command with its compose plugin (no engine)")
-    done = subprocess.run(["docker", "compose", "config", "--quiet"], cwd=ROOT, check=False, capture_output=True, text=True)
+    command = ["docker", "compose", "--profile", "*", "config", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

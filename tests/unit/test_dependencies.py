@@ -22,6 +22,7 @@ NAMED_OTHERWISE = {
     "opentelemetry": "opentelemetry-api",
     "psycopg_pool": "psycopg-pool",
     "pydantic_core": "pydantic-core",
+    "yaml": "pyyaml",
 }
 """A package that is imported → the distribution that has it. Of several that fit, the longest counts."""
 

@@ -102,6 +102,7 @@ def case(changes: dict[str, str], at: str, expected: list[str]) -> dict[str, Any
 @needs_promtool
 def test_prometheus_accepts_the_rules_and_every_query_of_the_dashboard(tmp_path: Path) -> None:
     promtool("check", "rules", RULES)
+    promtool("check", "config", RULES.with_name("prometheus.yml"))
     asked = [query.replace("$__rate_interval", "5m") for query in queries(DASHBOARD)]
     assert len(asked) > 30
     recorded = [{"record": f"panel:query{number}", "expr": query} for number, query in enumerate(asked)]

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from headrace.cli.dead_letters import dead_letters
+from headrace.cli.dialects import dialects
 from headrace.cli.keys import keys
 from headrace.cli.queue import queue
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
+app.add_typer(dialects, name="dialects")
 
 _COMPLETES = "_HEADRACE_COMPLETE"
 """The variable with which a shell's completion script calls us."""
@@ -140,12 +142,14 @@ def demo_(
     endpoint: Annotated[str, typer.Option(help="OTLP/HTTP URL to send to [default: this machine, HEADRACE_HTTP_PORT].")] = "",
     experiment_id: Annotated[str, typer.Option(help="Id of the MLflow experiment.")] = "0",
     api_key: Annotated[str, typer.Option(help="If Headrace asks for one.")] = "",
+    rate: Annotated[float, typer.Option(min=0, max=6000, help="Send so many traces a minute, some slow, some failed.")] = 0,
+    duration: Annotated[float, typer.Option(min=0, help="With --rate: stop after so many seconds [default: never].")] = 0,
 ) -> None:
-    """Send one realistic multi-service trace and print its link in the MLflow UI."""
+    """Send one realistic multi-service trace and print its link in the MLflow UI; with --rate, send traces all the time."""
     from headrace.cli.command import run
     from headrace.cli.demo import demo
 
-    run(lambda: demo(endpoint, experiment_id, api_key))
+    run(lambda: demo(endpoint, experiment_id, api_key, rate, duration))
 
 
 @app.command("doctor", short_help="Check everything, and say what to do about what is wrong.", epilog=_ALL)

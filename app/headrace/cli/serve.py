@@ -40,10 +40,16 @@ def serve(config: "Config", role: str = "serve") -> None:
 
 
 def take_ports(config: "Config", role: "Role | None" = None) -> "Host":
-    """Opens the host for these settings, which takes its ports. Warns if they are open to anybody. `role`: serve by default."""
+    """Opens the host for these settings, which takes its ports. Warns if they are open to anybody. `role`: serve by default.
+
+    Raises:
+        StartError: a port is taken, or something in HEADRACE_DIALECTS is wrong.
+    """
     from headrace.host.choose import open_host
     from headrace.host.roles import Role
+    from headrace.mlflow.translate.dialects import known
 
+    known(config.dialects)  # here, and not seconds later in each worker
     role = role or Role.SERVE
     if role.receives:
         _warn_if_open(config)

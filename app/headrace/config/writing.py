@@ -1,6 +1,8 @@
 """What is made of the spans in MLflow's tables, and how much of it is written at once."""
 
-from pydantic import BaseModel, Field
+from pathlib import Path
+
+from pydantic import BaseModel, Field, field_validator
 
 from headrace.config.values import MIB
 
@@ -13,6 +15,12 @@ class Writing(BaseModel):
         description="Whether to make plain OpenTelemetry traces readable in MLflow: span types, a trace name, "
         "previews, each span's kind, scope and service. `false`: exactly the rows that MLflow's own "
         "`/v1/traces` writes.",
+    )
+    dialects: Path | None = Field(
+        None,
+        description="A YAML file of your own dialects: which attributes of your spans are inputs, outputs, messages, tools, "
+        "tokens, costs, and more ([frameworks](frameworks.md#a-dialect-of-your-own)). They are asked before those that come "
+        "with Headrace; one of the same name takes its place. Without effect if `HEADRACE_ENRICH=false`.",
     )
     finish_seconds: float = Field(
         600,
@@ -52,6 +60,11 @@ class Writing(BaseModel):
         description="Most bytes of one write to Postgres, estimated before it is built. A larger batch is written in "
         "parts. A single span over four times the limit becomes a dead letter.",
     )
+
+    @field_validator("dialects", mode="before")
+    @classmethod
+    def _no_file_is_unset(cls, value: object) -> object:
+        return value or None
 
     @property
     def finishes(self) -> bool:

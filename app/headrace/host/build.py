@@ -15,8 +15,9 @@ from headrace import __version__, tracing
 from headrace.config import Config
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
 from headrace.export.adopt import Adopter
-from headrace.export.exporter import Exporter
+from headrace.export.exporter import Exporter, writer_opener
 from headrace.export.finisher import Finisher
+from headrace.export.joiner import Joiner
 from headrace.export.pruner import Pruner
 from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
@@ -25,12 +26,13 @@ from headrace.host.roles import Role
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
+from headrace.mlflow.runs import RunResolver
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
-from headrace.otlp.signals import TRACES
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, Steps, processors
-from headrace.processor.authorize import Authorizer
+from headrace.processor.authorize import Authorizer, Resolver
 from headrace.processor.record_size import RecordSize
 from headrace.queue import Queue
 from headrace.queue.kafka.queue import KafkaQueue
@@ -79,10 +81,15 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None and role.receives else None
     before_queue = processors(config)
-    queue = open_queue(config, number, Adopter(config, before_queue), QueueParts(sends=role.receives, reads=role.writes))
+    of_others = {  # which run a metric is of, receivers look up: from others, metrics are not taken
+        signal: chain for signal, chain in before_queue.items() if signal is not METRICS
+    }
+    queue = open_queue(config, number, Adopter(config, of_others), QueueParts(sends=role.receives, reads=role.writes))
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    resolvers = {TRACES: ExperimentResolver(config, experiments, database)}
+    resolver = ExperimentResolver(config, experiments, database)
+    runs = RunResolver(config, resolver, database)
+    resolvers: dict[Signal, Resolver] = {TRACES: resolver, LOGS: resolver, METRICS: runs}
     steps = {
         signal: Steps((*chain, *_of_queue(queue)), Authorizer(resolvers[signal])) for signal, chain in before_queue.items()
     }
@@ -93,7 +100,7 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
         parts.grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     if role.writes:
         parts.worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
-        parts.housekeepers = list(_housekeepers(config, database, number))
+        parts.housekeepers = list(_housekeepers(config, database, number, tables))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
     app = _app(parts, health_router(queue, database, experiments, tables))
@@ -109,11 +116,15 @@ def _of_queue(queue: Queue) -> Iterator[RecordSize]:
         yield RecordSize(most)
 
 
-def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner | Retainer]:
+def _housekeepers(
+    config: Config, database: Database, number: int, tables: Tables
+) -> Iterator[Finisher | Joiner | Pruner | Retainer]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
             yield Finisher(database, config.finish_seconds)
+        if config.enrich:
+            yield Joiner(database, writer_opener(config, tables), config.logs_wait_seconds, config.logs_wait_max_bytes)
         yield Pruner(database, config.origin_days, config.index_days)
         if config.retention:
             yield Retainer(database, config.retention)
@@ -128,7 +139,7 @@ class _Parts:
     queue: Queue
     database: Database
     worker: Worker | None = None
-    housekeepers: Sequence[Finisher | Pruner | Retainer] = ()
+    housekeepers: Sequence[Finisher | Joiner | Pruner | Retainer] = ()
     grpc: GrpcReceiver | None = None
     tasks: list[PartTask] = field(default_factory=list)
 
@@ -152,7 +163,7 @@ class _Parts:
         self._drain_and_stop()
 
     @property
-    def _threads(self) -> Sequence[Worker | Finisher | Pruner | Retainer]:
+    def _threads(self) -> Sequence[Worker | Finisher | Joiner | Pruner | Retainer]:
         return self.housekeepers if self.worker is None else (self.worker, *self.housekeepers)
 
     def _drain_and_stop(self) -> None:

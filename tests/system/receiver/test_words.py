@@ -96,7 +96,7 @@ def test_a_rejection_and_refused_records_name_who_sent_them(running: Running) ->
     running.post(request.SerializeToString(), **ID, user_agent="shop/1.0")
     httpx.post(f"{running.url}/v1/logs", json={"resourceLogs": [{"scopeLogs": [{"logRecords": [{}]}]}]})
     assert one(running, "spans rejected")["service"] == "checkout"
-    assert one(running, "records refused", signal="logs")["address"] == "127.0.0.1"
+    assert one(running, "records rejected", signal="logs")["address"] == "127.0.0.1"
 
 
 def test_a_refusal_over_grpc_names_who_sent_it(running: Running) -> None:

@@ -48,6 +48,7 @@ PROTOCOLS = pytest.mark.parametrize("configs", [HTTP, GRPC], ids=["http", "grpc"
 SENDERS = pytest.mark.parametrize(("configs", "encoding"), [(HTTP, {}), (HTTP, JSON), (GRPC, {})], ids=["http", "json", "grpc"])
 
 READY = "Everything is ready. Begin running and processing data."
+SAMPLED = ("config.yaml", "sampling.yaml")
 ABSOLUTE = ("processors.", "service.")
 MIB = 1024 * 1024
 RETRY = "Exporting failed. Will retry the request after interval."
@@ -72,7 +73,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def exporter_of(configs: tuple[str, ...]) -> str:
     """The exporter that the last of these files has in its pipeline."""
-    name: str = yaml.safe_load((EXAMPLE / configs[-1]).read_text())["service"]["pipelines"]["traces"]["exporters"][0]
+    pipelines = [yaml.safe_load((EXAMPLE / config).read_text())["service"]["pipelines"]["traces"] for config in configs]
+    name: str = [pipeline["exporters"][0] for pipeline in pipelines if "exporters" in pipeline][-1]
     return name
 
 
@@ -639,3 +641,23 @@ def test_each_module_is_of_one_release() -> None:
     stable = {found for _, found in official if not found.startswith("0.")}
     assert len(stable) == 1  # the modules that have reached 1.0 count on their own
     assert {found for _, found in official if found.startswith("0.")} == {version}
+
+
+def test_whole_traces_are_sampled_once_they_are_known(
+    collect: Collect, headrace: Launcher, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traces with an error and slow ones go on, with all their spans; with 0 % of the rest, nothing else does."""
+    monkeypatch.setenv("COLLECTOR_DECISION_WAIT", "2s")
+    monkeypatch.setenv("COLLECTOR_KEEP_PERCENT", "0")
+    collector = collect(headrace(database_url=database_url), SAMPLED)
+    failed = Status(code=Status.STATUS_CODE_ERROR)
+    kinds = {"plain": ({}, otlp.SECOND // 2), "failed": ({"status": failed}, otlp.SECOND // 2), "slow": ({}, 3 * otlp.SECOND)}
+    for number, (name, (fields, duration)) in enumerate(list(kinds.items()) * 5):
+        trace_id = (number + 1).to_bytes(16, "big")
+        root = otlp.span(name, trace_id, b"\1" * 8, b"", otlp.START, otlp.START + duration)
+        child = otlp.span("child", trace_id, b"\2" * 8, b"\1" * 8, otlp.START, otlp.START + 1, None, **fields)
+        for span in (child, root):  # each in a request of its own
+            assert collector.post(otlp.request(span)).status_code == 200
+    wait_until(lambda: len(rows(database_url, "SELECT 1 FROM spans")) == 20, 60, "the spans of the traces that are kept")
+    found = rows(database_url, "SELECT name, count(*) FROM spans GROUP BY name ORDER BY name")
+    assert [(row["name"], row["count"]) for row in found] == [("child", 10), ("failed", 5), ("slow", 5)]

@@ -14,12 +14,18 @@ from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension,
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
+from headrace.mlflow.logs.record import Records
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
+from headrace.mlflow.translate.chat.drawn import draw
+from headrace.mlflow.translate.completed import NOTHING, Completion, completion, reads, with_events
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
+from headrace.mlflow.translate.dialects.engine import Dialects, Entry
+from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
-from headrace.mlflow.translate.origin import Origin, otlp_note
+from headrace.mlflow.translate.origin import Marks, Origin, otlp_note
+from headrace.mlflow.translate.speaks import span_speaks
 from headrace.mlflow.translate.times import mended, possible, storable_end
 from headrace.otlp.attributes import to_python
 
@@ -33,6 +39,8 @@ class Enrichment(NamedTuple):
     added: dict[str, str]
     """Attributes, dumped as JSON."""
     origin: Origin
+    scope: str = ""
+    """The scope's name."""
 
 
 class Context(NamedTuple):
@@ -51,6 +59,8 @@ class Context(NamedTuple):
     """When their request came, in nanoseconds."""
     indexed_service: str = ""
     """The name of their service, as the index has it."""
+    dialects: Dialects | None = None
+    """The rules by which they are read beyond what MLflow reads. None: without enrichment."""
 
 
 class TranslatedSpan(NamedTuple):
@@ -60,9 +70,11 @@ class TranslatedSpan(NamedTuple):
     row: SpanRow
     attributes: dict[str, Any]
     plain: bool
-    """It has no attribute and no event that a translator or MLflow itself reads."""
+    """It has no attribute and no event that a translator, a dialect's rule or MLflow itself reads."""
     unfinished: bool = False
     """It came without a possible end: where it comes again with one, that stands."""
+    speaks: str = ""
+    """What it may say for its root: see `speaks.py`."""
 
 
 class _Columns(NamedTuple):
@@ -85,33 +97,45 @@ _Stored = tuple[dict[str, Any], _Columns, str]
 those that were sent (further keys of the note, see `origin.py`). No class: it is made for each span."""
 
 
-def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
-    """Translates one span. `trace_id` is MLflow's."""
+def to_row(trace_id: str, span: Span, context: Context, records: Records = ()) -> TranslatedSpan:
+    """Translates one span. `trace_id` is MLflow's; `records`: the log records that belong to it, in order."""
     if possible(span):
-        return _to_row(trace_id, span, span, _NO_TIMES, context)
+        return _to_row(trace_id, span, span, _NO_TIMES, context, records)
     if context.enrichment is None:
-        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context)
+        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context, records)
     possible_span, times = mended(span, context.received, context.repaired)
-    return _to_row(trace_id, possible_span, span, times, context)
+    return _to_row(trace_id, possible_span, span, times, context, records)
 
 
-def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context) -> TranslatedSpan:
+def _to_row(
+    trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context, records: Records
+) -> TranslatedSpan:
     """Translates a span whose times are possible; `sent_span` is as it came, `times` how the two differ."""
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
-    plain = not (asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
+    more = _more(span, records) if context.enrichment is not None and (records or span.events) else NOTHING
+    rules = _rules((*sent, *more.attributes) if more.attributes else tuple(sent), context)
+    plain = not (rules or asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
         attributes["service.name"] = quote(context.service)
-    store = _store_plain if plain else _store_translated
-    attributes, columns, note = store(span, dumped, attributes, context)
+    if more.attributes:
+        plain, attributes = False, attributes | {key: value for key, value in more.attributes.items() if key not in sent}
+    if plain:
+        attributes, columns, note = _store_plain(span, dumped, attributes, context)
+    else:
+        attributes, columns, note = _store_translated(span, dumped, attributes, rules, context)
+    span = with_events(span, more.events) if more.events else span
     content = content_text(span, attributes, status_name)
-    text = encodable(content, context.repaired)
+    text, speaks = encodable(content, context.repaired), ""
     if context.enrichment is not None:
+        if status == "ERROR" or columns.type:
+            speaks = span_speaks(span, columns.type, attributes)
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times)}}}'
+        otlp = otlp_note(sent_span, context.enrichment.origin, note, exact, Marks(by_rule, times, speaks, more.note))
+        text = f'{text[:-1]}, "otlp": {otlp}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
@@ -129,7 +153,14 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
         model_name,
         model_provider,
     )
-    return TranslatedSpan(span, row, attributes, plain, "end" in times)
+    return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks)
+
+
+def _more(span: Span, records: Records) -> Completion:
+    """What a span has beside its attributes. Most have nothing."""
+    if records or any(reads(event.name) for event in span.events):
+        return completion(span, records)
+    return NOTHING
 
 
 def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
@@ -144,10 +175,16 @@ def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context
     return attributes, _NO_COLUMNS, note
 
 
-def _store_translated(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
+def _store_translated(
+    span: Span, dumped: Dumped, attributes: dict[str, Any], rules: tuple[Entry, ...], context: Context
+) -> _Stored:
     sent = dumped[0]
     texts = inner_texts(dumped)
     attributes = _translated(span, attributes, _kept(texts, sent, attributes), context)
+    if rules:
+        attributes = read_by(rules, span, sent, attributes, context.repaired)
+    if context.enrichment is not None:
+        draw(attributes, sent, dumps)
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
@@ -192,6 +229,13 @@ def _translated(span: Span, attributes: dict[str, Any], texts: dict[str, str], c
     except Exception:  # MLflow would reject the whole request: the span is stored as it came
         context.repaired["translation_failed"] += 1
         return attributes
+
+
+def _rules(keys: tuple[str, ...], context: Context) -> tuple[Entry, ...]:
+    """The rules of dialects that may find something in a span with these keys: most often none."""
+    if context.dialects is None or context.enrichment is None:
+        return ()
+    return context.dialects.wanted(keys, context.enrichment.scope)
 
 
 def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repairs) -> _Columns:

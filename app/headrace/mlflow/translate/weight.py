@@ -15,7 +15,8 @@ _ESCAPED = 10
 """What a byte of text can become in JSON within JSON, `\\\\u0001`, together with the span in base64."""
 _SPAN, _EVENT, _LINK = 1000, 60, 120
 """What a row and its content need beside what was sent; the JSON of an empty event, and of an empty link."""
-_MAX_SHARED = 1024 * 7
+_MAX_SHARED = 3 * 1024 * 7
+"""Of a resource's service, session and user."""
 _MAX_TAG = 4 * (8000 + 250)
 """Bytes of a tag's value and key, as MLflow cuts them."""
 _LARGE = 64 * 1024
@@ -42,7 +43,7 @@ def _shared(resource_spans: ResourceSpans, traces: int) -> int:
     total = traces * min(size, len(resource_spans.resource.attributes) * _MAX_TAG)
     service = min(size * 7, _MAX_SHARED)
     for scope in resource_spans.scope_spans:
-        added = service + min(len(scope.scope.name) * 7, _MAX_SHARED) + min(len(scope.scope.version) * 7, _MAX_SHARED)
+        added = service + min((len(scope.scope.name) + len(scope.scope.version)) * 7, _MAX_SHARED)
         total += size + scope.scope.ByteSize() + len(scope.spans) * added
     return total
 
