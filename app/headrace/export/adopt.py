@@ -17,7 +17,7 @@ from headrace.envelope.split import AnyDelivery, halves
 from headrace.errors import HeadraceError, MalformedBody, Unroutable
 from headrace.otlp.attributes import to_dict
 from headrace.otlp.codec import Encoding
-from headrace.otlp.signals import SIGNALS, TRACES, Decoded, Refused, Signal
+from headrace.otlp.signals import SIGNALS, TRACES, Decoded, Signal
 from headrace.processor import Processor, chain
 from headrace.processor.route import route_headers, route_resource
 from headrace.processor.verdict import Verdict
@@ -67,7 +67,7 @@ class Adopter:
         try:
             signal = self._signal(said)
             encoding = Encoding.JSON if value[:64].lstrip()[:1] == b"{" else Encoding.PROTOBUF
-            decode = partial(_decoded, signal, value, encoding)
+            decode = partial(signal.decode, value, encoding)
             decoded = decode()
         except HeadraceError as error:
             KAFKA_ADOPTED.labels("refused").inc()
@@ -144,13 +144,6 @@ class Adopter:
             return error
         id_ = "" if route.id is None else str(route.id)
         return pb.Destination(experiment_id=id_, experiment_name=route.name, routed_by=route.routed_by)
-
-
-def _decoded(signal: Signal, value: bytes, encoding: Encoding) -> Decoded:
-    decoded = signal.decode(value, encoding)
-    if isinstance(decoded, Refused):
-        raise MalformedBody(decoded.said)
-    return decoded
 
 
 def _unparsed(decoded: Decoded, value: bytes, record: _Record) -> Iterator[Refusable]:
