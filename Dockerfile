@@ -15,9 +15,10 @@ FROM base AS builder
 WORKDIR /src
 RUN python -m venv /opt/venv
 # Wheels only, for the slim image has no compiler. The cache mount needs BuildKit, Docker's default since 23.
-COPY requirements.lock ./
+COPY requirements.lock requirements-kafka.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+    pip install --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock \
+    && pip install --disable-pip-version-check --require-hashes --only-binary :all: --no-deps -r requirements-kafka.lock
 # The code comes last, so that a change of it does not install the dependencies again.
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY migrations ./migrations

@@ -70,6 +70,9 @@ chaos: install ## Faults of all kinds under load, MINUTES=30: nothing that was a
 outage: install ## MINUTES=10 without Postgres at half of the saturated rate: memory, and how fast the backlog is written
 	PYTHONPATH=tests $(BIN)/python -m faults.chaos --outage --minutes $(or $(MINUTES),10)
 
+fleet: install ## KILLS=100 of receivers, writers and Kafka's brokers while clients send: nothing is lost or doubled (SEED=1)
+	KILLS=$(or $(KILLS),100) SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/world/kafka/test_fleet.py -q -k lost
+
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
@@ -93,6 +96,7 @@ lock: install ## Choose the newest versions that pyproject.toml allows, the same
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) --extra up --group build -c requirements.lock pyproject.toml -o requirements-up.lock
 	$(COMPILE) --extra dev --group build -c requirements-up.lock pyproject.toml -o requirements-dev.lock
+	echo 'confluent-kafka>=2.10' | $(COMPILE) --no-deps - -o requirements-kafka.lock
 	echo 'pip-audit>=2.10' | $(COMPILE) - -o .ci/audit.lock
 
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
@@ -126,4 +130,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage bench scale proto docs audit lock clean
+.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench scale proto docs audit lock clean

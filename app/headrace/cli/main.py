@@ -109,6 +109,25 @@ def serve_(data_dir: DataDir = None, host: ListenHost = None, http_port: HttpPor
     run(lambda: serve(load_settings(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port)))
 
 
+@app.command("receive", short_help="Run a receiver, with its queue in Kafka.", epilog=_ALL)
+def receive_(data_dir: DataDir = None, host: ListenHost = None, http_port: HttpPort = None, grpc_port: GrpcPort = None) -> None:
+    """Run a receiver that puts requests into the topic of HEADRACE_QUEUE_URL. `headrace write` writes them."""
+    from headrace.cli.command import load_settings, run
+    from headrace.cli.serve import serve
+
+    settings = {"data_dir": data_dir, "host": host, "http_port": http_port, "grpc_port": grpc_port}
+    run(lambda: serve(load_settings(**settings), "receive"))
+
+
+@app.command("write", short_help="Run a writer, with its queue in Kafka.", epilog=_ALL)
+def write_(host: ListenHost = None, http_port: HttpPort = None) -> None:
+    """Run a writer: it writes what is in the topic of HEADRACE_QUEUE_URL to the MLflow database of HEADRACE_DATABASE_URL."""
+    from headrace.cli.command import load_settings, run
+    from headrace.cli.serve import serve
+
+    run(lambda: serve(load_settings(host=host, http_port=http_port), "write"))
+
+
 @app.command("console", short_help="Serve the web pages and Jaeger's storage API on an MLflow database.", epilog=_ALL)
 def console_() -> None:
     """Serve the console's web pages and Jaeger's storage API, read-only, on the MLflow database of HEADRACE_DATABASE_URL."""

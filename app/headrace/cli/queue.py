@@ -1,4 +1,4 @@
-"""`headrace queue`: what waits on disk, and whether any of it is damaged."""
+"""`headrace queue`: what waits on disk or in Kafka, and whether any of it is damaged."""
 
 import json
 import sys
@@ -13,9 +13,11 @@ import typer
 from headrace.cli.console import fail, stderr, stdout
 
 if TYPE_CHECKING:
+    from headrace.config import Config
+    from headrace.config.kafka import KafkaUrl
     from headrace.queue.disk.inspect import Status
 
-queue = typer.Typer(rich_markup_mode=None, help="The disk queue: what waits, and whether it is damaged.", no_args_is_help=True)
+queue = typer.Typer(rich_markup_mode=None, help="The queue: what waits, and whether it is damaged.", no_args_is_help=True)
 
 _MOST_LINES = 20
 
@@ -25,8 +27,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 
 @queue.command()
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show how full each worker's queue is. It does not matter whether Headrace runs."""
+    """Show how full each worker's queue is; with HEADRACE_QUEUE_URL, how far the writers are in each partition. It does not
+    matter whether Headrace runs."""
     from headrace.queue.disk.inspect import status as read
+
+    config = _settings(data_dir)
+    if config.kafka is not None:
+        _kafka_status(config.kafka, as_json)
+        return
 
     with _readable():
         found = [read(directory) for directory in _directories(data_dir)]
@@ -81,17 +89,50 @@ def _with_progress(directory: Path, checked: "Iterator[Any]") -> "Iterator[Any]"
     return iter(track(checked, str(directory), total, console=stderr(), transient=True, disable=hidden))
 
 
-def _directories(data_dir: Path | None) -> list[Path]:
-    """The directories of the queues. Ends the process with a message if there is none."""
+def _settings(data_dir: Path | None) -> "Config":
+    """The settings. Ends the process with a message if one is wrong."""
     from headrace.config import load
     from headrace.errors import StartError
-    from headrace.queue.disk.inspect import used_queues
 
     try:
-        directory = load(data_dir=data_dir).data_dir
+        return load(data_dir=data_dir)
     except StartError as error:
         fail(error)
+
+
+def _directories(data_dir: Path | None) -> list[Path]:
+    """The directories of the queues. Ends the process with a message if there is none."""
+    from headrace.queue.disk.inspect import used_queues
+
+    directory = _settings(data_dir).data_dir
     return used_queues(directory) or fail(f"{directory} has no queue: name the directory with --data-dir.")
+
+
+def _kafka_status(url: "KafkaUrl", as_json: bool) -> None:
+    """Prints a line for each partition."""
+    from rich.table import Table
+
+    from headrace.errors import HeadraceError
+    from headrace.queue.kafka.topic import Brokers
+
+    try:
+        brokers = Brokers(url)
+        found = brokers.lag()
+        brokers.close()
+    except HeadraceError as error:
+        fail(error)
+    if as_json:
+        for one in found:
+            named = {"topic": url.topic, "group": url.group, "partition": one.partition, "committed": one.committed}
+            print(json.dumps(named | {"first": one.first, "end": one.end, "records": one.records}))
+        return
+    table = Table("partition", "committed", "end", "records that wait", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(
+            str(one.partition), f"{one.committed:,}" if one.committed >= 0 else "–", f"{one.end:,}", f"{one.records:,}"
+        )
+    stdout().print(table, soft_wrap=False)
+    stdout().print(f"{url.topic}, group {url.group}: {sum(one.records for one in found):,} records wait")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ Each concern has a module with a small model of its settings:
     access      TLS and API keys
     limits      how much clients may send
     logs        log records that belong to a span
-    queue       how much waits on disk
+    queue       where requests wait: on disk, how much, or in Kafka (`kafka.py` reads its URL)
     retention   how long traces are kept
     writing     what is made of the spans in MLflow's tables
     metrics     names and steps of the metrics of a run

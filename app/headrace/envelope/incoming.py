@@ -108,11 +108,11 @@ class Request(Generic[Readable, Content]):
         message: Content = self._message
         return message
 
-    def to_envelope(self) -> bytes:
-        """The bytes that the queue stores. The time of receipt in them is now."""
+    def to_envelope(self, received_unix_nano: int | None = None) -> bytes:
+        """The bytes that the queue stores. The time of receipt in them is now, unless it is given."""
         headers = self.sender.headers
         return pb.Envelope(
-            received_unix_nano=time.time_ns(),
+            received_unix_nano=time.time_ns() if received_unix_nano is None else received_unix_nano,
             destinations=self.destinations,
             run_id=said_once(headers.get(RUN_HEADER, ""))[:_MAX_TEXT],
             user_agent=headers.get("user-agent", "")[:_MAX_TEXT],

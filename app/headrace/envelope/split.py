@@ -1,4 +1,4 @@
-"""Splits a delivery: into halves, or into some records and the rest. No I/O."""
+"""Splits a delivery: into halves, into its traces, into its records, or into some records and the rest. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +41,22 @@ def set_apart(
             others.append(place)
     alone += [(_of(delivery, places), reason) for reason, places in together.items()]
     return alone, _of(delivery, others)
+
+
+def singles(delivery: AnyDelivery) -> list[AnyDelivery]:
+    """One delivery → one for each record, with its resource and scope. One without records stays as it is."""
+    return [_of(delivery, [place]) for place in delivery.signal.form.places(delivery.request)] or [delivery]
+
+
+def by_trace(delivery: AnyDelivery) -> list[tuple[bytes, AnyDelivery]]:
+    """One delivery → one for each trace, with its id, in the order of their first records. Records without a trace, as data
+    points are, stay together; their id is empty. A delivery of a single trace stays as it is."""
+    traces: dict[bytes, list[Place]] = {}
+    for place in delivery.signal.form.places(delivery.request):
+        traces.setdefault(getattr(place.record, "trace_id", b""), []).append(place)
+    if len(traces) == 1:
+        return [(next(iter(traces)), delivery)]
+    return [(trace_id, _of(delivery, places)) for trace_id, places in traces.items()]
 
 
 def _of(delivery: AnyDelivery, places: Sequence[Place]) -> AnyDelivery:

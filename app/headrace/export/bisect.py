@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from headrace.envelope import Delivery
-from headrace.envelope.split import AnyDelivery, halves, set_apart
+from headrace.envelope.split import AnyDelivery, halves, set_apart, singles
 from headrace.errors import PermanentExportError, Rejected, StatementTimeout, WriteBroke
 from headrace.export.exporter import Exporter, Writers
 from headrace.export.rehearsal import MOST_SECONDS
@@ -34,9 +34,11 @@ class Export:
     same.
     """
 
-    def __init__(self, exporter: Exporter, envelopes: Sequence[bytes]) -> None:
+    def __init__(self, exporter: Exporter, envelopes: Sequence[bytes], refused: Sequence[str] = ()) -> None:
+        """`refused[i]` says why `envelopes[i]` can never be written. Empty: it can, as far as is known."""
         self._exporter = exporter
         self._envelopes = envelopes
+        self._refused = refused if any(refused) else ("",) * len(envelopes)
         self._translated: list[Translated[Any]] | None = None  # one for each signal
         self._translated_by: Writers | None = None
         self._committed: set[Signal] = set()
@@ -46,6 +48,8 @@ class Export:
     def translate(self) -> None:
         """Does a part of `run` ahead of time, in another thread. It ignores every error: `run` will meet the error again and
         handle it."""
+        if any(self._refused):
+            return
         self._translated_by = self._exporter.writers
         self._translated = self._exporter.translate(self._envelopes)
 
@@ -94,12 +98,15 @@ class Export:
         written is the last in the list."""
         parts: dict[Signal, list[tuple[int, AnyDelivery]]] = {}
         for index, envelope in enumerate(self._envelopes):
+            reason = self._refused[index]
             try:
                 delivery = Delivery.from_envelope(envelope)
             except (DecodeError, ValueError) as error:
-                self._letters.append(DeadLetter(index, envelope, None, f"unreadable envelope: {error}"))
+                self._letters.append(DeadLetter(index, envelope, None, reason or f"unreadable envelope: {error}"))
                 continue
-            if delivery.signal not in self._committed:
+            if reason:
+                self._letters += [DeadLetter(index, one.to_envelope(), one, reason) for one in singles(delivery)]
+            elif delivery.signal not in self._committed:
                 parts.setdefault(delivery.signal, []).append((index, delivery))
         return [parts[signal] for signal in reversed(SIGNALS) if signal in parts]
 

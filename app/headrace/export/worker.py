@@ -93,7 +93,8 @@ class Worker:
         if not items:
             return None
         claimed = time.time_ns()
-        batch = _Batch(items, Export(self._exporter, [item.envelope for item in items]), [("claim", began, claimed)])
+        export = Export(self._exporter, [item.envelope for item in items], [item.refused for item in items])
+        batch = _Batch(items, export, [("claim", began, claimed)])
         self._in_hand.append(batch)
         batch.export.translate()
         batch.stages.append(("translate", claimed, time.time_ns()))

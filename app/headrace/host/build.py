@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from headrace import __version__, tracing
 from headrace.config import Config
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
+from headrace.export.adopt import Adopter
 from headrace.export.exporter import Exporter, writer_opener
 from headrace.export.finisher import Finisher
 from headrace.export.joiner import Joiner
@@ -22,6 +23,7 @@ from headrace.export.pruner import Pruner
 from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
 from headrace.host.heap import give_back_large_blocks
+from headrace.host.roles import Role
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
@@ -32,8 +34,12 @@ from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, Steps, processors
 from headrace.processor.authorize import Authorizer, Resolver
+from headrace.processor.record_size import RecordSize
 from headrace.queue import Queue
+from headrace.queue.kafka.queue import KafkaQueue
+from headrace.queue.kafka.queue import Parts as QueueParts
 from headrace.queue.open import open_queue
+from headrace.queue.spill import SpillQueue
 from headrace.receiver.auth import Keys
 from headrace.receiver.descriptors import raise_limit
 from headrace.receiver.grpc import GrpcReceiver
@@ -58,43 +64,60 @@ class Headrace:
     config: Config
     queue: Queue
     database: Database
-    worker: Worker
     app: ASGIApp
     intake: Intake
     certificates: Certificates | None
 
 
-def build(config: Config, database_url: str, number: int = 0) -> Headrace:
-    """Wires the parts of one process: the one with this `number` among HEADRACE_WORKERS. Opens its queue, but neither Postgres
-    nor a port.
+def build(config: Config, database_url: str, number: int = 0, role: Role = Role.SERVE) -> Headrace:
+    """Wires the parts of one process: the one with this `number` among HEADRACE_WORKERS, in this role. Opens its queue, but
+    neither Postgres nor a port.
 
     Raises:
         QueueLocked, QueueUnavailable: the data directory is in use, or cannot be written.
-        StartError: the keys or certificates cannot be read.
+        StartError: the keys or certificates cannot be read, or Kafka's topic cannot be the queue.
     """
     raise_limit()
     give_back_large_blocks()
     certificates = Certificates.of(config)
     start_gauges(config.max_in_flight_bytes)
-    keys = Keys.open(config.api_keys) if config.api_keys is not None else None
-    queue = open_queue(config, number)
+    keys = Keys.open(config.api_keys) if config.api_keys is not None and role.receives else None
+    before_queue = processors(config)
+    of_others = {  # which run a metric is of, receivers look up: from others, metrics are not taken
+        signal: chain for signal, chain in before_queue.items() if signal is not METRICS
+    }
+    queue = open_queue(config, number, Adopter(config, of_others), QueueParts(sends=role.receives, reads=role.writes))
     database = Database(database_url)
     experiments = Experiments.of(config, database)
     resolver = ExperimentResolver(config, experiments, database)
     runs = RunResolver(config, resolver, database)
     resolvers: dict[Signal, Resolver] = {TRACES: resolver, LOGS: resolver, METRICS: runs}
-    steps = {signal: Steps(chain, Authorizer(resolvers[signal])) for signal, chain in processors(config).items()}
+    steps = {
+        signal: Steps((*chain, *_of_queue(queue)), Authorizer(resolvers[signal])) for signal, chain in before_queue.items()
+    }
     intake = Intake(config, Pipeline(steps, queue), keys)
-    grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     tables = Tables()
-    worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
-    parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number, tables)))
+    parts = _Parts(config, queue, database)
+    if role.receives:
+        parts.grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
+    if role.writes:
+        parts.worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
+        parts.housekeepers = list(_housekeepers(config, database, number, tables))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
     health = health_router(queue, database, experiments, tables)
     health.routes.append(Route("/refused", Refused(config, keys).answer, methods=["GET"], include_in_schema=False))
-    app = _app(config, parts, intake, health)
-    return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
+    app = _app(parts, health)
+    if role.receives:
+        _add_otlp(app, config, intake)
+    return Headrace(config, queue, database, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
+
+
+def _of_queue(queue: Queue) -> Iterator[RecordSize]:
+    """The processors that the queue asks for."""
+    most = queue.max_record if isinstance(queue, KafkaQueue | SpillQueue) else None
+    if most is not None:
+        yield RecordSize(most)
 
 
 def _housekeepers(
@@ -111,16 +134,17 @@ def _housekeepers(
             yield Retainer(database, config.retention)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Parts:
-    """What runs in one process, in the order of its start; it stops in the other order, the senders first."""
+    """What runs in one process, in the order of its start; it stops in the other order, the senders first. A process that does
+    not receive has no `grpc`, one that does not write no `worker` and no `housekeepers`."""
 
     config: Config
     queue: Queue
     database: Database
-    grpc: GrpcReceiver
-    worker: Worker
-    housekeepers: Sequence[Finisher | Joiner | Pruner | Retainer]
+    worker: Worker | None = None
+    housekeepers: Sequence[Finisher | Joiner | Pruner | Retainer] = ()
+    grpc: GrpcReceiver | None = None
     tasks: list[PartTask] = field(default_factory=list)
 
     @asynccontextmanager
@@ -131,24 +155,31 @@ class _Parts:
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         tracing.start(self.config)
-        for part in (self.worker, *self.housekeepers, *self.tasks):
+        for part in (*self._threads, *self.tasks):
             part.start()
-        await self.grpc.start()
+        if self.grpc is not None:
+            await self.grpc.start()
         yield
-        await self.grpc.stop(GRACE_SECONDS)
+        if self.grpc is not None:
+            await self.grpc.stop(GRACE_SECONDS)
         for task in self.tasks:
             await task.stop()
         self._drain_and_stop()
 
+    @property
+    def _threads(self) -> Sequence[Worker | Finisher | Joiner | Pruner | Retainer]:
+        return self.housekeepers if self.worker is None else (self.worker, *self.housekeepers)
+
     def _drain_and_stop(self) -> None:
-        # All requests have been answered by now. What is still queued at the deadline is written after the next start.
-        if not self.queue.drain(self.config.shutdown_seconds):
-            log.warning("stopped with a backlog, kept on disk", requests=self.queue.size().items)
+        # All requests have been answered by now. What is still queued at the deadline is written after the next start. What a
+        # fleet's queue holds, the other writers go on with: nobody could wait for its end.
+        if self.grpc is not None and not self.queue.drain(self.config.shutdown_seconds):
+            log.warning("stopped with a backlog, which is kept", requests=self.queue.size().items)
         patience = threading.Timer(
             GRACE_SECONDS, self.database.abort
         )  # so that a Postgres that hangs does not hold up the stop
         patience.start()
-        for part in (*self.housekeepers, self.worker):
+        for part in reversed(self._threads):
             part.stop()
         patience.cancel()
         tracing.stop()
@@ -158,16 +189,19 @@ class _Parts:
         log.info("stopped")
 
 
-def _app(config: Config, parts: _Parts, intake: Intake, health: APIRouter) -> FastAPI:
+def _app(parts: _Parts, health: APIRouter) -> FastAPI:
     app = FastAPI(
         title="Headrace", version=__version__, lifespan=parts.running, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.include_router(health)
-    app.router.routes.extend(routes(config, intake))
-    describe_otlp(app, config)
     app.add_exception_handler(HTTPException, not_found_or_not_allowed)
     app.add_exception_handler(Exception, unexpected)
     return app
+
+
+def _add_otlp(app: FastAPI, config: Config, intake: Intake) -> None:
+    app.router.routes.extend(routes(config, intake))
+    describe_otlp(app, config)
 
 
 def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headrace.config import Config
 from headrace.errors import StartError
+from headrace.host.roles import Role
 from headrace.receiver.listen import bind
 from headrace.telemetry.logging import log
 
@@ -26,11 +27,14 @@ class OneProcess:
         StartError: a port is taken by another process.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, role: Role = Role.SERVE) -> None:
+        self._role = role
         self._listener = bind(config.host, config.http_port, _HTTP_SETTING)
         self.port = self._listener.getsockname()[1]
-        with bind(config.host, config.grpc_port, _GRPC_SETTING) as probe:  # tests the port; the gRPC server binds it again
-            self.grpc_port = probe.getsockname()[1]
+        self.grpc_port = 0
+        if role.receives:
+            with bind(config.host, config.grpc_port, _GRPC_SETTING) as probe:  # tests the port; the gRPC server binds it again
+                self.grpc_port = probe.getsockname()[1]
         self._config = config.model_copy(update={"http_port": self.port, "grpc_port": self.grpc_port})
 
     def open(self, database_url: str) -> "Database":
@@ -38,8 +42,9 @@ class OneProcess:
         from headrace.host.build import build
         from headrace.queue.disk.adopt import adopt_leftovers
 
-        adopt_leftovers(self._config.data_dir, 1)
-        self._headrace = build(self._config, database_url)
+        if self._role.receives:
+            adopt_leftovers(self._config.data_dir, 1)
+        self._headrace = build(self._config, database_url, role=self._role)
         return self._headrace.database
 
     def run(self, on_ready: Callable[[], None], check: Callable[[], None]) -> None:
@@ -49,13 +54,13 @@ class OneProcess:
         uvloop.run(_serve_until_stopped(self._headrace, self._listener, on_ready, check))
 
 
-def work(config: Config, database_url: str, number: int, on_ready: Callable[[], None]) -> None:
+def work(config: Config, database_url: str, number: int, on_ready: Callable[[], None], role: Role = Role.SERVE) -> None:
     """Runs one worker process of several, in this process, until a signal."""
     import uvloop
 
     from headrace.host.build import build
 
-    headrace = build(config, database_url, number)
+    headrace = build(config, database_url, number, role)
     listener = bind(config.host, config.http_port, _HTTP_SETTING, shared=True)
     uvloop.run(_serve_until_stopped(headrace, listener, on_ready, lambda: None))
 

@@ -40,19 +40,20 @@ _MOST_PAUSE_SECONDS = 5.0
 
 
 class Supervisor:
-    """A `Host` of several worker processes. It takes the ports when it is made.
+    """A `Host` of several worker processes. It takes the ports when it is made; that of gRPC only if it `receives`.
 
     Raises:
         StartError: a port is taken by another process.
     """
 
-    def __init__(self, config: Config, work: Work) -> None:
+    def __init__(self, config: Config, work: Work, receives: bool = True) -> None:
         from headrace.receiver.listen import reserve
 
         http = reserve(config.host, config.http_port, "HEADRACE_HTTP_PORT or --http-port")
-        grpc = reserve(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port")
+        grpc = reserve(config.host, config.grpc_port, "HEADRACE_GRPC_PORT or --grpc-port") if receives else None
         self._held = (http, grpc)  # keeps the sockets open as long as this object lives
-        self.port, self.grpc_port = http.getsockname()[1], grpc.getsockname()[1]
+        self.port, self.grpc_port = http.getsockname()[1], grpc.getsockname()[1] if grpc else 0
+        self._receives = receives
         self._config = config.model_copy(update={"http_port": self.port, "grpc_port": self.grpc_port} | _shares(config))
         self._work = work
         self._processes: dict[int, _WorkerProcess] = {}
@@ -64,7 +65,8 @@ class Supervisor:
         from headrace.queue.disk.adopt import adopt_leftovers
         from headrace.store.database import Database
 
-        adopt_leftovers(self._config.data_dir, self._config.workers)
+        if self._receives:
+            adopt_leftovers(self._config.data_dir, self._config.workers)
         self._database_url, self._database = database_url, Database(database_url)
         return self._database
 

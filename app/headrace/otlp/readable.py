@@ -61,6 +61,7 @@ class ReadableSpan(Protocol):
     def end_time_unix_nano(self) -> int: ...
     @property
     def attributes(self) -> Sequence[ReadablePair]: ...
+    def ByteSize(self) -> int: ...  # noqa: N802
 
 
 class ReadableScope(Protocol):
@@ -70,6 +71,7 @@ class ReadableScope(Protocol):
     def name(self) -> str: ...
     @property
     def version(self) -> str: ...
+    def ByteSize(self) -> int: ...  # noqa: N802
 
 
 class ReadableScopeSpans(Protocol):
@@ -109,3 +111,4 @@ class ReadableRequest(Protocol):
     @property
     def resource_spans(self) -> Sequence[ReadableResourceSpans]: ...
     def SerializeToString(self) -> bytes: ...  # noqa: N802
+    def ByteSize(self) -> int: ...  # noqa: N802

@@ -16,6 +16,8 @@ REASONS = {
     "invalid_parent_span_id": "parent_span_id must be empty or 8 bytes",
     "time_out_of_range": "start_time_unix_nano must fit a signed 64-bit integer: no start after the year 2262 can be stored",
     "too_many_rows": "the request would become more rows than HEADRACE_MAX_ROWS_PER_REQUEST: send smaller batches",
+    "too_large_record": "the span is larger than a record of the Kafka topic may be: send smaller attributes, or raise "
+    "max.message.bytes of the topic and its brokers",
     "no_experiment": "no experiment could be told for the span's resource",
     "too_many_experiments": "one request may name HEADRACE_MAX_EXPERIMENTS_PER_REQUEST experiments, and create "
     "HEADRACE_MAX_NEW_EXPERIMENTS_PER_REQUEST: send fewer services a request, or create the experiments in MLflow first",
@@ -26,6 +28,8 @@ REASONS = {
 LOG_REASONS = {
     "malformed_record": "a log record could not be parsed",
     "unknown_field": "a log record stands in a field that OTLP does not have",
+    "too_large_record": "the log record is larger than a record of the Kafka topic may be: send smaller ones, or raise "
+    "max.message.bytes of the topic and its brokers",
     "no_experiment": "no experiment could be told for the log record's resource",
     "too_many_experiments": REASONS["too_many_experiments"],
     "forbidden_experiment": "the API key may not write to the experiment of the log record's resource",
@@ -40,6 +44,8 @@ LOG_REASONS = {
 
 METRIC_REASONS = {
     "malformed_record": "a data point could not be parsed",
+    "too_large_record": "the data point is larger than a record of the Kafka topic may be: send smaller ones, or raise "
+    "max.message.bytes of the topic and its brokers",
     "no_run": "its resource names no MLflow run: set the header x-mlflow-run-id, or the resource attribute mlflow.run_id, or "
     "mlflow.run_name and an experiment; or stop sending metrics with OTEL_METRICS_EXPORTER=none",
     "computed_by_mlflow": "MLflow computes this metric itself from the traces, and nothing else needs it: "

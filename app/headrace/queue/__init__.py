@@ -2,7 +2,8 @@
 
     receiver ── offer ──► queue ── claim ──► writer ── settle ──► queue
 
-`open.py` chooses the implementation. `disk/` is the one that ships; tests/fakes.py has one in memory for unit tests.
+`open.py` chooses the implementation: `disk/` by default, `kafka/` with HEADRACE_QUEUE_URL. tests/fakes.py has one in memory
+for unit tests.
 All of them pass the contract suite of tests/contracts/queue.py.
 """
 
@@ -22,6 +23,9 @@ class Item:
 
     token: object
     envelope: bytes
+    refused: str = ""
+    """Why it can never be written: then it becomes a dead letter at once. Only what others than Headrace have put into the
+    queue can be so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Queue(Protocol):
     In order: items come out in the order in which they were offered. An implementation with several partitions keeps this
     order for each trace only.
 
-    Implementations: `DiskQueue`, `SharedQueue`.
+    Implementations: `DiskQueue`, `SharedQueue`, `KafkaQueue`.
     """
 
     def offer(self, envelope: bytes) -> "Future[None]":

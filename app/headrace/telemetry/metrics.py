@@ -123,6 +123,7 @@ SPANS_REJECTED = counter(
         "invalid_parent_span_id",
         "time_out_of_range",
         "too_many_rows",
+        "too_large_record",
         "no_experiment",
         "too_many_experiments",
         "forbidden_experiment",
@@ -244,8 +245,29 @@ PART_RESTARTS = counter(
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
     part=(
         *("worker", "finisher", "pruner", "retainer", "joiner", "queue", "tls", "grpc", "jaeger", "watch", "supervisor-watch"),
-        "worker-process",
+        *("worker-process", "kafka-sender", "kafka-reader", "kafka-watch", "spill"),
     ),
+)
+KAFKA_RECORDS = counter(
+    "headrace_kafka_records",
+    "Records sent to Kafka: `acknowledged` by all replicas in sync; `failed`: not in time, and the client was told.",
+    outcome=("acknowledged", "failed"),
+)
+KAFKA_LAG = _gauge("headrace_kafka_lag_records", "Records in the topic that the writers' group has not committed.")
+KAFKA_REBALANCES = counter("headrace_kafka_rebalances", "Times that partitions were given to this writer, or taken from it.")
+KAFKA_EXPIRED = counter(
+    "headrace_kafka_records_expired", "Records that the topic's retention has deleted before they were written: they are lost."
+)
+KAFKA_ADOPTED = counter(
+    "headrace_kafka_records_adopted",
+    "Records that another program than Headrace wrote, a Collector for instance: `read`; `refused`: as a whole, a dead letter.",
+    outcome=("read", "refused"),
+)
+SPILLED = counter(
+    "headrace_spilled_requests",
+    "Requests that went into the disk queue because Kafka did not take them (`HEADRACE_SPILL`): `kept`; `forwarded`: since "
+    "then to Kafka.",
+    stage=("kept", "forwarded"),
 )
 READS_CUT = counter(
     "headrace_reads_cut",

@@ -13,11 +13,18 @@ from headrace.telemetry.metrics import LABELS, RECORD_SIGNALS, counter
 
 REJECTED: Mapping[str, Sequence[str]] = {
     "metrics": (
-        *("malformed_record", "no_run", "computed_by_mlflow", "no_value", "too_many_points"),
+        *("malformed_record", "too_large_record", "no_run", "computed_by_mlflow", "no_value", "too_many_points"),
         *("unknown_run", "no_experiment", "too_many_experiments", "forbidden_experiment"),
     ),
     "logs": (
-        *("malformed_record", "unknown_field", "no_experiment", "too_many_experiments", "forbidden_experiment"),
+        *(
+            "malformed_record",
+            "unknown_field",
+            "too_large_record",
+            "no_experiment",
+            "too_many_experiments",
+            "forbidden_experiment",
+        ),
         *("no_span", "below_severity", "not_joined", "too_many_rows"),
     ),
 }

@@ -17,6 +17,7 @@ from headrace.processor import Processor, chain
 from headrace.processor.budget import Budget
 from headrace.processor.logs import ValidateLogs
 from headrace.processor.points import Points
+from headrace.processor.record_size import RecordSize
 from headrace.processor.validate import Validate
 from headrace.processor.verdict import REASONS, REPAIRS, WARNINGS, Verdict
 from unit.processor.requests import messages, spans_of
@@ -27,6 +28,8 @@ PROCESSORS: dict[str, Processor] = {
     "budget": Budget(max_rows=10_000, max_tags=128),
     "tight budget": Budget(max_rows=60, max_tags=4),
     "no budget": Budget(max_rows=0, max_tags=1),
+    "record size": RecordSize(1_000_000),
+    "tight record size": RecordSize(4096 + 300),
     "authorize": Authorize(),
 }
 OF_OTHER_SIGNALS = {ValidateLogs, Points}

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 
 pytestmark = [
-    pytest.mark.slow("deploy/kubernetes Dockerfile config/listen"),
+    pytest.mark.slow("deploy/kubernetes deploy/kubernetes-kafka Dockerfile config/listen"),
     pytest.mark.skipif(shutil.which("go") is None, reason="needs Go"),
 ]
 
@@ -55,6 +55,13 @@ def test_kubernetes_knows_every_field(checker: Path, objects: dict[str, Any], tm
     with pytest.raises(subprocess.CalledProcessError) as refused:
         built(checker, wrong)
     assert 'unknown field "spec.template.spec.containers[0].livenessProbe.period"' in refused.value.stderr
+
+
+@pytest.mark.timeout(900)
+def test_kubernetes_knows_every_field_of_the_fleet_with_kafka(checker: Path) -> None:
+    found = sorted(each["kind"] for each in built(checker, ROOT / "deploy" / "kubernetes-kafka"))
+    kinds = ["ConfigMap", "Deployment", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget"]
+    assert found == [*kinds, "PodDisruptionBudget", "Service"]
 
 
 def test_the_pods_are_what_the_image_and_the_settings_are(objects: dict[str, Any]) -> None:

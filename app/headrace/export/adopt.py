@@ -1,0 +1,161 @@
+"""What others have written into the queue's topic: a Collector's record → envelopes, as a receiver would have made them.
+
+Nobody waits for an answer any more. So what a receiver would reject is kept: it becomes a dead letter, with the reason.
+Whoever may write to the topic may write to any experiment: Kafka's own rules say who may.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from headrace.config import Config
+from headrace.envelope import Delivery
+from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.incoming import RUN_HEADER, AnyRequest, Request, Sender, said_once
+from headrace.envelope.split import AnyDelivery, halves
+from headrace.errors import HeadraceError, MalformedBody, Unroutable
+from headrace.otlp.attributes import to_dict
+from headrace.otlp.codec import Encoding
+from headrace.otlp.signals import SIGNALS, TRACES, Decoded, Signal
+from headrace.processor import Processor, chain
+from headrace.processor.route import route_headers, route_resource
+from headrace.processor.verdict import Verdict
+from headrace.telemetry.logging import log_rarely
+from headrace.telemetry.metrics import KAFKA_ADOPTED
+from headrace.telemetry.records import COUNTERS
+
+_SIGNAL_HEADERS = ("headrace-signal", "otelcol.signal")
+_AGENT = "kafka"
+"""The user agent of a record that names none."""
+_MAX_TEXT = 256
+
+Refusable = tuple[bytes, str]
+"""An envelope, and why it can never be written. Empty: it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is known of a record of Kafka beside what it holds."""
+
+    signal: Signal
+    sender: Sender
+    written_unix_nano: int
+
+    def delivery(self, message: Any, destinations: Sequence[pb.Destination] = ()) -> AnyDelivery:
+        """A message as a delivery. Without destinations, each of its resources has one that says nothing."""
+        places = tuple(destinations) or (pb.Destination(),) * len(self.signal.form.resources_of(message))
+        run_id = said_once(self.sender.headers.get(RUN_HEADER, ""))[:_MAX_TEXT]
+        agent = self.sender.headers["user-agent"][:_MAX_TEXT]
+        return Delivery(message, places, run_id, self.written_unix_nano, agent, signal=self.signal)
+
+
+class Adopter:
+    """Reads records that no Headrace wrote: `otlp_proto` or `otlp_json`, of any number of traces, with any key. The headers are
+    taken for those of a request: `x-mlflow-experiment-id` and its like say where it goes.
+
+    `processors`: what a request of each signal passes through. A signal without them is not written from Kafka.
+    """
+
+    def __init__(self, config: Config, processors: Mapping[Signal, Sequence[Processor]]) -> None:
+        self._config = config
+        self._processors = processors
+
+    def __call__(self, headers: Mapping[str, bytes], value: bytes, written_unix_nano: int) -> list[Refusable]:
+        """See `headrace.queue.kafka.queue.Adopt`."""
+        said = {name.lower(): text.decode(errors="replace") for name, text in headers.items()}
+        try:
+            signal = self._signal(said)
+            encoding = Encoding.JSON if value[:64].lstrip()[:1] == b"{" else Encoding.PROTOBUF
+            decode = partial(signal.decode, value, encoding)
+            decoded = decode()
+        except HeadraceError as error:
+            KAFKA_ADOPTED.labels("refused").inc()
+            log_rarely("record refused", "record refused", reason=str(error))
+            return [(_unread(value, written_unix_nano), str(error))]
+        KAFKA_ADOPTED.labels("read").inc()
+        record = _Record(signal, Sender({"user-agent": _AGENT} | said), written_unix_nano)
+        return [*self._accepted(decoded, record, decode), *_unparsed(decoded, value, record)]
+
+    def _signal(self, headers: Mapping[str, str]) -> Signal:
+        name = next((headers[header] for header in _SIGNAL_HEADERS if header in headers), TRACES.name)
+        known = next((signal for signal in SIGNALS if signal.name == name), None)
+        if known not in self._processors:
+            raise MalformedBody(f"The record holds {name[:40]}, which Headrace does not write from Kafka.")
+        assert known is not None  # noqa: S101 - for mypy
+        return known
+
+    def _accepted(self, decoded: Decoded, record: _Record, decode: Callable[[], Decoded]) -> Iterator[Refusable]:
+        counters = COUNTERS[record.signal.name]
+        request, verdict = self._process(decoded.message, record, decoded)
+        counters.received.inc(decoded.records + decoded.unparsed)
+        counters.accepted.inc(verdict.accepted)
+        for rule, count in verdict.repaired.items():
+            counters.repaired(rule).inc(count)
+        if verdict.rejected:
+            log_rarely("spans rejected", min(verdict.rejected), reason=verdict.explain(), client=_AGENT)
+            yield from self._apart(record.delivery(decode().message), record)  # as it was before the processors
+        elif verdict.accepted:
+            yield from self._routed(request, record)
+
+    def _process(self, message: Any, record: _Record, decoded: Decoded | None = None) -> tuple[AnyRequest, Verdict]:
+        original, notes = (decoded.original, decoded.notes) if decoded else (None, None)
+        request: AnyRequest = Request(message, record.sender, original, 0, notes, record.signal)
+        verdict = Verdict.of(request)
+        return chain(self._processors[record.signal], request, verdict), verdict
+
+    def _apart(self, delivery: AnyDelivery, record: _Record) -> Iterator[Refusable]:
+        """Halves what has a record that is rejected, until that one is alone."""
+        copy = record.signal.form.request()
+        copy.CopyFrom(delivery.request)
+        request, verdict = self._process(copy, record)
+        if not verdict.rejected:
+            yield from self._routed(request, record)
+        elif split := halves(delivery):
+            for half in split:
+                yield from self._apart(half, record)
+        else:
+            for reason, count in verdict.rejected.items():
+                COUNTERS[record.signal.name].rejected(reason).inc(count)
+            yield delivery.to_envelope(), verdict.explain()
+
+    def _routed(self, request: AnyRequest, record: _Record) -> Iterator[Refusable]:
+        """One envelope, if all resources have a destination; else one for each."""
+        form = record.signal.form
+        fates = [self._fate(resource, record.sender) for resource in request.resources]
+        places = [fate for fate in fates if isinstance(fate, pb.Destination)]
+        if len(places) == len(fates):
+            request.destinations = places
+            yield request.to_envelope(record.written_unix_nano), ""
+            return
+        for resource, fate in zip(form.resources_of(request.for_change()), fates, strict=True):
+            alone = form.request()
+            getattr(alone, form.resources).append(resource)
+            if isinstance(fate, pb.Destination):
+                yield record.delivery(alone, (fate,)).to_envelope(), ""
+            else:
+                COUNTERS[record.signal.name].rejected("no_experiment").inc(form.count_in(resource))
+                yield record.delivery(alone).to_envelope(), str(fate)
+
+    def _fate(self, resource: Any, sender: Sender) -> pb.Destination | Unroutable:
+        try:
+            route = route_headers(sender.headers) or route_resource(to_dict(resource.resource.attributes), self._config)
+        except Unroutable as error:
+            return error
+        id_ = "" if route.id is None else str(route.id)
+        return pb.Destination(experiment_id=id_, experiment_name=route.name, routed_by=route.routed_by)
+
+
+def _unparsed(decoded: Decoded, value: bytes, record: _Record) -> Iterator[Refusable]:
+    """A dead letter with the whole of Kafka's record, if something in it cannot be parsed."""
+    if lost := decoded.unparsed + decoded.notes.unread:
+        COUNTERS[record.signal.name].rejected("malformed_span" if record.signal is TRACES else "malformed_record").inc(lost)
+        why = decoded.notes.why or decoded.notes.where
+        yield (
+            _unread(value, record.written_unix_nano),
+            f"{lost} of its records cannot be parsed ({why}); the others are written.",
+        )
+
+
+def _unread(value: bytes, written_unix_nano: int) -> bytes:
+    return pb.Envelope(received_unix_nano=written_unix_nano, user_agent=_AGENT, request=value).SerializeToString()
