@@ -103,7 +103,8 @@ def test_what_has_no_place_is_told_and_counted(headrace: Launcher, database_url:
     )
     rejected, words = said(send(running, "logs", message))
     assert rejected == 4
-    assert "must have a trace_id and a span_id (3)" in words
+    assert "it must have a trace_id and a span_id" in words
+    assert "OTEL_LOGS_EXPORTER=none there (3)" in words
     assert "HEADRACE_LOGS_SEVERITY leaves out records that are less severe (1)" in words
     with grpc.insecure_channel(running.grpc_url.removeprefix("http://")) as channel:
         stub = LogsServiceStub(channel)  # type: ignore[no-untyped-call]
