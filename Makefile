@@ -24,7 +24,7 @@ demo: $(RUNTIME) ## Send one realistic trace to a running `make up`
 	@$(BIN)/headrace demo
 
 quick: install ## The inner loop: lint, formatting, types and unit tests, side by side; 20 seconds
-	@$(MAKE) --no-print-directory -j2 unit check
+	@$(MAKE) --no-print-directory -j3 unit-rows unit-rest check
 
 test: install ## Run every test, on a real Postgres and a real MLflow, in JOBS=2 processes
 	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder
@@ -33,7 +33,18 @@ slow: install ## Run the slow tier alone, and note in tests/slow.lock what has p
 	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder --slow=record
 
 unit: install ## The tests without any I/O, up to the first that fails
-	$(BIN)/python -m pytest tests/unit -x -q -p no:schemathesis -p no:hypothesispytest # which take seconds to import
+	$(UNIT) tests/unit
+
+# The same in two halves, which take about as long as each other.
+unit-rows: install
+	$(UNIT) $(ROWS)
+
+unit-rest: install
+	$(UNIT) tests/unit $(ROWS:%=--ignore=%)
+
+ROWS := $(addprefix tests/unit/,mlflow analysis bench export console)
+# The plugins take seconds to import.
+UNIT := PYTHONPATH=tests $(BIN)/python -m pytest -x -q -p no:schemathesis -p no:hypothesispytest -p unit.alone
 
 check: install ## Lint, formatting and types
 	$(BIN)/ruff check .
@@ -73,6 +84,7 @@ proto: install ## Generate the code of proto/ anew
 docs: install ## Write the tables of settings, metrics and events into the documentation
 	$(BIN)/python docs/generate.py
 	PYTHONPATH=tests $(BIN)/python -m conformance.page
+	PYTHONPATH=tests $(BIN)/python -m frameworks_matrix
 
 audit: ## Ask for known vulnerabilities of all dependencies in the lock files
 	@$(PYTHON) .ci/audit.py
@@ -114,4 +126,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit check fmt oracles fuzz fuzz-wire chaos outage bench scale proto docs audit lock clean
+.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage bench scale proto docs audit lock clean

@@ -18,6 +18,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 _ID_TAGS = {16: [rb"\x0a\x10"], 8: [rb"\x12\x08", rb"\x22\x08"]}
 """Fields of Span, and the bytes in them: 1, trace id; 2 and 4, its own id and its parent's."""
+_LEAST, _SPANS = 4, 512
+"""So many templates of a shape at least, and as many as have so many spans together."""
 _TIME_TAGS = [rb"\x39", rb"\x41"]  # fields 7 and 8 of Span, fixed64
 
 
@@ -68,7 +70,7 @@ class Template:
 def templates(shape: Shape) -> list[Template]:
     """Templates with differing values, the same ones in every run; more of them where a group is small."""
     rng = random.Random(20)
-    return [Template(shape, rng) for _ in range(max(4, 512 // (shape.traces * shape.spans)))]
+    return [Template(shape, rng) for _ in range(max(_LEAST, _SPANS // (shape.traces * shape.spans)))]
 
 
 def _laid_out(ids: Sequence[bytes]) -> tuple[int, dict[bytes, tuple[int, int]]]:

@@ -27,6 +27,7 @@ from headrace.mlflow.translate.dialects.forms import FORMS
 from headrace.mlflow.translate.dialects.read import shipped
 from headrace.mlflow.translate.dialects.table import TARGETS
 from headrace.telemetry import metrics as telemetry
+from headrace.telemetry import records
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("error", "warning", "info", "debug")
@@ -62,7 +63,7 @@ def main_settings() -> str:
 def metrics() -> str:
     """A Markdown table: metric, type, labels with the values that are known, meaning."""
     lines = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
-    for collector in vars(telemetry).values():
+    for collector in (*vars(telemetry).values(), *vars(records).values()):
         if isinstance(collector, MetricWrapperBase):
             (metric,) = collector.describe()
             name = metric.name + ("_total" if metric.type == "counter" else "")

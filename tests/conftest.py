@@ -274,6 +274,7 @@ class Running:
     log: Path
     ui_url: str = ""
     grpc_url: str = ""
+    console_url: str = ""
 
     def post(self, body: bytes, content_type: str = "application/x-protobuf", **headers: str) -> httpx.Response:
         """POSTs to /v1/traces; underscores in the names of headers become hyphens."""
@@ -319,6 +320,8 @@ class Launcher:
             "http_port": free_port(),
             "grpc_port": free_port(),
             "ui_port": free_port(),
+            "console_port": free_port(),
+            "jaeger_port": free_port(),
             "log_format": "json",
         } | settings
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
@@ -326,8 +329,9 @@ class Launcher:
         log = self.directory / f"headrace-{len(self.started)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen([*self.program, command], env=environment, cwd=self.cwd, stdout=output, stderr=output)
-        http, ui, grpc = (f"http://127.0.0.1:{settings[f'{name}_port']}" for name in ("http", "ui", "grpc"))
-        running = Running(http, process, log, ui, grpc)
+        named = ("http", "ui", "grpc", "console")
+        http, ui, grpc, console = (f"http://127.0.0.1:{settings[f'{name}_port']}" for name in named)
+        running = Running(http, process, log, ui, grpc, console)
         self.started.append(running)
         if wait:
             wait_until(lambda: self._answers(running), 60, f"{command} does not answer; its log: {log.read_text()}")

@@ -7,7 +7,20 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, TracesDa
 
 from headrace.analysis.otlp import traces_of
 from headrace.analysis.services import dependencies
-from headrace.reader import Edge, Experiment, Experiments, Found, Operation, Query, ReadTrace, SearchResult
+from headrace.reader import (
+    Activity,
+    Edge,
+    Experiment,
+    Experiments,
+    Found,
+    Operation,
+    Query,
+    ReadTrace,
+    Run,
+    Runs,
+    RunTrace,
+    SearchResult,
+)
 from headrace.reader.matching import has_attributes, service_of, wanted_attributes, wanted_error
 
 _MS = 1_000_000
@@ -29,7 +42,12 @@ class _Stored:
 class MemoryReader:
     """See `TraceReader`. It reads what it is made of: requests, each with its experiment."""
 
-    def __init__(self, sent: Sequence[tuple[int, TracesData]], names: dict[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        sent: Sequence[tuple[int, TracesData]],
+        names: dict[int, str] | None = None,
+        runs: "Sequence[tuple[int, Run, Sequence[RunTrace]]]" = (),
+    ) -> None:
         self._spans = [
             _Stored(experiment, span.trace_id.hex(), resource_spans, span)
             for experiment, data in sent
@@ -38,6 +56,7 @@ class MemoryReader:
             for span in scope.spans
         ]
         self._names = names or {0: "Default"}
+        self._runs = runs
 
     def _visible(self, experiments: Experiments) -> Iterator[_Stored]:
         return (stored for stored in self._spans if experiments is None or stored.experiment_id in experiments)
@@ -93,6 +112,21 @@ class MemoryReader:
     def experiments(self) -> list[Experiment]:
         """See `TraceReader.experiments`."""
         return [Experiment(*pair) for pair in sorted(self._names.items())]
+
+    def activity(self, experiments: Experiments = None) -> list[Activity]:
+        """See `TraceReader.activity`."""
+        last: dict[int, int] = {}
+        for found in self.search(Query(experiments=experiments, limit=len(self._spans))).found:
+            last.setdefault(found.experiment_id, found.start)
+        seen = [each for each in self.experiments() if experiments is None or each.id in experiments]
+        known = [Activity(each, last.get(each.id, 0)) for each in seen]
+        return sorted(known, key=lambda each: (-each.last, each.experiment.id))
+
+    def runs(self, experiment_id: int) -> Runs:
+        """See `TraceReader.runs`."""
+        mine = [(run, traces) for experiment, run, traces in self._runs if experiment == experiment_id and traces]
+        newest = sorted((each for _, traces in mine for each in traces), key=lambda each: (-each.start, each.trace_id))
+        return Runs(sorted((run for run, _ in mine), key=lambda run: (run.start, run.run_id)), newest, complete=True)
 
 
 def _matches(query: Query, stored: _Stored) -> bool:

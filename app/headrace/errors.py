@@ -69,6 +69,10 @@ class TooManyExperiments(Unroutable):
     """The request names more experiments than one request may, or would create more than it may."""
 
 
+class UnknownRun(Unroutable):
+    """The request names a run for its metrics that MLflow does not have, or that is deleted."""
+
+
 class Unauthenticated(RequestError):
     """The request has no API key, or one that is unknown, revoked or expired."""
 

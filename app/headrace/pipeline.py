@@ -9,10 +9,12 @@ from headrace import tracing
 from headrace.config import Config
 from headrace.envelope.incoming import AnyRequest
 from headrace.errors import RequestError
-from headrace.otlp.signals import TRACES, Signal
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 from headrace.processor import Processor, chain
 from headrace.processor.authorize import Authorizer
 from headrace.processor.budget import Budget
+from headrace.processor.logs import ValidateLogs
+from headrace.processor.points import Points
 from headrace.processor.validate import Validate
 from headrace.processor.verdict import Verdict
 from headrace.queue import Queue
@@ -21,7 +23,11 @@ from headrace.telemetry.records import COUNTERS
 
 def processors(config: Config) -> dict[Signal, Sequence[Processor]]:
     """The processors that every request of a signal passes through, in this order."""
-    return {TRACES: (Validate(), Budget(config.max_rows_per_request, config.max_tags_per_trace))}
+    return {
+        TRACES: (Validate(), Budget(config.max_rows_per_request, config.max_tags_per_trace)),
+        LOGS: (ValidateLogs(config.enrich, config.least_severity, config.max_rows_per_request),),
+        METRICS: (Points(config.max_points_per_request),),
+    }
 
 
 class Steps(NamedTuple):

@@ -102,7 +102,7 @@ def in_proto_json(message: Message, transport: Transport) -> bytes:
 def metrics(stand: Stand, transport: Transport) -> None:
     said = send_signal(stand[PLAIN], transport, "metrics", in_proto_json(METRICS, transport)).message.partial_success
     assert said.rejected_data_points == 6
-    assert "6 data points were not stored" in said.error_message
+    assert "6 of 6 data points rejected" in said.error_message
     assert "OTEL_METRICS_EXPORTER=none" in said.error_message
 
 

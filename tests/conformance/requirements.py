@@ -198,7 +198,7 @@ HTTP_RULES = (
         501,
         "",
         "Metrics are POSTed to `/v1/metrics`, logs to `/v1/logs`.",
-        "Both are answered as OTLP has it: nothing is stored, each record is counted in `partial_success`, with what to set.",
+        "Both are answered as OTLP has it: records without a place in MLflow are counted in `partial_success`, and told why.",
     ),
     _spec(507, "", "Profiles are POSTed to `/v1development/profiles`.", "In development, not there: 404."),
     _spec(

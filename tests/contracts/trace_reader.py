@@ -12,10 +12,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
 
-from headrace.reader import Edge, Operation, Query, TraceReader
+from headrace.reader import Activity, Edge, Experiment, Operation, Query, Run, Runs, RunTrace, TraceReader
 from otlp import SECOND, START, request, span
 
 Sent = tuple[int, ExportTraceServiceRequest]
+RunOf = tuple[Run, Sequence[RunTrace]]
+"""A run, and its traces."""
 HOUR = 3600 * SECOND
 ONE, TWO, THREE = (bytes([number]) * 16 for number in (1, 2, 3))
 FAILED = Status(code=2)  # type: ignore[arg-type]
@@ -46,8 +48,8 @@ class TraceReaderContract(ABC):
     """The id of the second experiment."""
 
     @abstractmethod
-    def reader_of(self, sent: Sequence[Sent]) -> TraceReader:
-        """A reader of what was sent and written."""
+    def reader_of(self, sent: Sequence[Sent], runs: Sequence[RunOf] = ()) -> TraceReader:
+        """A reader of what was sent and written, and of these runs of experiment 0."""
 
     @pytest.fixture
     def reader(self) -> TraceReader:
@@ -148,12 +150,33 @@ class TraceReaderContract(ABC):
         assert reader.operations(name) == [Operation(name, 0)]
         assert self.found(reader, service=name, operation=name, attributes={name: name}) == ["01"]
 
+    def test_activity(self, reader: TraceReader) -> None:
+        of_default = Activity(Experiment(0, "Default"), START + 60 * SECOND)
+        found = reader.activity()
+        assert [each.last for each in found] == [START + 120 * SECOND, START + 60 * SECOND]
+        assert found[0].experiment.id == self.other
+        assert found[1] == of_default
+        assert reader.activity([0]) == [of_default]
+        assert reader.activity([]) == []
+
+    def test_runs(self) -> None:
+        first = RunTrace("a" * 32, ONE.hex(), START, 3 * SECOND, False, 12, 0.5)
+        second = RunTrace("b" * 32, TWO.hex(), START + 60 * SECOND, 3 * SECOND, False)
+        early = Run("b" * 32, "early", SECOND, {"accuracy": 0.5, "loss": 2.0})
+        late, idle = Run("a" * 32, "late", 2 * SECOND), Run("c" * 32, "idle", 3 * SECOND, {"accuracy": 1.0})
+        reader = self.reader_of(shop(), [(early, [second]), (late, [first]), (idle, [])])
+        assert reader.runs(0) == Runs([early, late], [second, first], complete=True)
+        assert reader.runs(self.other) == Runs([], [], complete=True)
+        assert reader.runs(4711) == Runs([], [], complete=True)
+
     def test_an_empty_reader(self) -> None:
         reader = self.reader_of([])
         assert reader.services() == []
         assert reader.search(Query()).found == []
         assert reader.dependencies(0, 2**63) == []
         assert reader.experiments()[0].name == "Default"
+        assert reader.activity([0]) == [Activity(Experiment(0, "Default"), 0)]
+        assert reader.runs(0) == Runs([], [], complete=True)
 
 
 def spans(data: "TracesData | ExportTraceServiceRequest") -> dict[bytes, Span]:

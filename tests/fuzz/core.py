@@ -21,19 +21,26 @@ from fuzz.messages import parts_of
 from headrace.config import Config, load
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.envelope.incoming import Request, Sender
+from headrace.envelope.incoming import AnyRequest, Request, Sender
 from headrace.errors import HeadraceError, Unroutable
 from headrace.mlflow.fold.arrival_order import ArrivalOrder
 from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.fold.root_decides import RootDecides
+from headrace.mlflow.logs.coming import coming
+from headrace.mlflow.logs.record import Bound, packed, unpacked
+from headrace.mlflow.metrics.names import MAX_NAME, Naming
+from headrace.mlflow.metrics.translate import translate
 from headrace.mlflow.model import SpanRow, Trace, TracePart
+from headrace.mlflow.translate.completed import completion
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.readback import to_span
 from headrace.otlp.attributes import to_dict
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import Refused
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Decoded
+from headrace.pipeline import processors
 from headrace.processor import chain
+from headrace.processor.points import Points
 from headrace.processor.route import route_resource
 from headrace.processor.validate import Validate
 from headrace.processor.verdict import Verdict
@@ -111,16 +118,15 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
     assert len(plain) <= LIMIT
     tally.inflated = len(plain)
     decoded = headers.signal.decode(plain, encoding)
-    if isinstance(decoded, Refused):
-        answer = headers.signal.answer(decoded.records, decoded.said)
-        assert answer.HasField("partial_success") == (decoded.records > 0)
-        encode(answer, encoding)
-        return "refused in words"
-    taken = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed, decoded.notes)
+    if headers.signal is METRICS:
+        return _take_metrics(headers, decoded, encoding, tally)
+    taken: Any = Request(decoded.message, Sender({}), decoded.original, decoded.unparsed, decoded.notes, headers.signal)
     verdict = Verdict.of(taken)
-    chain((Validate(),), taken, verdict)
+    chain((Validate(),) if headers.signal is TRACES else processors(_config())[headers.signal], taken, verdict)
     encode(headers.signal.answer(verdict.rejected.total(), verdict.explain()), encoding)
     request = decoded.message
+    if headers.signal is LOGS:
+        return _take_logs(taken, verdict)
     if taken.original is not None:
         assert ExportTraceServiceRequest.FromString(taken.original).SerializeToString() == request.SerializeToString()
     destinations = _route(request)
@@ -139,6 +145,35 @@ def _take(headers: Headers, body: bytes, encoding: Encoding, tally: Tally) -> st
             _check_nothing_is_lost(spans, parts)
     tally.spans += len(spans)
     return "accepted" if spans else "all rejected" if verdict.received else "empty"
+
+
+def _take_logs(taken: Any, verdict: Verdict) -> str:
+    """Log records: what is accepted can be queued, read again, and joined with a span."""
+    signal = taken.signal
+    taken.destinations = [pb.Destination(experiment_id="0") for _ in taken.resources]
+    delivery = Delivery.from_envelope(taken.to_envelope())
+    assert verdict.accepted == signal.form.count(delivery.request)
+    resources: Any = delivery.request
+    records = [each.record for each in coming(resources.resource_logs, delivery.destinations, None)]
+    assert len(records) == verdict.accepted
+    kept, _ = Bound().keep(records)
+    assert unpacked(packed(kept)) == kept
+    completion(Span(), kept)
+    return "accepted" if verdict.accepted else "all rejected" if verdict.received else "empty"
+
+
+def _take_metrics(headers: Headers, decoded: Decoded, encoding: Encoding, tally: Tally) -> str:
+    sender = Sender({"x-mlflow-run-id": "r"})
+    taken: AnyRequest = Request(decoded.message, sender, decoded.original, decoded.unparsed, decoded.notes, METRICS)
+    verdict = Verdict.of(taken)
+    chain((Points(50_000),), taken, verdict)
+    encode(headers.signal.answer(verdict.rejected.total(), verdict.explain()), encoding)
+    assert verdict.accepted == METRICS.form.count(decoded.message)
+    destinations = tuple(pb.Destination(run_id="r") for _ in decoded.message.resource_metrics)
+    delivery = Delivery.from_envelope(Delivery(decoded.message, destinations, "", 0, "", signal=METRICS).to_envelope())
+    for held in translate([delivery], Naming("{name}{attributes}"), ("step",), tally.repaired).values():
+        assert all(len(name) <= MAX_NAME and "\0" not in name for name in held.names)
+    return "accepted"
 
 
 def _route(request: ExportTraceServiceRequest) -> tuple[pb.Destination, ...]:

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -91,6 +91,19 @@ class Difference:
     left: Any
     right: Any
     trace_id: str | None
+
+    def __hash__(self) -> int:
+        return hash((self.table, self.key, self.column))
+
+    def in_columns(self) -> "Difference":
+        """A total of a trace that stands in a row of its own, as before MLflow 3.17, as the column of `trace_info` that it is
+        now."""
+        name = self.key[-1]
+        if self.table == "trace_metrics":
+            return replace(self, table="trace_info", column=str(name))
+        if self.table == "trace_request_metadata" and name == "mlflow.trace.tokenUsage":
+            return replace(self, table="trace_info", column="total_tokens")
+        return self
 
     def __str__(self) -> str:
         left, right = _cut(self.left, self.right)

@@ -3,41 +3,43 @@
     PYTHONPATH=tests .venv/bin/python -m parity.oracles [--minors 3.14,3.16] [--only TEXT]
 
 Each release has an environment of its own, in HEADRACE_ORACLES (by default ~/.cache/headrace-oracles), made with uv where it is
-at hand. Headrace translates as the MLflow does that is installed with it; what MLflow itself has changed since a release is in
-`releases.py`, with the reason.
+at hand. The rows that its server has written are kept there, too. Headrace translates as the MLflow does that is installed with
+it; what MLflow itself has changed since a release is in `changes.py`, with the reason. A run of all releases over the whole
+corpus writes its table into docs/compatibility.md.
 """
 
 import argparse
 import os
-import subprocess
+import pickle
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psycopg
-from conftest import free_port, wait_until
+from conftest import name_of
+from mlflow.version import VERSION
 
-from headrace.config import sqlalchemy_url
 from headrace.local.postgres import EmbeddedPostgres
 from headrace.mlflow.schema import open_writer
-from headrace.mlflow.shape import look
+from headrace.mlflow.shape import Schema, look
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.store.database import Database
 from headrace.telemetry.logging import configure_logging
-from parity.compare import diff, explain, snapshot, unknown
+from parity.compare import Difference, Snapshot, diff, explain, snapshot, unknown
 from parity.corpus import Scenario, corpus, names_of
 from parity.databases import MLFLOW_SETTINGS
-from parity.environments import python_of
+from parity.environments import kept_rows, python_of
+from parity.migrated import made_by_the_migration
+from parity.page import write_table
 from parity.quick import write_all
-from parity.releases import RELEASES, Release, unexplained
+from parity.releases import RELEASES, Release, minor_of, unexplained
+from parity.servers import create, mlflow_server, seed, upgrade
 
-_HERE = Path(__file__).parents[2]
-_SEED = "import sys; from parity.databases import seed; seed(sys.argv[1])"
+FEW = ("pair-00", "usage over a tree, order 0", "Claude Code: a trace", "OpenInference: a trace", "begun:", "costs of models")
+"""Beginnings of the names of scenarios that show most of what the releases do differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,11 @@ class Result:
     spans: int
     rows: int
     known: int
+    """Differences that MLflow has made itself since, or before."""
     unknown: int
+    upgraded: int | None = None
+    """Differences from the installed MLflow's own rows, once its `mlflow db upgrade` has brought ours up to date. None: the
+    release is not older."""
 
 
 def main() -> int:
@@ -60,106 +66,137 @@ def main() -> int:
     os.environ.update(MLFLOW_SETTINGS | {"MLFLOW_DISABLE_TELEMETRY": "true"})
     configure_logging("console", "error")
     scenarios = [scenario for scenario in corpus() if arguments.only in scenario.name]
+    wanted = [release for release in RELEASES if release.minor in arguments.minors.split(",")]
     with tempfile.TemporaryDirectory(prefix="headrace-oracles-") as directory:
         Path(directory).chmod(0o711)
         with EmbeddedPostgres(Path(directory) / "pg") as postgres:
-            releases = [release for release in RELEASES if release.minor in arguments.minors.split(",")]
-            results = [ask(release, postgres.url, scenarios) for release in releases]
-    print("\n".join(table(results)))
-    return any(result.unknown for result in results)
+            oracles = Oracles(postgres.url, scenarios, arguments.fresh)
+            results = [oracles.ask(release) for release in wanted]
+    lines = table(results)
+    print("\n".join(lines))
+    if len(results) == len(RELEASES) and not arguments.only:
+        write_table(lines)
+    return any(result.unknown or result.upgraded for result in results)
 
 
-def ask(release: Release, url: str, scenarios: Sequence[Scenario]) -> Result:
-    """Both roads for one release, in databases of its own."""
-    python, slug = python_of(release), release.version.replace(".", "_")
-    seeded, theirs, ours = (url.replace("/mlflow?", f"/{name}_{slug}?") for name in ("seeded", "theirs", "ours"))
-    _create(url, f"seeded_{slug}", "template0")
-    _run(python, "-m", "mlflow", "db", "upgrade", sqlalchemy_url(seeded))
-    _run(python, "-c", _SEED, seeded)
-    for name in ("theirs", "ours"):
-        _create(url, f"{name}_{slug}", f"seeded_{slug}")
-    exchanges = [exchange for scenario in scenarios for exchange in scenario.exchanges]
-    refused = _through_mlflow(python, theirs, scenarios)
-    revision, shape = _through_headrace(ours, scenarios)
-    left, right = snapshot(theirs), snapshot(ours)
-    names = names_of(scenarios)
-    found = [one for one in unknown(diff(left, right), names) if names.get(one.trace_id or "") not in refused]
-    strange = unexplained(release, found)
-    print(f"MLflow {release.version}: {len(found)} differences, {len(strange)} unknown; it refused {sorted(refused)}")
-    print(explain(strange, names))
-    count = sum(len(rows) for rows in left.values())
-    spans = sum(len(exchange.spans) for exchange in exchanges)
-    return Result(release, revision, shape, len(exchanges), spans, count, len(found) - len(strange), len(strange))
+def few() -> list[Scenario]:
+    """A small part of the corpus, for a quick look."""
+    return [scenario for scenario in corpus() if scenario.name.startswith(FEW)]
 
 
-def _through_headrace(url: str, scenarios: Sequence[Scenario]) -> tuple[str, str]:
-    database = Database(url)
-    writer = open_writer(database, enrich=False)
-    assert isinstance(writer, BulkWriter), url
-    with database.begin() as connection:
-        schema = look(connection)
-    assert schema is not None
-    failures = write_all(writer, [exchange for scenario in scenarios for exchange in scenario.exchanges])
-    database.close()
-    for failure, count in Counter(failures).most_common(5):
-        print(f"{count} requests were not written: {failure}")
-    return schema.revision, str(schema.shape and schema.shape.name)
+class Oracles:
+    """Both roads for one release after the other, each in databases of its own."""
+
+    def __init__(self, url: str, scenarios: Sequence[Scenario], fresh: bool = False) -> None:
+        """`url`: of any database of a Postgres that is ours. `fresh`: ask the releases again whose rows are kept."""
+        self._fresh = fresh
+        self._url = url
+        self._scenarios = scenarios
+        self._names = names_of(scenarios)
+        self._exchanges = [exchange for scenario in scenarios for exchange in scenario.exchanges]
+        self._snapshots: dict[str, Snapshot] = {}
+        self._seeded: set[str] = set()
+
+    def ask(self, release: Release) -> Result:
+        """Compares the release's own rows with ours."""
+        theirs = self._of_mlflow(release)
+        ours, schema = self._of_headrace(release)
+        found = unknown(diff(theirs, snapshot(ours)), self._names)
+        strange = unexplained(release, found, self._names)
+        known = len(found) - len(strange)
+        strange += self._with_workspaces(release, theirs)
+        self._say(f"MLflow {release.version}: {known} known differences, unknown ones", strange)
+        counts = (len(self._exchanges), sum(len(each.spans) for each in self._exchanges), sum(map(len, theirs.values())))
+        shape = str(schema.shape and schema.shape.name)
+        return Result(release, schema.revision, shape, *counts, known, len(strange), self._upgraded(release, ours))
+
+    def _of_mlflow(self, release: Release) -> Snapshot:
+        """The rows that the release's own server has written."""
+        if release.version not in self._snapshots:
+            kept = kept_rows(release, self._scenarios)
+            if self._fresh or not kept.exists():
+                url = self._clone(release, "theirs")
+                with mlflow_server(python_of(release), url) as address:
+                    _send(address, self._scenarios)
+                (new := kept.with_name(f"{kept.name}.{os.getpid()}")).write_bytes(pickle.dumps(snapshot(url)))
+                new.rename(kept)
+            self._snapshots[release.version] = pickle.loads(kept.read_bytes())
+        return self._snapshots[release.version]
+
+    def _of_headrace(self, release: Release) -> tuple[str, Schema]:
+        """The database that we have written, and what its tables are like."""
+        url = self._clone(release, "ours")
+        database = Database(url)
+        writer = open_writer(database, enrich=False)
+        assert isinstance(writer, BulkWriter), url
+        with database.begin() as connection:
+            schema = look(connection)
+        assert schema is not None
+        failures = write_all(writer, self._exchanges)
+        database.close()
+        for failure, count in Counter(failures).most_common(5):
+            print(f"{count} requests were not written: {failure}")
+        return url, schema
+
+    def _with_workspaces(self, release: Release, theirs: Snapshot) -> list[Difference]:
+        """What is other where the release's server keeps workspaces apart, and the requests name the one that we write to."""
+        chosen = [scenario for scenario in self._scenarios if scenario.name.startswith(FEW)]
+        url = self._clone(release, "apart")
+        with mlflow_server(python_of(release), url, "--enable-workspaces") as address:
+            _send(address, chosen, {"x-mlflow-workspace": "default"})
+        return [one for one in diff(theirs, snapshot(url)) if one.trace_id in names_of(chosen)]
+
+    def _upgraded(self, release: Release, ours: str) -> int | None:
+        """See `Result.upgraded`. This finds what the list of known differences could hide."""
+        installed = next(each for each in RELEASES if each.minor == minor_of(VERSION))
+        if RELEASES.index(release) >= RELEASES.index(installed):
+            return None
+        url = create(ours, f"upgraded_{_slug(release)}", name_of(ours))
+        upgrade(Path(sys.executable), url)
+        found = unknown(diff(self._of_mlflow(installed), snapshot(url)), self._names)
+        strange = [one for one in found if not made_by_the_migration(one)]
+        self._say(f"Upgraded from MLflow {release.version} to {VERSION}: unknown differences", strange)
+        return len(strange)
+
+    def _clone(self, release: Release, name: str) -> str:
+        """A new database of the release, with what both roads begin with."""
+        template = f"seeded_{_slug(release)}"
+        if template not in self._seeded:
+            url = create(self._url, template)
+            upgrade(python_of(release), url)
+            seed(python_of(release), url)
+            self._seeded.add(template)
+        return create(self._url, f"{name}_{_slug(release)}", template)
+
+    def _say(self, what: str, found: Sequence[Difference]) -> None:
+        print(f"{what}: {len(found)}", flush=True)
+        if found:
+            print(explain(found, self._names), flush=True)
 
 
-def _through_mlflow(python: Path, url: str, scenarios: Sequence[Scenario]) -> set[str]:
-    """Sends all to the release's own server; returns the scenarios that it did not take as a whole."""
-    refused = set()
-    with _server(python, url) as address, httpx.Client(base_url=address, timeout=60) as client:
+def _send(address: str, scenarios: Sequence[Scenario], more: Mapping[str, str] | None = None) -> None:
+    """Sends all to MLflow's `/v1/traces`. It takes each request, or the corpus is wrong."""
+    with httpx.Client(base_url=address, timeout=600) as client:
         for scenario in scenarios:
             for exchange in scenario.exchanges:
-                headers = {**exchange.headers, "content-type": "application/x-protobuf"}
+                headers = {**exchange.headers, "content-type": "application/x-protobuf", **(more or {})}
                 answer = client.post("/v1/traces", content=exchange.request.SerializeToString(), headers=headers)
-                if answer.status_code != 200:
-                    refused.add(scenario.name)
-    return refused
+                assert answer.status_code == 200, f"{scenario.name}: {answer.status_code} {answer.text[:500]}"
 
 
-@contextmanager
-def _server(python: Path, url: str) -> Iterator[str]:
-    port = free_port()
-    with tempfile.TemporaryDirectory() as directory:
-        command = [
-            *(str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", sqlalchemy_url(url), "--artifacts-destination", directory),
-        ]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"), 600, "MLflow's server")
-                yield f"http://127.0.0.1:{port}"
-            finally:
-                process.terminate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def _create(url: str, name: str, template: str) -> None:
-    with psycopg.connect(url.replace("/mlflow?", "/postgres?"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
-
-
-def _run(python: Path, *arguments: str) -> None:
-    environment = os.environ | {"PYTHONPATH": f"{_HERE / 'app'}{os.pathsep}{_HERE / 'tests'}"}
-    done = subprocess.run([str(python), *arguments], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{arguments[:4]} failed: {done.stderr[-1500:]}")
+def _slug(release: Release) -> str:
+    return release.version.replace(".", "_")
 
 
 def table(results: Sequence[Result]) -> list[str]:
     """Markdown."""
-    head = ("MLflow", "revision", "shape", "requests", "spans", "rows compared", "known differences", "unknown")
+    head = ("MLflow", "revision", "shape", "requests", "spans", "rows compared", "known differences", "unknown", "upgraded")
     rows = [
-        (r.release.version, f"`{r.revision}`", r.shape, *(f"{n:,}" for n in (r.requests, r.spans, r.rows, r.known, r.unknown)))
+        (
+            *(r.release.version, f"`{r.revision}`", r.shape),
+            *(f"{n:,}" for n in (r.requests, r.spans, r.rows, r.known, r.unknown)),
+            "–" if r.upgraded is None else f"{r.upgraded:,}",
+        )
         for r in results
     ]
     return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
@@ -169,6 +206,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minors", default=",".join(release.minor for release in RELEASES), help="such as 3.14,3.16")
     parser.add_argument("--only", default="", help="only scenarios whose name has this in it")
+    parser.add_argument("--fresh", action="store_true", help="ask the releases again whose rows are kept from an earlier run")
     return parser.parse_args()
 
 

@@ -1,16 +1,16 @@
-"""The releases of MLflow that are oracles, and what MLflow itself has changed since each of them.
+"""The releases of MLflow that are oracles, and what MLflow itself has changed between them.
 
-Headrace translates as the MLflow does that is installed with it (3.17), whichever tables it writes.
+Headrace translates as the MLflow does that is installed with it, whichever tables it writes.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from parity.compare import Difference
+from mlflow.version import VERSION
 
-Explains = Callable[[Difference], bool]
+from parity.changes import CHANGES, Change
+from parity.compare import Difference, unknown
+from parity.values import Value, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,39 +18,49 @@ class Release:
     """One minor release, by its newest wheel."""
 
     version: str
-    changes: Mapping[str, Explains] = field(default_factory=dict)
-    """What MLflow has changed between it and the release that is installed, in words → whether that explains a difference."""
     installs: str = ""
     """The release whose dependencies it takes, where its own cannot be had."""
 
     @property
     def minor(self) -> str:
         """Such as 3.17."""
-        return self.version.rpartition(".")[0]
+        return minor_of(self.version)
+
+    @property
+    def changes(self) -> list[Change]:
+        """What MLflow has changed between this release and the installed one."""
+        one, other = sorted((_number(self.minor), _number(minor_of(VERSION))))
+        return [change for change in CHANGES if not change.since or one < _number(change.since) <= other]
 
 
-def unexplained(release: Release, found: Sequence[Difference]) -> list[Difference]:
-    """Those that no change explains."""
-    return [one for one in found if not any(explains(one) for explains in release.changes.values())]
+def minor_of(version: str) -> str:
+    """3.17.2 → 3.17."""
+    return version.rpartition(".")[0]
 
 
-def _parsed(text: Any) -> Any:
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError):
-        return text
+def _number(minor: str) -> tuple[int, ...]:
+    return tuple(map(int, minor.split(".")))
 
-
-def _only_escaped(one: Difference) -> bool:
-    return one.column == "content" and one.left != one.right and _parsed(one.left) == _parsed(one.right)
-
-
-_UNESCAPED = {"3.17 stores text of spans as it is, and no longer as \\uXXXX": _only_escaped}
 
 RELEASES = (
-    Release("3.14.0", _UNESCAPED),
-    Release("3.15.2", _UNESCAPED),
-    Release("3.16.1", _UNESCAPED),
+    Release("3.14.0"),
+    Release("3.15.2"),
+    Release("3.16.1"),
     Release("3.17.2"),
     Release("3.18.0", installs="3.17.2"),
 )
+
+
+def unexplained(release: Release, found: Sequence[Difference], names: Mapping[str, str]) -> list[Difference]:
+    """The differences that no change explains. `names`: trace id → scenario."""
+    values = {one: values_of(one) for one in found}
+    changed = {value.source for several in values.values() for value in several if value.attribute}
+    return [
+        one
+        for one, several in values.items()
+        if unknown([one.in_columns()], names) and not all(_explained(release, value, changed) for value in several)
+    ]
+
+
+def _explained(release: Release, value: Value, changed: set[tuple[str, str, str]]) -> bool:
+    return value.follows(changed) or any(change.explains(value) for change in release.changes)

@@ -32,10 +32,12 @@ IN_MLFLOW = (
     ("shape",),
     ("tables",),
     ("reserved",),
+    ("logs",),
     ("model",),
     ("experiments", "translate"),
-    ("fold",),
+    ("fold", "runs"),
     ("write",),
+    ("metrics",),
     ("fallback",),
     ("schema", "rights"),
 )
@@ -47,6 +49,7 @@ NEIGHBOURS = {
 KNOW_MLFLOW = {"mlflow", "local"}
 TABLES = (
     *("experiments", "runs", "tags", "trace_info", "spans", "trace_tags", "trace_request_metadata", "assessments"),
+    *("metrics", "latest_metrics"),
     *("entity_associations", "alembic_version", "trace_metrics", "span_metrics", "dimension_attributes", "workspaces"),
 )
 ON_THEIR_TABLES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|COPY|TABLE|to_regclass\(')\s*({'|'.join(TABLES)})\b")

@@ -15,6 +15,7 @@ from sources import nodes, trees
 from headrace.config import Config
 from headrace.processor.verdict import REASONS, REPAIRS, WARNINGS
 from headrace.telemetry import metrics as telemetry
+from headrace.telemetry import records
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     metrics = {
         metric.name + ("_total" if metric.type == "counter" else "")
-        for collector in vars(telemetry).values()
+        for collector in (*vars(telemetry).values(), *vars(records).values())
         if isinstance(collector, MetricWrapperBase)
         for metric in collector.describe()
     }
@@ -84,7 +85,7 @@ def test_the_tour_of_a_lost_trace_names_what_there_is() -> None:
     }
     assert reasons == set(telemetry.LABELS["headrace_requests_refused"]["reason"])
     events = generator().events()
-    for event in ("wrong port", "TLS handshakes fail", "requests refused", "spans rejected", "records refused", "write waits"):
+    for event in ("wrong port", "TLS handshakes fail", "requests refused", "spans rejected", "records rejected", "write waits"):
         assert f"`{event}`" in page
         assert f"| {event} |" in events
     for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page):
@@ -132,7 +133,9 @@ def test_the_table_of_repairs_has_every_rule_and_no_other() -> None:
     counted = {rule for path in trees() for rule in rules_of(nodes(path))}
     assert len(counted) >= 5
     assert sorted(documented) == sorted(counted | set(REPAIRS) | set(WARNINGS))
-    assert sorted(documented) == sorted(telemetry.LABELS["headrace_spans_repaired"]["rule"])
+    counters = ("headrace_spans_repaired", "headrace_records_repaired")
+    assert set(documented) == {rule for counter in counters for rule in telemetry.LABELS[counter]["rule"]}
+    assert len(documented) == len(set(documented))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class Body:
         self.runs += 1
         if self.runs == 2:
             self.again.set()
-            assert self.may_end.wait(5)
+            assert self.may_end.wait(60)
         if self.runs < 3:
             if self.end is not None:
                 raise self.end
@@ -45,13 +45,13 @@ def test_a_thread_that_ends_is_run_again(end: BaseException | None, caplog: pyte
     before = restarts("worker")
     body = Body(end)
     body.thread.start()
-    assert body.again.wait(5)
+    assert body.again.wait(60)
     (found,) = down()
     assert (found.part, found.takes_requests) == ("worker", False)
     assert found.error == (f"{type(end).__name__}: {end}" if end else "it returned")
     body.may_end.set()
-    assert body.goes_on.wait(5)
-    wait_until(lambda: not down(), 5)
+    assert body.goes_on.wait(60)
+    wait_until(lambda: not down(), 60)
     assert restarts("worker") - before == 2
     assert caplog.text.count("part ended") == 1  # the same reason once
     body.thread.stop()
@@ -82,7 +82,7 @@ def test_a_task_that_ends_is_run_again(end: BaseException | None) -> None:
         task.start()
         while not down():  # noqa: ASYNC110
             await asyncio.sleep(0)
-        await asyncio.wait_for(goes_on.wait(), 5)
+        await asyncio.wait_for(goes_on.wait(), 60)
         while down():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await task.stop()

@@ -1,7 +1,7 @@
 """`headrace healthy`: whether the Headrace of this machine, or of this container, lives. For the health checks of containers.
 
-It runs every few seconds for as long as a container lives. Hence it imports nothing of ours, and reads its settings from the
-environment itself: a tenth of a second, where one of our commands takes half a second.
+It runs every few seconds for as long as a container lives. So it imports nothing of ours, and reads its settings from the
+environment itself. That takes a tenth of a second; one of our commands takes half a second.
 """
 
 import os
@@ -19,9 +19,9 @@ SECONDS = 4.0
 def healthy(environment: Mapping[str, str] = os.environ) -> str:
     """Asks `/healthz` of the port that the environment names. Returns "" if the process lives, else why it seems not to.
 
-    The check is alive, not ready: while Postgres is away Headrace takes spans all the same, and a restart would mend nothing.
-    A server that asks for a client's certificate (HEADRACE_TLS_CLIENT_CA) answers no question of the check, which has none.
-    That it shakes hands, or refuses to, has to do.
+    It asks whether the process lives, not whether it is ready: while Postgres is away, Headrace still takes spans, and a
+    restart would mend nothing. A server that wants a client's certificate (HEADRACE_TLS_CLIENT_CA) does not answer the check,
+    which has none. Then a TLS handshake, completed or refused, proves that the process lives.
     """
     port = environment.get("HEADRACE_HTTP_PORT") or "4318"
     mutual = bool(environment.get("HEADRACE_TLS_CERT") and environment.get("HEADRACE_TLS_CLIENT_CA"))

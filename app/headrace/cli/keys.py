@@ -74,7 +74,7 @@ def revoke(name_or_id: Annotated[str, typer.Argument(help="A key's id, or the na
 
 @contextmanager
 def _keys() -> Iterator["Keys"]:
-    """The file of keys. What cannot be done with it is one message and exit status 1."""
+    """The file of keys. An error with it becomes one message and exit status 1."""
     from headrace.config import load
     from headrace.errors import StartError
     from headrace.receiver.auth import Keys

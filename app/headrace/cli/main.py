@@ -109,9 +109,9 @@ def serve_(data_dir: DataDir = None, host: ListenHost = None, http_port: HttpPor
     run(lambda: serve(load_settings(data_dir=data_dir, host=host, http_port=http_port, grpc_port=grpc_port)))
 
 
-@app.command("console", short_help="Serve Jaeger's storage API on an MLflow database.", epilog=_ALL)
+@app.command("console", short_help="Serve the web pages and Jaeger's storage API on an MLflow database.", epilog=_ALL)
 def console_() -> None:
-    """Serve Jaeger's storage API, read-only, on the MLflow database of HEADRACE_DATABASE_URL."""
+    """Serve the console's web pages and Jaeger's storage API, read-only, on the MLflow database of HEADRACE_DATABASE_URL."""
     from headrace.cli.command import load_settings, run
     from headrace.cli.look import console
 

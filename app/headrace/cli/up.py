@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from headrace.config import Config
     from headrace.host import Host
+    from headrace.local.console import ConsoleProcess
     from headrace.local.mlflow_server import MlflowServer
     from headrace.local.postgres import EmbeddedPostgres
     from headrace.store.database import Database
@@ -37,6 +38,7 @@ def up(config: "Config") -> None:
 
 
 def _up(config: "Config", status: "Status") -> None:
+    from headrace.local.console import ConsoleProcess
     from headrace.local.mlflow_server import MlflowServer
     from headrace.local.postgres import EmbeddedPostgres
     from headrace.local.private import PRIVATE
@@ -52,13 +54,17 @@ def _up(config: "Config", status: "Status") -> None:
     mlflow.end_leftover()  # no Headrace runs on this directory, so nobody needs that server
     first = not (config.data_dir / "postgres").exists()
     host = take_ports(config)
+    console = ConsoleProcess(config, host.port)
+    console.end_leftover()
     bind(config.ui_host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
+    bind(config.console_host, config.console_port, "HEADRACE_CONSOLE_PORT").close()
+    bind(config.console_host, config.jaeger_port, "HEADRACE_JAEGER_PORT").close()
     status.update("Starting Postgres …")
     with EmbeddedPostgres(config.data_dir / "postgres") as postgres:
         database = host.open(postgres.url)
         status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
         _bring_up_to_date(database, postgres.url)
-        _run(config, host, database, mlflow, postgres, status)
+        _run(config, host, database, (mlflow, console), postgres, status)
         status.update("Stopping …")
 
 
@@ -77,15 +83,18 @@ def _run(
     config: "Config",
     host: "Host",
     database: "Database",
-    mlflow: "MlflowServer",
+    beside: "tuple[MlflowServer, ConsoleProcess]",
     postgres: "EmbeddedPostgres",
     status: "Status",
 ) -> None:
-    """Runs the receiver, and beside it the MLflow UI, until a signal."""
+    """Runs the receiver, and beside it the MLflow UI and the console, until a signal."""
     from headrace.host.build import open_database
+    from headrace.local.console import ConsoleKeeper
     from headrace.local.ui import UiKeeper
 
-    ui = UiKeeper(mlflow, config.ui_patience_seconds, lambda: _ready(config, mlflow, status.stop))
+    mlflow, console = beside
+    ui = UiKeeper(mlflow, config.ui_patience_seconds, lambda: _ready(config, mlflow.url, console.url, status.stop))
+    pages = ConsoleKeeper(console)
 
     def take_requests() -> None:
         status.update(f"Spans are taken. Waiting for the MLflow UI; its log is {mlflow.log} …")
@@ -95,8 +104,10 @@ def _run(
         status.update("Starting the MLflow UI …")
         ui.start(postgres.url)
         open_database(database)
+        pages.start(postgres.url)  # it needs the tables
         host.run(take_requests, lambda: _check(postgres))
     finally:
+        pages.stop()
         ui.stop()
 
 
@@ -122,12 +133,12 @@ def _check(postgres: "EmbeddedPostgres") -> None:
         )
 
 
-def _ready(config: "Config", mlflow: "MlflowServer", stop_progress: Callable[[], None]) -> None:
+def _ready(config: "Config", ui_url: str, console_url: str, stop_progress: Callable[[], None]) -> None:
     stop_progress()
-    _print_panel(config, mlflow.url)
+    _print_panel(config, ui_url, console_url)
 
 
-def _print_panel(config: "Config", ui_url: str) -> None:
+def _print_panel(config: "Config", ui_url: str, console_url: str) -> None:
     """Prints what a person needs after the start. Lines to copy stand alone, so that none is wrapped."""
     host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
     scheme = "http" if config.tls_cert is None else "https"
@@ -137,6 +148,7 @@ def _print_panel(config: "Config", ui_url: str) -> None:
     table.add_column(overflow="fold")
     for name, value in (
         ("MLflow UI", ui_url),
+        ("Console", console_url),
         ("OTLP/HTTP", f"{base}/v1/traces"),
         ("OTLP/gRPC", f"{scheme}://{host}:{config.grpc_port}"),
         ("Health", f"{base}/readyz"),

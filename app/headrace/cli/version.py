@@ -30,7 +30,7 @@ def tables() -> list[str]:
 
 
 def _asked(url: str) -> str:
-    """In a thread that is left alone if it takes too long: a database may hang in each of many ways."""
+    """Asks in a thread, and waits for it only so long: a database can hang in many ways."""
     answers: list[str] = []
     logging.disable(logging.CRITICAL)
     asking = threading.Thread(target=lambda: answers.append(_ask(url)), daemon=True)

@@ -8,9 +8,11 @@ Each concern has a module with a small model of its settings:
     routing     which experiment a span goes to
     access      TLS and API keys
     limits      how much clients may send
+    logs        log records that belong to a span
     queue       how much waits on disk
     retention   how long traces are kept
     writing     what is made of the spans in MLflow's tables
+    metrics     names and steps of the metrics of a run
     reading     how much the read side may ask of Postgres
     telemetry   the log, and traces of Headrace itself
 
@@ -28,6 +30,8 @@ from headrace.config.access import Access
 from headrace.config.console import Console
 from headrace.config.limits import Limits
 from headrace.config.listen import Listen
+from headrace.config.logs import Logs
+from headrace.config.metrics import Metrics
 from headrace.config.mlflow import MLFLOW_DEFAULTS
 from headrace.config.problems import problems
 from headrace.config.queue import Queue
@@ -61,7 +65,9 @@ _OPTIONS = ("data_dir", "host", "http_port", "grpc_port", "ui_port")
 
 
 # Pydantic takes the fields of the last base first: read upwards, this is the order of the table in the documentation.
-class Config(Telemetry, Reading, Retention, Writing, Queue, Limits, Access, Routing, Console, Listen, Store, BaseSettings):
+class Config(
+    Telemetry, Reading, Logs, Metrics, Retention, Writing, Queue, Limits, Access, Routing, Console, Listen, Store, BaseSettings
+):
     """All settings. Where none of them has an `HEADRACE_*` variable, `unknown_variables` reports it."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True)

@@ -59,6 +59,18 @@ class Limits(BaseModel):
         "trace, one for each tag; a value longer than 1 KiB counts as several rows. Over it, the traces "
         "first get fewer tags; spans that still do not fit are rejected in a `partial_success`.",
     )
+    max_points_per_request: int = Field(
+        50_000,
+        ge=100,
+        description="Most values of metrics that one request may become: one for a data point of a gauge or a sum, seven for "
+        "one of a histogram. Data points beyond it are rejected in a `partial_success`.",
+    )
+    max_metrics_per_run: int = Field(
+        2_000,
+        ge=10,
+        description="Most different metrics of a run, by their names in MLflow, so that an attribute with ever new values does "
+        "not fill its charts. Data points of further ones become dead letters.",
+    )
     max_tags_per_trace: int = Field(
         128,
         ge=8,

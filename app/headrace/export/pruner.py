@@ -15,7 +15,8 @@ _REST_SECONDS = 0.02
 
 class Pruner:
     """A thread that deletes what is remembered of traces that have come to rest, origins which were not used for `days` days
-    and which no span names, and what of the index is older than `index_days` days, or of traces that are gone.
+    and which no span names, and what of the index is older than `index_days` days, or of traces that are gone; and the
+    intervals of runs that are gone.
 
     It looks ten minutes after the start, and then once a day. It does nothing if MLflow's own store writes.
     """
@@ -48,11 +49,15 @@ class Pruner:
     def _prune(self) -> None:
         if known_shape(self._database) is None:
             return
-        from headrace.mlflow.write.prune import forget_traces, prune_index, prune_origins  # imports MLflow
+        from headrace.mlflow.metrics.prune import prune_deltas
+        from headrace.mlflow.write.prune import forget_traces, prune_index, prune_logged_traces, prune_origins  # imports MLflow
 
         while forget_traces(self._database) and not self._thread.stopping.wait(_REST_SECONDS):
             pass
+        while prune_deltas(self._database) and not self._thread.stopping.wait(_REST_SECONDS):
+            pass
         while prune_index(self._database, self._index_days) and not self._thread.stopping.wait(_REST_SECONDS):
             pass
+        prune_logged_traces(self._database)
         while prune_origins(self._database, self._days, self._thread.stopping):
             pass

@@ -62,11 +62,13 @@ def destination(database: Database, experiment: str) -> pb.Destination:
 
 def redirect(envelope: bytes, to: pb.Destination) -> bytes:
     """The envelope with another destination for all of its spans. An envelope that cannot be read stays as it is: the exporter
-    will report it."""
+    will report it. Metrics go to their run all the same."""
     try:
         message = pb.Envelope.FromString(envelope)
     except DecodeError:
         return envelope
+    if message.signal == pb.SIGNAL_METRICS:
+        return envelope  # they go to a run, wherever that stands
     for destination in message.destinations:
         destination.CopyFrom(to)
     return message.SerializeToString()

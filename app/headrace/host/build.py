@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from headrace import __version__, tracing
 from headrace.config import Config
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
-from headrace.export.exporter import Exporter
+from headrace.export.exporter import Exporter, writer_opener
 from headrace.export.finisher import Finisher
+from headrace.export.joiner import Joiner
 from headrace.export.pruner import Pruner
 from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
@@ -23,12 +25,13 @@ from headrace.host.heap import give_back_large_blocks
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
 from headrace.mlflow.rights import check_rights
+from headrace.mlflow.runs import RunResolver
 from headrace.mlflow.schema import check
 from headrace.mlflow.tables import Tables
-from headrace.otlp.signals import TRACES
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
 from headrace.parts import PartTask
 from headrace.pipeline import Pipeline, Steps, processors
-from headrace.processor.authorize import Authorizer
+from headrace.processor.authorize import Authorizer, Resolver
 from headrace.queue import Queue
 from headrace.queue.open import open_queue
 from headrace.receiver.auth import Keys
@@ -40,6 +43,7 @@ from headrace.receiver.intake import Intake
 from headrace.receiver.openapi import describe_otlp
 from headrace.receiver.origins import origin_pattern
 from headrace.receiver.paths import not_found_or_not_allowed, routes, unexpected
+from headrace.receiver.refused import Refused
 from headrace.receiver.serving import GRACE_SECONDS
 from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
@@ -76,24 +80,32 @@ def build(config: Config, database_url: str, number: int = 0) -> Headrace:
     queue = open_queue(config, number)
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    resolvers = {TRACES: ExperimentResolver(config, experiments, database)}
+    resolver = ExperimentResolver(config, experiments, database)
+    runs = RunResolver(config, resolver, database)
+    resolvers: dict[Signal, Resolver] = {TRACES: resolver, LOGS: resolver, METRICS: runs}
     steps = {signal: Steps(chain, Authorizer(resolvers[signal])) for signal, chain in processors(config).items()}
     intake = Intake(config, Pipeline(steps, queue), keys)
     grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     tables = Tables()
     worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
-    parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number)))
+    parts = _Parts(config, queue, database, grpc, worker, list(_housekeepers(config, database, number, tables)))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
-    app = _app(config, parts, intake, health_router(queue, database, experiments, tables))
+    health = health_router(queue, database, experiments, tables)
+    health.routes.append(Route("/refused", Refused(config, keys).answer, methods=["GET"], include_in_schema=False))
+    app = _app(config, parts, intake, health)
     return Headrace(config, queue, database, worker, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
 
 
-def _housekeepers(config: Config, database: Database, number: int) -> Iterator[Finisher | Pruner | Retainer]:
+def _housekeepers(
+    config: Config, database: Database, number: int, tables: Tables
+) -> Iterator[Finisher | Joiner | Pruner | Retainer]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
             yield Finisher(database, config.finish_seconds)
+        if config.enrich:
+            yield Joiner(database, writer_opener(config, tables), config.logs_wait_seconds, config.logs_wait_max_bytes)
         yield Pruner(database, config.origin_days, config.index_days)
         if config.retention:
             yield Retainer(database, config.retention)
@@ -108,7 +120,7 @@ class _Parts:
     database: Database
     grpc: GrpcReceiver
     worker: Worker
-    housekeepers: Sequence[Finisher | Pruner | Retainer]
+    housekeepers: Sequence[Finisher | Joiner | Pruner | Retainer]
     tasks: list[PartTask] = field(default_factory=list)
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
-"""As whom the embedded Postgres runs. It refuses to run as root; any other user runs it as himself.
+"""The user as whom the embedded Postgres runs. Postgres refuses to run as root. Any other user runs it under his own name.
 
-Started by root, Headrace makes no user and changes no directory but its own. It takes a user who is there, and says what to do
-where that user cannot reach the data.
+Started by root, Headrace makes no user and changes no directory but its own. It takes a user who exists. If that user cannot
+reach the data, a message says what to do.
 """
 
 import os
@@ -63,7 +63,7 @@ class Identity:
             os.chown(path, self.user.pw_uid, self.user.pw_gid)
 
     def let_in(self, directory: Path) -> None:
-        """Lets the user enter the data directory, if it is ours alone. Only its own group is changed, no directory above it.
+        """Lets the user enter the data directory, if only Headrace's files are in it: changes its group, and none above it.
 
         Raises:
             StartError: the user cannot get there.
@@ -130,7 +130,7 @@ def _owner(directory: Path) -> int:
 
 
 def _is_ours(directory: Path) -> bool:
-    """Whether nothing but Headrace's is in a directory of root."""
+    """Whether the directory belongs to root and holds only Headrace's files."""
     return directory.stat().st_uid == 0 and all(entry.name.startswith(_OURS) for entry in directory.iterdir())
 
 

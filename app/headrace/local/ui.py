@@ -60,7 +60,7 @@ class UiKeeper:
                 pause = min(_MOST_PAUSE_SECONDS, pause * 2)
 
     def _wait_for_answer(self) -> bool:
-        """Returns once the server answers; False if it has ended before, or shall."""
+        """Waits until the server answers. False: it ended before that, or is to stop."""
         warn_at: float | None = time.monotonic() + self._patience
         while not self._server.answers():
             if not self._server.running or self._stopping.wait(_LOOK_SECONDS):

@@ -14,6 +14,8 @@ COST = "mlflow.llm.cost"
 MODEL = "mlflow.llm.model"
 PROVIDER = "mlflow.llm.provider"
 TOOLS = "mlflow.chat.tools"
+CHAT_MESSAGES = "mlflow.chat.messages"
+MESSAGE_FORMAT = "mlflow.message.format"
 LINKED_PROMPTS = "mlflow.linkedPrompts"
 """Attributes of spans, as MLflow's client sends and its translation makes them."""
 

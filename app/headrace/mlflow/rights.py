@@ -15,6 +15,10 @@ _NEEDED = {
     "trace_tags": "SELECT INSERT UPDATE DELETE",
     "trace_request_metadata": "SELECT INSERT UPDATE",
     "entity_associations": "SELECT INSERT",
+    "runs": "SELECT INSERT",
+    "tags": "INSERT",
+    "metrics": "SELECT INSERT DELETE",
+    "latest_metrics": "SELECT INSERT UPDATE",
 }
 _OF_SHAPE = {
     TOTALS_IN_COLUMNS: {"assessments": "SELECT UPDATE"},

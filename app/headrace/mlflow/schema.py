@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 
 from headrace.errors import StartError
 from headrace.mlflow.installed import newest_revision, revisions, version
+from headrace.mlflow.logs.record import Bound
 from headrace.mlflow.shape import Schema, look
 from headrace.mlflow.shape.needs import Shape
 from headrace.mlflow.tables import Tables
@@ -20,7 +21,7 @@ from headrace.telemetry.logging import log
 _UPGRADE = 'mlflow db upgrade "postgresql+psycopg://USER:PASSWORD@HOST:5432/DATABASE"'
 
 
-def open_writer(
+def open_writer(  # noqa: PLR0913, PLR0917 - one for each setting
     database: Database,
     enrich: bool = True,
     note_unfinished: bool = False,
@@ -28,12 +29,14 @@ def open_writer(
     tables: Tables | None = None,
     index: bool = True,
     dialects: Dialects | None = None,
+    bound: Bound | None = None,
 ) -> Writer:
     """Looks at MLflow's tables and returns the writer that fits them. Imports MLflow: takes about two seconds the first time.
 
     `enrich`: whether it adds what `enrich.py` says (MLflow's own store never does). `note_unfinished`: for `finish.py`.
     `max_tags`: the most of a trace. `tables`: where to note what was found. `index`: whether it keeps the index (MLflow's own
-    store never does). `dialects`: by whose rules it reads spans if it enriches; None: those that come with Headrace.
+    store never does). `dialects`: by whose rules it reads spans if it enriches; None: those that come with Headrace. `bound`:
+    how many log records a span keeps.
 
     Raises:
         StartError, DatabaseUnavailable: as `check`.
@@ -50,7 +53,7 @@ def open_writer(
     if schema.shape is not None:
         from headrace.mlflow.write.bulk import BulkWriter
 
-        return BulkWriter(database, enrich, note_unfinished, max_tags, schema, index, dialects)
+        return BulkWriter(database, enrich, note_unfinished, max_tags, schema, index, dialects, bound)
     log.warning(
         "MLflow's tables do not fit the bulk writer: writing through MLflow's own store, many times slower",
         revision=schema.revision,

@@ -112,7 +112,7 @@ def load_object(body: bytes, charge: Charge = weight.nothing, notes: Notes | Non
 
 
 def _readable(body: bytes, notes: Notes) -> str:
-    """The text of a body that is not wholly UTF-8. Raises UnicodeDecodeError where it was to be UTF-16 or UTF-32."""
+    """The text of a body that is not wholly UTF-8. Raises UnicodeDecodeError if it is broken UTF-16 or UTF-32."""
     encoding = json.detect_encoding(body)
     return replace_what_is_no_utf8(body, notes, encoding) if encoding.startswith("utf-8") else body.decode(encoding)
 

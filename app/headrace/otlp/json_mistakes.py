@@ -105,9 +105,9 @@ def with_new_names(data: dict[str, Any], names: JsonForm, notes: Notes) -> dict[
 
 
 def bound_times(record: dict[str, Any], notes: Notes) -> bool:
-    """Gives a record, in place, the last time of OTLP for each time that is later. Returns whether there was one.
+    """Replaces each time of a record that is later than OTLP can hold by the last one that it can hold, in place.
 
-    Validation and translation say what becomes of such a time then.
+    Returns whether there was one. Validation and translation decide what becomes of that time.
     """
     changed = _bound(record, _TIMES)
     events = record.get("events")

@@ -9,7 +9,7 @@ _MAX_WORDS = 200
 
 @dataclass(slots=True)
 class Notes:
-    """Is filled while a body is decoded."""
+    """What the decoder notes while it reads one body."""
 
     repaired: Counter[str] = field(default_factory=Counter)
     """Rule of `headrace.processor.verdict.REPAIRS` → how often it was used. If it is not empty, the request does not say just
@@ -22,7 +22,7 @@ class Notes:
     """Why the first span that was left out cannot be parsed."""
 
     def forget(self) -> None:
-        """The body is read once more."""
+        """Clears all notes: the body will be read once more."""
         self.repaired.clear()
         self.unread, self.where, self.why = 0, "", ""
 

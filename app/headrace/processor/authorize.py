@@ -8,7 +8,7 @@ from typing import Protocol
 
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.incoming import AnyRequest, Sender
-from headrace.errors import PermissionDenied, TooManyExperiments, Unroutable
+from headrace.errors import PermissionDenied, TooManyExperiments, UnknownRun, Unroutable
 from headrace.otlp.readable import ReadableHolder
 from headrace.processor.verdict import Verdict
 
@@ -85,6 +85,8 @@ def _take_out(request: AnyRequest, fates: Sequence[Fate], verdict: Verdict) -> N
             getattr(kept, form.resources).append(resource)
         else:
             verdict.reject(_reason(fate), form.count_in(resource))
+            if isinstance(fate, UnknownRun):
+                verdict.details.setdefault("unknown_run", str(fate).rstrip("."))
     message.CopyFrom(kept)
 
 
@@ -92,4 +94,6 @@ def _reason(refusal: Refusal) -> str:
     """The reason of `REASONS` under which a refusal is counted."""
     if isinstance(refusal, TooManyExperiments):
         return "too_many_experiments"
+    if isinstance(refusal, UnknownRun):
+        return "unknown_run"
     return "no_experiment" if isinstance(refusal, Unroutable) else "forbidden_experiment"

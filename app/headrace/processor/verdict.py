@@ -29,12 +29,25 @@ LOG_REASONS = {
     "no_experiment": "no experiment could be told for the log record's resource",
     "too_many_experiments": REASONS["too_many_experiments"],
     "forbidden_experiment": "the API key may not write to the experiment of the log record's resource",
+    "no_span": "a log record has a place in MLflow only as a part of its span: it must have a trace_id and a span_id. If those "
+    "of a service have none, set OTEL_LOGS_EXPORTER=none there",
+    "below_severity": "HEADRACE_LOGS_SEVERITY leaves out records that are less severe",
+    "not_joined": "HEADRACE_ENRICH=false keeps MLflow's own rows, which have no place for log records: set "
+    "OTEL_LOGS_EXPORTER=none in the service",
+    "too_many_rows": REASONS["too_many_rows"],
 }
 """The same for log records."""
 
 METRIC_REASONS = {
     "malformed_record": "a data point could not be parsed",
-    "no_experiment": "no run could be told for the data point's resource",
+    "no_run": "its resource names no MLflow run: set the header x-mlflow-run-id, or the resource attribute mlflow.run_id, or "
+    "mlflow.run_name and an experiment; or stop sending metrics with OTEL_METRICS_EXPORTER=none",
+    "computed_by_mlflow": "MLflow computes this metric itself from the traces, and nothing else needs it: "
+    "OTEL_METRICS_EXPORTER=none stops it",
+    "no_value": "a data point has no value",
+    "too_many_points": "the request would become more values than HEADRACE_MAX_POINTS_PER_REQUEST: send smaller batches",
+    "unknown_run": "MLflow has no such run, or it is deleted",
+    "no_experiment": "no experiment could be told for the run of the data point's resource",
     "too_many_experiments": REASONS["too_many_experiments"],
     "forbidden_experiment": "the API key may not write to the run of the data point's resource",
 }

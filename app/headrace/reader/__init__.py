@@ -98,6 +98,52 @@ class Experiment(NamedTuple):
     name: str
 
 
+class Activity(NamedTuple):
+    """An experiment, and when its newest trace began."""
+
+    experiment: Experiment
+    last: int
+    """In nanoseconds since 1970. 0: it has no trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of MLflow's, and the last value of each of its metrics."""
+
+    run_id: str
+    name: str
+    start: int
+    """In nanoseconds since 1970. 0: not known."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class RunTrace(NamedTuple):
+    """A trace that belongs to a run."""
+
+    run_id: str
+    trace_id: str
+    """OTLP's, in hex."""
+    start: int
+    """In nanoseconds since 1970."""
+    duration: int
+    """In nanoseconds. 0: not known."""
+    error: bool
+    tokens: int | None = None
+    """Of all its calls of models together. None: not known, as `cost`."""
+    cost: float | None = None
+    """In US dollars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of an experiment that its newest traces belong to, the oldest first; and these traces, the newest first."""
+
+    runs: list[Run]
+    traces: list[RunTrace]
+    complete: bool
+    """False: a limit has left older traces out."""
+
+
 class TraceReader(Protocol):
     """Reads; takes no lock. What lies outside of the given experiments is as if it were not there.
 
@@ -121,3 +167,10 @@ class TraceReader(Protocol):
 
     def experiments(self) -> list[Experiment]:
         """The experiments that are not deleted, ordered by id."""
+
+    def activity(self, experiments: Experiments = None) -> list[Activity]:
+        """The experiments, that with the newest trace first; those without traces last. 100 at most, of the newest 1,000."""
+
+    def runs(self, experiment_id: int) -> Runs:
+        """The runs that the newest traces of an experiment belong to, and these traces. Runs of other experiments are left
+        out."""

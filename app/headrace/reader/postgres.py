@@ -7,18 +7,22 @@ from headrace.config.reading import Reading
 from headrace.errors import StartError
 from headrace.mlflow.keys import MLFLOW_SERVICE, SERVICE
 from headrace.reader import (
+    Activity,
     Edge,
     Experiment,
     Experiments,
     Operation,
     Query,
     ReadTrace,
+    Runs,
     SearchResult,
 )
 from headrace.reader.connections import ReadConnections, Rows
+from headrace.reader.runs import read_runs
 from headrace.reader.search import END_OF_TIME, PREFIX, find, is_otlp_id, service_name
 from headrace.reader.spans import StoredSpan, grouped, of_service, parse
 from headrace.reader.statements import (
+    ACTIVITY,
     EDGES,
     EXPERIMENTS,
     OPERATIONS,
@@ -31,6 +35,7 @@ from headrace.reader.statements import (
 )
 from headrace.telemetry.metrics import READS_CUT
 
+_MS_NS = 1_000_000
 _HOUR_NS = 3_600_000_000_000
 
 
@@ -117,6 +122,20 @@ class PostgresReader:
     def experiments(self) -> list[Experiment]:
         """See `TraceReader.experiments`."""
         return [Experiment(*row) for row in self._rows("experiments", EXPERIMENTS)]
+
+    def activity(self, experiments: Experiments = None) -> list[Activity]:
+        """See `TraceReader.activity`."""
+        with self._connections.cursor() as cursor:
+            cursor.execute(ACTIVITY, {"experiments": _ids(experiments)})
+            return [Activity(Experiment(id_, name), last * _MS_NS) for id_, name, last in cursor]
+
+    def runs(self, experiment_id: int) -> Runs:
+        """See `TraceReader.runs`."""
+        with self._connections.cursor() as cursor:
+            found = read_runs(cursor, experiment_id, self._config)
+        if not found.complete:
+            READS_CUT.labels("runs").inc()
+        return found
 
     def _rows(self, what: str, statement: str, **parameters: object) -> Iterator[Any]:
         most = self._config.read_max_rows

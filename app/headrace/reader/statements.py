@@ -114,5 +114,51 @@ SELECT experiment_id, name FROM experiments
 WHERE workspace = 'default' AND lifecycle_stage = 'active' ORDER BY experiment_id LIMIT %(rows)s
 """
 
+ACTIVITY = """
+SELECT e.experiment_id, e.name, coalesce(t.timestamp_ms, 0) FROM (
+    SELECT experiment_id, name FROM experiments
+    WHERE workspace = 'default' AND lifecycle_stage = 'active'
+      AND (%(experiments)s::int[] IS NULL OR experiment_id = ANY (%(experiments)s::int[]))
+    ORDER BY experiment_id DESC LIMIT 1000
+) e
+LEFT JOIN LATERAL (
+    SELECT timestamp_ms FROM trace_info WHERE experiment_id = e.experiment_id ORDER BY timestamp_ms DESC LIMIT 1
+) t ON true
+ORDER BY t.timestamp_ms DESC NULLS LAST, e.experiment_id LIMIT 100
+"""
+"""One look into MLflow's index for each experiment."""
+
+RUN_TRACES = """
+SELECT r.run_id, t.request_id, t.timestamp_ms, t.execution_time_ms, t.status,
+       to_jsonb(t) ->> 'total_tokens', to_jsonb(t) ->> 'total_cost', tokens.value, cost.value, t.number
+FROM (
+    SELECT *, row_number() OVER (ORDER BY timestamp_ms DESC, request_id) AS number FROM (
+        SELECT * FROM trace_info WHERE experiment_id = %(experiment)s
+        ORDER BY timestamp_ms DESC, request_id LIMIT %(most)s
+    ) newest
+) t
+LEFT JOIN LATERAL (
+    SELECT destination_id AS run_id FROM entity_associations
+    WHERE source_type = 'trace' AND source_id = t.request_id AND destination_type = 'run'
+    UNION SELECT value FROM trace_request_metadata WHERE request_id = t.request_id AND key = 'mlflow.sourceRun'
+) r ON true
+LEFT JOIN trace_request_metadata tokens ON tokens.request_id = t.request_id AND tokens.key = 'mlflow.trace.tokenUsage'
+LEFT JOIN trace_request_metadata cost ON cost.request_id = t.request_id AND cost.key = 'mlflow.trace.cost'
+ORDER BY t.number, r.run_id LIMIT %(rows)s
+"""
+"""The totals are columns of `trace_info` as of MLflow 3.17, metadata before; the columns need not be there. `number` counts the
+traces, also those without a run."""
+
+RUNS = """
+SELECT run_uuid, name, start_time FROM runs
+WHERE run_uuid = ANY (%(ids)s::text[]) AND experiment_id = %(experiment)s AND lifecycle_stage = 'active'
+ORDER BY start_time, run_uuid
+"""
+
+RUN_METRICS = """
+SELECT run_uuid, key, value FROM latest_metrics WHERE run_uuid = ANY (%(ids)s::text[]) AND NOT is_nan
+ORDER BY run_uuid, key LIMIT %(rows)s
+"""
+
 TABLES_ARE_THERE = "SELECT to_regclass('headrace.operation') IS NOT NULL"
 """Those of the index came last."""

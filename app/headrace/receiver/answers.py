@@ -11,6 +11,7 @@ from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
 
 from headrace.errors import HeadraceError
+from headrace.receiver.refusals import BOOK
 from headrace.receiver.who import Who
 from headrace.telemetry.logging import log, log_rarely
 from headrace.telemetry.metrics import REFUSALS, REQUESTS_REFUSED
@@ -25,8 +26,11 @@ def status_of(error: Exception, who: Who | None = None) -> Status:
     once a minute for each class of errors. An error that is no `HeadraceError` is logged each time, with its traceback; the
     client is only told that there was one.
     """
-    REQUESTS_REFUSED.labels(REFUSALS.get(type(error), "unexpected")).inc()  # type: ignore[arg-type]
+    reason = REFUSALS.get(type(error), "unexpected")  # type: ignore[arg-type]
+    REQUESTS_REFUSED.labels(reason).inc()
     sent_by = who.fields() if who is not None else {}
+    if who is not None:
+        BOOK.note(reason, str(error) if isinstance(error, HeadraceError) else "", who)
     if not isinstance(error, HeadraceError):
         log.error("request failed unexpectedly", exc_info=error, **sent_by)
         return status(code_pb2.INTERNAL, "Headrace failed on this request: its log says why.")

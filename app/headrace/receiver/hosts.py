@@ -46,9 +46,13 @@ class CheckedHosts:
         return all(host in self._names or _is_loopback(host) for host in hosts)
 
 
-def with_checked_hosts(app: ASGIApp, config: Config) -> ASGIApp:
-    """The application, which answers to certain names only if it listens on loopback, or if HEADRACE_ALLOWED_HOSTS is set."""
-    wanted = _ANY not in config.allowed_hosts and (config.on_loopback or bool(config.allowed_hosts))
+def with_checked_hosts(app: ASGIApp, config: Config, host: str | None = None) -> ASGIApp:
+    """The application, which answers to certain names only if it listens on loopback, or if HEADRACE_ALLOWED_HOSTS is set.
+
+    `host`: the address that it listens on; HEADRACE_HOST unless given.
+    """
+    on_loopback = config.on_loopback if host is None else is_loopback(host)
+    wanted = _ANY not in config.allowed_hosts and (on_loopback or bool(config.allowed_hosts))
     return CheckedHosts(app, config) if wanted else app
 
 

@@ -60,7 +60,7 @@ class SignalEndpoint:
             return
         except Exception as error:
             response = failure(error, answer_encoding("POST", headers), self._signal.name, who)
-        if response.status_code == 200 and self._signal.stored:
+        if response.status_code == 200:
             ACK_SECONDS.observe(time.perf_counter() - started)
         await response(scope, receive, send)
 

@@ -18,16 +18,17 @@ from headrace.envelope.limit import Limit
 from headrace.errors import BodyTooLarge, HeadraceError
 from headrace.otlp.codec import Encoding
 from headrace.otlp.compression import inflate
-from headrace.otlp.signals import TRACES, Decoded, Refused, Signal
+from headrace.otlp.signals import TRACES, Decoded, Signal
 from headrace.pipeline import Pipeline
 from headrace.processor.verdict import Verdict
 from headrace.receiver.auth import Key, Keys
 from headrace.receiver.limits import Limits
 from headrace.receiver.memory import Memory, Share
 from headrace.receiver.origins import Origins
+from headrace.receiver.refusals import BOOK
 from headrace.receiver.who import Who, services_of
 from headrace.telemetry.logging import log_rarely
-from headrace.telemetry.metrics import RECORDS_REFUSED, REQUEST_BYTES
+from headrace.telemetry.metrics import REQUEST_BYTES
 
 _IN_THREAD_BYTES = 64 * 1024
 """Bodies of this many bytes or more are parsed outside the event loop: that is about 0.5 ms of work, Quickwit's limit for async
@@ -99,11 +100,6 @@ class Intake:
             decoded = parse()
         else:
             decoded = await reading.in_thread(self._threads.submit(parse))
-        if isinstance(decoded, Refused):
-            tracing.received(len(body))
-            RECORDS_REFUSED.labels(signal.name).inc(decoded.records)
-            log_rarely("records refused", signal.name, signal=signal.name, reason=decoded.said, **reading.who.fields())
-            return signal.answer(decoded.records, decoded.said)
         request: AnyRequest = Request(
             decoded.message, _sender(headers, key), decoded.original, decoded.unparsed, decoded.notes, signal
         )
@@ -119,9 +115,7 @@ class Intake:
             _log_rejected(verdict, reading.who)
         return signal.answer(verdict.rejected.total(), verdict.explain())
 
-    def _parse(
-        self, signal: Signal, body: bytes, encoding: Encoding, compression: str, reading: "Reading"
-    ) -> Decoded | Refused:
+    def _parse(self, signal: Signal, body: bytes, encoding: Encoding, compression: str, reading: "Reading") -> Decoded:
         return signal.decode(inflate(body, compression, self._max_body, reading.charge), encoding, reading.charge)
 
     def check_size(self, size: int) -> None:
@@ -178,6 +172,8 @@ class Reading(Share):
 
 
 def _log_rejected(verdict: Verdict, who: Who) -> None:
+    for reason in verdict.rejected:
+        BOOK.note(reason, verdict.explain(), who)
     if verdict.signal is TRACES:
         log_rarely("spans rejected", min(verdict.rejected), reason=verdict.explain(), **who.fields())
     else:

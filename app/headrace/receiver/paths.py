@@ -1,6 +1,7 @@
 """Which paths take OTLP, and what is answered at all others."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from headrace.errors import HeadraceError, MethodNotAllowed, NoSuchPath
 from headrace.otlp.signals import SIGNALS, TRACES
 from headrace.receiver.http import SignalEndpoint, answer_encoding, failure
 from headrace.receiver.intake import Intake
+from headrace.receiver.welcome import is_browser, welcome
 from headrace.receiver.who import Who
 
 TRACES_PATH = "/v1/traces"
@@ -36,11 +38,17 @@ def routes(config: Config, intake: Intake) -> Iterator[Route]:
             yield Route(f"/{{before:path}}/v1/{signal.name}{end}", endpoint, methods=["POST"], include_in_schema=False)
     for base in dict.fromkeys((*_BASES, config.path_prefix)):
         for end in dict.fromkeys((base or "/", f"{base}/")):
-            yield PostRoute(end, endpoints[TRACES], methods=["POST"], include_in_schema=False)
+            yield OnlyRoute(end, endpoints[TRACES], methods=["POST"], include_in_schema=False)
+    yield OnlyRoute("/", partial(_root, config), methods=["GET"], include_in_schema=False)
 
 
-class PostRoute(Route):
-    """A route for POST. With another method there is nothing at its path: 404, not 405."""
+async def _root(config: Config, request: Request) -> Response:
+    """`GET /`: a page for browsers, and nothing for everybody else."""
+    return welcome(request, config) if is_browser(request) else await not_found_or_not_allowed(request, HTTPException(404))
+
+
+class OnlyRoute(Route):
+    """A route for its methods alone. With another method there is nothing at its path: 404, not 405."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """See starlette's `Route`."""

@@ -86,11 +86,6 @@ IN_FLIGHT_BYTES = Gauge(
 IN_FLIGHT_MAX_BYTES = Gauge(
     "headrace_in_flight_max_bytes", "Bytes of memory that requests may take at once.", multiprocess_mode="sum"
 )
-RECORDS_REFUSED = counter(
-    "headrace_records_refused",
-    "Metric data points and log records that were received and not stored; their client was told.",
-    signal=RECORD_SIGNALS,
-)
 AUTH_FAILURES = counter("headrace_auth_failures", "Requests without a good API key.", reason=("missing", "unknown", "expired"))
 RATE_LIMITED = counter(
     "headrace_rate_limited",
@@ -158,6 +153,16 @@ QUEUE_DAMAGED = counter(
 )
 ORIGINS_DELETED = counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
 TRACES_FINISHED = counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
+LOGS_JOINED = counter("headrace_logs_joined", "Log records that were joined with their span.")
+LOGS_EXPIRED = counter(
+    "headrace_logs_expired",
+    "Log records that never joined a span, or were not kept with it. `too_old`, `too_much`: the span did not come in time "
+    "(`HEADRACE_LOGS_WAIT_SECONDS`), or too many bytes waited (`HEADRACE_LOGS_WAIT_MAX_BYTES`). `over_span`: the span has as "
+    "many as it may (`HEADRACE_MAX_LOGS_PER_SPAN`, `HEADRACE_MAX_LOG_BYTES_PER_SPAN`). `foreign`: their API key may not "
+    "change the trace. `unwritable`: the span cannot be written with them. `no_place`: MLflow's own store "
+    "writes, which has none.",
+    reason=("too_old", "too_much", "over_span", "foreign", "unwritable", "no_place"),
+)
 TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
 EXPERIMENTS_CREATED = counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = counter(
@@ -220,6 +225,8 @@ QUEUE_BYTES = _gauge("headrace_queue_bytes", "Bytes of requests that wait for Po
 QUEUE_MAX_BYTES = _gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
 QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
 QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits, in seconds.")
+LOGS_WAITING = _gauge("headrace_logs_waiting", "Log records that wait for their span.")
+LOGS_WAITING_BYTES = _gauge("headrace_logs_waiting_bytes", "Bytes of log records that wait for their span.")
 READY = _gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
 DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
 TABLES_FIT = _gauge(
@@ -235,12 +242,15 @@ OWN_SPANS = counter(
 PART_RESTARTS = counter(
     "headrace_part_restarts",
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
-    part=("worker", "finisher", "pruner", "queue", "tls", "grpc", "jaeger", "supervisor-watch", "worker-process"),
+    part=(
+        *("worker", "finisher", "pruner", "retainer", "joiner", "queue", "tls", "grpc", "jaeger", "watch", "supervisor-watch"),
+        "worker-process",
+    ),
 )
 READS_CUT = counter(
     "headrace_reads_cut",
     "Answers of the read side that a limit has cut short, by what was read: see `HEADRACE_READ_MAX_ROWS`.",
-    what=("trace", "search", "services", "operations", "dependencies", "experiments"),
+    what=("trace", "search", "services", "operations", "dependencies", "experiments", "runs"),
 )
 BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
 LABELS["headrace_build_info"] = {"version": ()}

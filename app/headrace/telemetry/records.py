@@ -12,8 +12,14 @@ from headrace.telemetry import metrics as m
 from headrace.telemetry.metrics import LABELS, RECORD_SIGNALS, counter
 
 REJECTED: Mapping[str, Sequence[str]] = {
-    "metrics": ("malformed_record", "no_experiment", "too_many_experiments", "forbidden_experiment"),
-    "logs": ("malformed_record", "unknown_field", "no_experiment", "too_many_experiments", "forbidden_experiment"),
+    "metrics": (
+        *("malformed_record", "no_run", "computed_by_mlflow", "no_value", "too_many_points"),
+        *("unknown_run", "no_experiment", "too_many_experiments", "forbidden_experiment"),
+    ),
+    "logs": (
+        *("malformed_record", "unknown_field", "no_experiment", "too_many_experiments", "forbidden_experiment"),
+        *("no_span", "below_severity", "not_joined", "too_many_rows"),
+    ),
 }
 """Each signal's reasons for which a record is rejected."""
 _REPAIRED = (
@@ -21,7 +27,10 @@ _REPAIRED = (
     *("id_rewritten", "old_name_read", "go_value_read"),
 )
 REPAIRED: Mapping[str, Sequence[str]] = {
-    "metrics": (*_REPAIRED, "deleted_experiment"),
+    "metrics": (
+        *(*_REPAIRED, "deleted_experiment", "nul_replaced", "metric_name_cut"),
+        *("no_recorded_value", "delta_not_finite", "point_time_missing"),
+    ),
     "logs": (*_REPAIRED, "deleted_experiment"),
 }
 """Each signal's rules by which a record is changed, or its sender warned."""

@@ -72,6 +72,13 @@ def test_elsewhere_there_is_nothing(shared: Running, method: str, path: str, cod
     assert answer.status_code == code
 
 
+def test_a_browser_sees_a_page_that_leads_to_all_of_it(shared: Running) -> None:
+    answer = httpx.get(shared.url, headers={"accept": "text/html,*/*;q=0.8"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert f"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT={shared.url}/v1/traces" in answer.text
+    assert httpx.get(shared.url).status_code == 404
+
+
 def test_a_refusal_names_who_sent_it(running: Running) -> None:
     agent = {"user-agent": "shop/1.0"}
     for _ in range(2):
@@ -96,7 +103,7 @@ def test_a_rejection_and_refused_records_name_who_sent_them(running: Running) ->
     running.post(request.SerializeToString(), **ID, user_agent="shop/1.0")
     httpx.post(f"{running.url}/v1/logs", json={"resourceLogs": [{"scopeLogs": [{"logRecords": [{}]}]}]})
     assert one(running, "spans rejected")["service"] == "checkout"
-    assert one(running, "records refused", signal="logs")["address"] == "127.0.0.1"
+    assert one(running, "records rejected", signal="logs")["address"] == "127.0.0.1"
 
 
 def test_a_refusal_over_grpc_names_who_sent_it(running: Running) -> None:

@@ -13,7 +13,8 @@ from headrace.analysis.trace import Span, Trace
 
 def given(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Hypothesis' `given`, without its deadline: no clock decides whether a test passes."""
-    return lambda test: hypothesis.settings(deadline=None, max_examples=60)(hypothesis.given(*strategies)(test))
+    number = min(60, hypothesis.settings().max_examples)
+    return lambda test: hypothesis.settings(deadline=None, max_examples=number)(hypothesis.given(*strategies)(test))
 
 
 def span(name: str, start: int, end: int, parent: str = "", **fields: Any) -> Span:

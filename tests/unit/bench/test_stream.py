@@ -2,13 +2,15 @@
 
 import gzip
 from collections import defaultdict
-from functools import partial
+from collections.abc import Iterator
+from functools import cache, partial
 from itertools import chain, pairwise
 
 import pytest
 from bench.load import Plan
 from bench.shapes import SHAPES
 from bench.stream import Request, Stream
+from bench.templates import templates
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -20,6 +22,24 @@ def sent(stream: Stream) -> list[Request]:
     return list(iter(stream.next, None))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_templates() -> Iterator[None]:
+    """Templates take most of the time, and a few show all that is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.templates._LEAST", 2)
+        patch.setattr("bench.templates._SPANS", 32)
+        templates.cache_clear()
+        yield
+    templates.cache_clear()
+
+
+@cache
+def few(name: str) -> list[Request]:
+    """About eight requests of a shape."""
+    return sent(Stream(SHAPES[name], 8))
+
+
+@cache
 def spans(request: Request) -> list[tuple[str, Span]]:
     """Service and span, in the order of the request."""
     message = ExportTraceServiceRequest.FromString(request.body)
@@ -41,7 +61,7 @@ def traces(requests: list[Request]) -> dict[bytes, list[Span]]:
 
 @EACH_SHAPE
 def test_each_id_is_sent_once_and_each_parent_with_its_trace(name: str) -> None:
-    requests = sent(Stream(SHAPES[name], 8))
+    requests = few(name)
     found = traces(requests)
     every = [span.span_id for trace in found.values() for span in trace]
     assert len(set(every)) == len(every) == sum(request.spans for request in requests)
@@ -54,7 +74,7 @@ def test_each_id_is_sent_once_and_each_parent_with_its_trace(name: str) -> None:
 
 @pytest.mark.parametrize("name", WHOLE_ONES)
 def test_each_trace_is_whole_and_its_root_is_the_last(name: str) -> None:
-    shape, requests = SHAPES[name], sent(Stream(SHAPES[name], 8))
+    shape, requests = SHAPES[name], few(name)
     found = traces(requests)
     assert len(found) == sum({request.group: request.traces for request in requests}.values())
     assert {len(trace) for trace in found.values()} == {shape.spans}

@@ -1,4 +1,4 @@
-"""What every signal has to keep, whether it is stored or refused in words."""
+"""What every signal has to keep."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import otlp
 from headrace.errors import BodyTooLarge, InFlightFull, MalformedBody
 from headrace.otlp.codec import Encoding
 from headrace.otlp.json_encoding import encode_json
-from headrace.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Decoded, Refused, Signal
+from headrace.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
 from headrace.telemetry.metrics import LABELS
 
 
@@ -47,8 +47,6 @@ def records(count: int) -> Message:
 
 SAMPLES: dict[str, Callable[[int], Message]] = {"traces": spans, "metrics": points, "logs": records}
 every_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)
-stored_signals = pytest.mark.parametrize("signal", [s for s in SIGNALS if s.stored], ids=lambda signal: signal.name)
-refused_signals = pytest.mark.parametrize("signal", [s for s in SIGNALS if not s.stored], ids=lambda signal: signal.name)
 both_encodings = pytest.mark.parametrize("encoding", Encoding, ids=lambda encoding: encoding.name)
 
 
@@ -66,30 +64,17 @@ def body_of(message: Message, encoding: Encoding) -> bytes:
 def test_every_record_is_counted(signal: Signal, encoding: Encoding, count: int) -> None:
     decoded = signal.decode(body_of(SAMPLES[signal.name](count), encoding), encoding)
     assert decoded.records == count
-    assert isinstance(decoded, Decoded if signal.stored else Refused)
 
 
-@stored_signals
+@every_signal
 @both_encodings
 def test_what_is_stored_says_what_was_sent(signal: Signal, encoding: Encoding) -> None:
     sent = SAMPLES[signal.name](3)
     body = body_of(sent, encoding)
     decoded = signal.decode(body, encoding)
-    assert isinstance(decoded, Decoded)
     assert decoded.message == sent
     assert decoded.original == (body if encoding is Encoding.PROTOBUF else None)
     assert decoded.unparsed == 0
-
-
-@refused_signals
-@both_encodings
-def test_what_is_refused_is_told_in_words(signal: Signal, encoding: Encoding) -> None:
-    decoded = signal.decode(body_of(SAMPLES[signal.name](3), encoding), encoding)
-    assert isinstance(decoded, Refused)
-    assert decoded.said.startswith(f"Headrace does not store {signal.name}: 3 ")
-    assert f"OTEL_{signal.name.upper()}_EXPORTER=none" in decoded.said
-    assert f"OTEL_EXPORTER_OTLP_{signal.name.upper()}_ENDPOINT" in decoded.said
-    assert signal.name in LABELS["headrace_records_refused"]["signal"]
 
 
 @every_signal
@@ -97,8 +82,6 @@ def test_what_is_refused_is_told_in_words(signal: Signal, encoding: Encoding) ->
 def test_an_empty_request_is_fine(signal: Signal, encoding: Encoding) -> None:
     decoded = signal.decode(b"" if encoding is Encoding.PROTOBUF else b"{}", encoding)
     assert decoded.records == 0
-    if isinstance(decoded, Refused):
-        assert decoded.said == ""
 
 
 @every_signal
@@ -149,15 +132,12 @@ def test_a_malformed_body_names_what_was_expected(signal: Signal) -> None:
 
 @every_signal
 def test_a_text_that_is_no_utf8_costs_no_record(signal: Signal) -> None:
-    """One text in three records is no UTF-8. What is refused is only counted, and needs no parsing."""
+    """One text in three records is no UTF-8."""
     good = SAMPLES[signal.name](3).SerializeToString()
     assert b"record 1" in good
     decoded = signal.decode(good.replace(b"record 1", b"record \xff"), Encoding.PROTOBUF)
-    if isinstance(decoded, Refused):
-        assert decoded.records == 3
-    else:
-        assert (decoded.records, decoded.unparsed) == (3, 0)
-        assert decoded.original is None  # the message says less
+    assert (decoded.records, decoded.unparsed) == (3, 0)
+    assert decoded.original is None  # the message says less
 
 
 @every_signal

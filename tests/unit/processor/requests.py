@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 import otlp
 
-_COUNT = 300
+_COUNT = 100
 _TRACE_IDS = (b"a" * 16, b"b" * 16, b"c" * 16, b"d" * 16)
 _SPAN_IDS = (b"1" * 8, b"2" * 8)
 _BAD_IDS = (b"", bytes(16), bytes(8), b"short", b"x" * 24)

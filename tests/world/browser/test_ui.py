@@ -12,7 +12,7 @@ from conftest import Running
 from mlflow import MlflowClient
 from playwright.sync_api import Page, expect, sync_playwright
 
-_CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -32,7 +32,7 @@ _SPANS = [  # in the order of the tree
     "POST /v1/charges",
 ]
 
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="no chromium on PATH")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def page() -> Iterator[Page]:
     """A page of a headless Chromium. For the module only: Playwright leaves an event loop running in this thread."""
     expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(60_000)
         page.add_init_script(_NO_HINTS)

@@ -36,7 +36,8 @@ pytestmark = [
     pytest.mark.timeout(1_200),
     pytest.mark.slow("Dockerfile .dockerignore docker-compose.yaml migrations cli config host errors"),
 ]
-SERVICES = ("postgres", "mlflow", "headrace")
+WRITING = ("postgres", "mlflow", "headrace")
+SERVICES = (*WRITING, "console")
 
 
 def _cgroups_of_2(container: str) -> Iterator[Path]:
@@ -52,6 +53,7 @@ class Stack:
     http_port: int
     grpc_port: int
     ui_port: int
+    console_port: int
     sent: list[str] = field(default_factory=list)
     """The ids of traces that were answered 200, in MLflow's form."""
 
@@ -160,11 +162,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             docker = opened.enter_context(engine((base, services["postgres"]["image"])))
         except NoEngine as error:
             pytest.skip(str(error))
-        http_port, grpc_port, ui_port = ports = [free_port() for _ in range(3)]
-        names = ("HEADRACE_HTTP_PORT", "HEADRACE_GRPC_PORT", "HEADRACE_UI_PORT")
+        http_port, grpc_port, ui_port, console_port, _ = ports = [free_port() for _ in range(5)]
+        names = [f"HEADRACE_{name}_PORT" for name in ("HTTP", "GRPC", "UI", "CONSOLE", "JAEGER")]
         kept = {name: value for name, value in docker.environment.items() if not name.startswith(("HEADRACE_", "POSTGRES_"))}
         ours = Engine(docker.program, kept | dict(zip(names, map(str, ports), strict=True)))
-        stack = Stack(ours, f"headrace-test-{os.getpid()}", http_port, grpc_port, ui_port)
+        stack = Stack(ours, f"headrace-test-{os.getpid()}", http_port, grpc_port, ui_port, console_port)
         opened.callback(stack.compose, "down", "--volumes", "--rmi", "local", "--timeout", "20", check=False)
         stack.compose("--progress", "plain", "build")
         stack.up()
@@ -181,6 +183,15 @@ def test_the_ui_shows_what_the_demo_sent(stack: Stack, request: pytest.FixtureRe
     page = request.getfixturevalue("page")
     page.goto(link)
     expect(page.get_by_text("score payment").first).to_be_visible()
+
+
+def test_the_console_shows_what_was_sent(stack: Stack) -> None:
+    trace_id = stack.send()
+    stack.seen(trace_id)
+    base = f"http://localhost:{stack.console_port}"
+    assert httpx.get(f"{base}/traces/{trace_id}", timeout=30).status_code == 200
+    wait_until(lambda: "The road of a span" in httpx.get(base, timeout=30).text)
+    assert httpx.get(base, headers={"host": "evil.example"}, timeout=30).status_code == 403
 
 
 def test_nothing_runs_as_root_or_may_write_where_it_need_not(stack: Stack) -> None:
@@ -232,7 +243,7 @@ def test_an_experiment_for_each_service(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", WRITING)
 def test_nothing_is_lost_when_a_service_goes_under_load(stack: Stack, service: str, how: str) -> None:
     with under_load(stack) as sent:
         wait_until(lambda: len(sent) > 5, 60, "the first answers")

@@ -7,7 +7,6 @@ proto/jaeger/storage/v2.
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
@@ -16,7 +15,8 @@ from google.protobuf.message import Message
 from headrace.config import Config
 from headrace.console.access import Access, named
 from headrace.console.jaeger.methods import Asking, Methods
-from headrace.errors import BodyTimeout, MalformedBody, RateLimited
+from headrace.console.room import Room
+from headrace.errors import BodyTimeout, MalformedBody
 from headrace.otlp.compression import inflate
 from headrace.reader import TraceReader
 from headrace.receiver.grpc.call import OneMessage
@@ -51,8 +51,16 @@ class _Health:
 class JaegerServer(GrpcServer):
     """The server of HEADRACE_JAEGER_PORT. As many calls ask Postgres at once as HEADRACE_READ_CONNECTIONS says."""
 
-    def __init__(self, config: Config, reader: TraceReader, access: Access, certificates: Certificates | None = None) -> None:
-        self._room = Room(config)
+    def __init__(
+        self,
+        config: Config,
+        reader: TraceReader,
+        access: Access,
+        certificates: Certificates | None = None,
+        room: Room | None = None,
+    ) -> None:
+        """`room`: where its calls wait for Postgres; the web pages wait there, too. Without one it makes its own."""
+        self._room = room or Room(config)
         health = _Health()
         methods: dict[bytes, Callable[[Stream, Mapping[str, str]], OneMessage]] = {
             b"/grpc.health.v1.Health/Check": partial(Check, config=config, health=health),
@@ -67,26 +75,7 @@ class JaegerServer(GrpcServer):
     async def stop(self, grace: float) -> None:
         """See `GrpcServer.stop`."""
         await super().stop(grace)
-        self._room.threads.shutdown(wait=False, cancel_futures=True)
-
-
-class Room:
-    """The threads in which calls wait for Postgres, and how many calls there are."""
-
-    def __init__(self, config: Config) -> None:
-        self.threads = ThreadPoolExecutor(config.read_connections, "jaeger")
-        self._calls = 0
-        self._most = config.read_connections + _MAX_WAITING
-
-    def enter(self) -> None:
-        """Raises RateLimited: too many calls wait."""
-        if self._calls >= self._most:
-            raise RateLimited("Too many questions wait for Postgres: ask again later.", 1)
-        self._calls += 1
-
-    def leave(self) -> None:
-        """A call is over."""
-        self._calls -= 1
+        self._room.close()
 
 
 class Asked(OneMessage):

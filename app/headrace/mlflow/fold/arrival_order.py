@@ -1,6 +1,6 @@
 """MLflow's own outcome: of what spans say of their trace the first that comes counts, or the last. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from headrace.mlflow.fold.policy import UNFINISHED, apply_common, begin
@@ -72,6 +72,20 @@ class ArrivalOrder:
 
     def take_other(self, trace: _Trace, tags: dict[str, str], session_id: str | None, user_id: str | None) -> None:
         """Nothing: what is there already has counted when it came."""
+
+    def failures_wanted(self, trace: _Trace) -> bool:  # noqa: ARG002 - never
+        """See `FoldPolicy`."""
+        return False
+
+    def take_failure(self, trace: _Trace, failure: tuple[int, str]) -> None:
+        """Nothing: a root says what it says."""
+
+    def words_wanted(self, trace: _Trace) -> Collection[str]:  # noqa: ARG002 - none: nobody speaks for a root
+        """See `FoldPolicy`."""
+        return ()
+
+    def take_words(self, trace: _Trace, span_id: str, content: str) -> None:
+        """Nothing: none are wanted."""
 
     def decide(self, trace: _Trace) -> None:
         """Nothing: each part has decided."""

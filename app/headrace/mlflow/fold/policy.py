@@ -7,7 +7,7 @@ many requests leaves what the same requests leave one by one, and is written onc
 Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once`, phases 2 to 5 (3.17).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from typing_extensions import TypeVar
@@ -27,7 +27,8 @@ class FoldPolicy(Protocol[V, S]):
     """Parts of traces → the traces as they shall stand. `V`: what it gathers of a part; `S`: what it remembers of a trace.
 
     The writer asks in this order: `open` for a trace that is there, `roots_wanted`, `take_stored_roots` and `needs_nodes`;
-    `create` or `apply` for each part; then `totals_wanted`, `needs_others`, `take_other`, and `decide` once.
+    `create` or `apply` for each part; then `totals_wanted`, `needs_others`, `take_other`, `failures_wanted`, `take_failure`,
+    `words_wanted`, `take_words`, and `decide` once.
     """
 
     @property
@@ -67,6 +68,18 @@ class FoldPolicy(Protocol[V, S]):
 
     def take_other(self, trace: Trace[S], tags: dict[str, str], session_id: str | None, user_id: str | None) -> None:
         """Takes what one of them says."""
+
+    def failures_wanted(self, trace: Trace[S]) -> bool:
+        """Whether it asks which of the stored spans say why they failed. Asked after the last part."""
+
+    def take_failure(self, trace: Trace[S], failure: tuple[int, str]) -> None:
+        """Takes the one of them that ended last: its end, negative, and its id; empty if there is none."""
+
+    def words_wanted(self, trace: Trace[S]) -> Collection[str]:
+        """The stored spans, by id, whose content it wants to know. Asked once the totals and the failures are there."""
+
+    def take_words(self, trace: Trace[S], span_id: str, content: str) -> None:
+        """Takes the content of one of them."""
 
     def decide(self, trace: Trace[S]) -> Verdict | None:
         """Ends the fold; returns what is to be remembered beside MLflow's tables."""

@@ -3,10 +3,11 @@
 MLflow takes what comes first, or last, so that the same spans give other traces in another order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.mlflow.fold.policy import UNFINISHED, S, apply_common, begin
+from headrace.mlflow.fold.speaking import Failure, known_failure, remembered_failure, speak, speakers, wanted
 from headrace.mlflow.fold.totals import cost_of, is_known, preview_or, usage_of
 from headrace.mlflow.fold.trace_totals import add_totals, has_figures, take_totals
 from headrace.mlflow.model import (
@@ -15,12 +16,14 @@ from headrace.mlflow.model import (
     NonRootValues,
     Precedence,
     Root,
+    Spoken,
     StoredTrace,
     Trace,
     TracePart,
     Verdict,
     earliest,
 )
+from headrace.mlflow.model.voices import MUTE
 from headrace.mlflow.text import smaller
 from headrace.mlflow.translate.values import RootValues
 
@@ -39,6 +42,16 @@ class Deciding:
     """What all but the root have said in this batch, or (where the writer has read that) ever."""
     has_figures: bool = False
     """Spans of this batch have token usage or costs."""
+    totals_taken: bool = False
+    """The totals of all parts are made."""
+    has_voices: bool = False
+    """Spans of this batch may speak for their root."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Spans of this batch that say why they failed, and when they ended."""
+    failure: Failure | None = None
+    """Of the spans that are there already the one that ended last, where the writer has looked."""
+    fetched: dict[str, str] = field(default_factory=dict)
+    """Contents of spans that are there already, and speak."""
 
     @property
     def root(self) -> Root | None:
@@ -116,14 +129,17 @@ class RootDecides:
             add_totals(trace, usage and not is_known(trace.tokens), cost and not is_known(trace.costs))
         else:
             state.has_figures |= any(has_figures(part))
+            state.has_voices |= part.has_voices
         _listen(trace, part)
 
     def totals_wanted(self, trace: _Trace) -> bool:
         """See `FoldPolicy`. A span without figures, too, may change the sum of a tree that has some."""
         if trace.finalized:
             return False
-        remembered = trace.stored is not None and trace.stored.totals is not None
-        return remembered or trace.state.has_figures or is_known(trace.tokens) or is_known(trace.costs)
+        state, stored = trace.state, trace.stored
+        if stored is not None and (stored.totals is not None or stored.has_voices or state.has_voices):
+            return True
+        return state.has_figures or is_known(trace.tokens) or is_known(trace.costs)
 
     def needs_others(self, trace: _Trace) -> bool:
         """Whether the new root leaves open something that the one before has set."""
@@ -137,12 +153,43 @@ class RootDecides:
         """See `FoldPolicy`."""
         trace.state.others.add(tags, session_id, user_id)
 
+    def failures_wanted(self, trace: _Trace) -> bool:
+        """See `FoldPolicy`. Only a root that failed and says no word asks for them."""
+        root = trace.state.root
+        mute = root is not None and MUTE in root.says and trace.stored is not None and not trace.finalized
+        return mute and remembered_failure(trace) is None
+
+    def take_failure(self, trace: _Trace, failure: tuple[int, str]) -> None:
+        """See `FoldPolicy`."""
+        trace.state.failure = failure
+
+    def words_wanted(self, trace: _Trace) -> Collection[str]:
+        """See `FoldPolicy`."""
+        root = trace.state.root
+        self._take_totals(trace)
+        if root is None or trace.stored is None:
+            return ()
+        return wanted(trace, self._speakers(trace, root), anew=root is not trace.state.decided_by)
+
+    def take_words(self, trace: _Trace, span_id: str, content: str) -> None:
+        """See `FoldPolicy`."""
+        trace.state.fetched[span_id] = content
+
+    def _take_totals(self, trace: _Trace) -> None:
+        """Once for all parts, as a tree of many spans is walked."""
+        if not trace.state.totals_taken and self.totals_wanted(trace):
+            trace.state.totals_taken = True
+            take_totals(trace)
+
+    def _speakers(self, trace: _Trace, root: Root) -> Spoken:
+        state = trace.state
+        return speakers(trace, root, known_failure(trace, state.failures, state.failure), voices=state.has_voices)
+
     def decide(self, trace: _Trace) -> Verdict:
         """See `FoldPolicy`."""
         state = trace.state
-        if self.totals_wanted(trace):  # once for all parts, as a tree of many spans is walked
-            take_totals(trace)
         root = state.root
+        self._take_totals(trace)
         if len(state.roots) > 1:
             for other in state.roots.values():
                 if other is not root:
@@ -150,8 +197,12 @@ class RootDecides:
         if root is not None and root is not state.decided_by:
             take_root(trace, root)
         _take_others(trace, root)
+        spoken = Spoken(failure=known_failure(trace, state.failures, state.failure))
+        if root is not None:
+            spoken = self._speakers(trace, root)
+            speak(trace, root, spoken, state.fetched)
         kept = None if trace.finalized or state.precedence == _precedence_told(trace) else state.precedence
-        return Verdict(root, kept)
+        return Verdict(root, kept, spoken)
 
 
 def take_root(trace: Trace[S], root: Root) -> None:
@@ -228,6 +279,9 @@ def _listen(trace: _Trace, part: _Part) -> None:
     if values.prompts:
         trace.prompts |= values.prompts
     state.others.add(values.others.tags, values.others.session_id, values.others.user_id)
+    if state.failures:
+        state.failures = {span_id: end for span_id, end in state.failures.items() if span_id not in part.spans}
+    state.failures |= values.failures
     if state.roots:
         for span_id in state.roots.keys() & part.spans.keys():  # it comes again
             state.add_to_others(state.roots.pop(span_id))

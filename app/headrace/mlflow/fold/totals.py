@@ -15,6 +15,7 @@ from mlflow.tracing.utils.truncation import _get_truncated_preview
 
 from headrace.mlflow.model import Node, Totals, column_text
 from headrace.mlflow.text import UNCOUNTED, storable
+from headrace.mlflow.translate.chat.preview import words_of
 
 TOKEN_KEYS = tuple(TOKEN_COLUMN_BY_KEY)
 COST_KEYS = tuple(COST_COLUMN_BY_KEY)
@@ -78,7 +79,13 @@ def preview(value: Any, role: str) -> str | None:
 
 
 def preview_or(value: Any, role: str, otherwise: str) -> str:
-    """The same, or `otherwise` where MLflow has none."""
+    """What was asked (`role`: `user`) or answered (`assistant`) in words; else MLflow's preview; else `otherwise`."""
     with suppress(Exception):
-        return preview(value, role) or otherwise if value else otherwise
+        return words(value, role) or preview(value, role) or otherwise if value else otherwise
     return otherwise
+
+
+def words(value: Any, role: str) -> str:
+    """A root's inputs or outputs in words, bounded. Empty: they have none."""
+    text = words_of(value, role)
+    return storable(text if len(text) <= _MAX_PREVIEW else f"{text[: _MAX_PREVIEW - 3]}...", UNCOUNTED)

@@ -7,6 +7,7 @@ from headrace.mlflow.model.roots import NAMED, NOBODY, OF_A_ROOT, OF_ANOTHER, No
 from headrace.mlflow.model.rows import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, Node, Source, SpanRow, column_text
 from headrace.mlflow.model.totals import Totals
 from headrace.mlflow.model.trace import State, StoredTrace, Trace, TracePart, TraceRow, Values, Verdict
+from headrace.mlflow.model.voices import Spoken, Voice, Voices
 
 __all__ = [
     "COST_COLUMNS",
@@ -22,6 +23,7 @@ __all__ = [
     "Root",
     "Source",
     "SpanRow",
+    "Spoken",
     "State",
     "StoredTrace",
     "Totals",
@@ -30,6 +32,8 @@ __all__ = [
     "TraceRow",
     "Values",
     "Verdict",
+    "Voice",
+    "Voices",
     "column_text",
     "earliest",
 ]

@@ -39,13 +39,22 @@ class Root(NamedTuple):
     tags: dict[str, str]
     chosen_by_rule: bool
     """Whether a rule or the default chose its experiment."""
+    says: str = ""
+    """What it has to say for itself, and what it is besides: letters of `voices.py`."""
 
     @classmethod
     def that_decided(
-        cls, start: int, span_id: str, session_id: str | None, user_id: str | None, tags: dict[str, str], chosen_by_rule: bool
+        cls,
+        start: int,
+        span_id: str,
+        session_id: str | None,
+        user_id: str | None,
+        tags: dict[str, str],
+        chosen_by_rule: bool,
+        says: str,
     ) -> "Root":
         """One whose name, status and previews stand in the trace's row already: nobody asks it for them again."""
-        return cls(start, span_id, "", None, None, "", "", "", None, session_id, user_id, tags, chosen_by_rule)
+        return cls(start, span_id, "", None, None, "", "", "", None, session_id, user_id, tags, chosen_by_rule, says)
 
     @property
     def order(self) -> tuple[int, str]:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 
+from headrace.mlflow.model.voices import Voice
+
 TOKEN_COLUMNS = (
     "input_tokens",
     "output_tokens",
@@ -61,12 +63,13 @@ class: it is made for each span."""
 
 
 class Node(NamedTuple):
-    """A span as the token and cost totals see it: its place in the tree, and its own figures, if it has any."""
+    """A span as what is told of a whole tree sees it: its place, its own figures, and whether it speaks for its root."""
 
     span_id: str
     parent_id: str | None
     usage: dict[str, Any] | None
     cost: dict[str, Any] | None
+    voice: Voice | None = None
 
 
 def column_text(value: Any) -> str:

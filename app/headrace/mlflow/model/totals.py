@@ -1,4 +1,4 @@
-"""Sums of tokens and of costs, kept so that spans can be added to them. No I/O.
+"""Sums of tokens and of costs, and who speaks, kept so that spans can be added to them. No I/O.
 
 Sums are exact, and rounded only when they are read: so they do not depend on the order in which spans come, as sums of
 floats do.
@@ -7,6 +7,8 @@ floats do.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from headrace.mlflow.model.voices import Voices
 
 _UNIT = 1074
 """Each finite float is a whole multiple of two to the power of minus this."""
@@ -52,6 +54,19 @@ Sums = Mapping[str, Sum]
 """By the name of the figure, `input_tokens` for example."""
 
 
+CALL = "@"
+"""In a figure's name: what follows is the call that it describes, a dot, and the instrumentation that says so."""
+
+
+def _by_call(sums: Sums) -> dict[tuple[str, str], list[Sum]]:
+    """Figures by name and call; without a call there is one for each name."""
+    found: dict[tuple[str, str], list[Sum]] = {}
+    for key, figure in sums.items():
+        name, _, call = key.partition(CALL)
+        found.setdefault((name, call.partition(".")[0]), []).append(figure)
+    return found
+
+
 @dataclass(slots=True)
 class Tally:
     """The figures of one kind that count in a trace: of a span and of those below it only the upper one counts."""
@@ -68,30 +83,38 @@ class Tally:
             there[key] = there.get(key, Sum()).plus(figure, sign)
 
     def total(self) -> dict[str, int | float]:
-        """All that counts; nothing does if `by_parent` is empty."""
+        """All that counts; nothing does if `by_parent` is empty.
+
+        Of what several instrumentations say of one call the most counts.
+        """
         found: dict[str, Sum] = {}
         for sums in self.by_parent.values():
             for key, figure in sums.items():
                 found[key] = found.get(key, Sum()).plus(figure)
-        return {key: figure.figure for key, figure in found.items()}
+        total: dict[str, Sum] = {}
+        for (name, _), described in _by_call(found).items():
+            most = max(described, key=lambda figure: figure.figure)
+            total[name] = total.get(name, Sum()).plus(most)
+        return {name: figure.figure for name, figure in total.items()}
 
 
 @dataclass(slots=True)
 class Totals:
-    """Both kinds."""
+    """Both kinds, and who speaks."""
 
     usage: Tally = field(default_factory=Tally)
     cost: Tally = field(default_factory=Tally)
+    voices: Voices = field(default_factory=Voices)
 
     def dumped(self) -> list[Any]:
         """As JSON has it, for `loaded`."""
-        return [_dumped(self.usage), _dumped(self.cost)]
+        return [_dumped(self.usage), _dumped(self.cost), self.voices.dumped()]
 
     @classmethod
     def loaded(cls, dumped: list[Any]) -> "Totals":
         """What `dumped` gave."""
-        usage, cost = dumped
-        return cls(_loaded(usage), _loaded(cost))
+        usage, cost, voices = dumped
+        return cls(_loaded(usage), _loaded(cost), Voices.loaded(voices))
 
 
 _Dumped = tuple[bool, dict[str, dict[str, tuple[str, str | None]]]]

@@ -10,6 +10,7 @@ from headrace.envelope.limit import Limit
 from headrace.mlflow.model.roots import Precedence, Root
 from headrace.mlflow.model.rows import COST_COLUMNS, TOKEN_COLUMNS, Node, Source, SpanRow
 from headrace.mlflow.model.totals import Totals
+from headrace.mlflow.model.voices import Spoken
 
 Values = TypeVar("Values", default=Any)
 """What a fold policy gathers of the spans of a part."""
@@ -39,6 +40,8 @@ class TracePart(Generic[Values]):
     """The resources and scopes that the notes of its spans name, by digest."""
     unfinished: set[str] = field(default_factory=set)
     """Its spans that came without a possible end. With enrichment only."""
+    has_voices: bool = False
+    """Some of its spans may speak for their root. With enrichment only."""
 
     @property
     def start_ms(self) -> int:
@@ -94,6 +97,10 @@ class StoredTrace:
     """What `headrace.remembered_trace` remembers: the root that has decided, by its span id, if there is one. None: nothing."""
     totals: Totals | None = None
     """What it remembers of the figures of all spans. None: nothing. They change as spans are added to them."""
+    spoken: Spoken | None = None
+    """Whose words it remembers to stand in the row. None: nothing."""
+    has_voices: bool = False
+    """Nothing is remembered, and some of its spans may speak for their root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,8 @@ class Verdict:
     """The one that decides."""
     precedence: Precedence | None
     """That of its experiment, where MLflow's tables do not tell it."""
+    spoken: Spoken = field(default_factory=Spoken)
+    """Whose words stand in its row."""
 
 
 @dataclass(slots=True)

@@ -4,10 +4,13 @@
 
     origin   which resource and scope the span came with: the digest of a row of `headrace.origin`
     kind, flags     of the span, where they are not 0
+    speaks   on a span that may speak for its root: why it failed (`e`), its inputs (`i`), its outputs (`o`): see `speaks.py`
     implicit true on a root whose experiment a rule or the default chose: see `Precedence`
     times    the times that were sent where others are stored (`start`, `end`), and which `events` had none: see `times.py`
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
     added    attributes that were not sent: MLflow's translation and our enrichment made them
+    logs     the log records that were joined with the span, a `LogsData` in base64: see `completed.py`
+    log_events  how many of the events in the content, the last ones, these records have become
     sent     attributes whose value MLflow replaced, as they were sent
     span     the whole span, in base64, where the above does not suffice (bytes, keys that come twice, and the like)
 """
@@ -25,6 +28,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 CHOSEN_BY_RULE = "implicit"
 TIMES = "times"
+SPEAKS = "speaks"
 _AS_SENT: Mapping[str, Any] = MappingProxyType({})
 
 MAX_CACHED_BYTES = 16 * 1024
@@ -44,21 +48,31 @@ def origin_of(resource_spans: ResourceSpans) -> Origin:
     return Origin(hashlib.blake2b(data, digest_size=16).hexdigest(), data)
 
 
-def otlp_note(
-    span: Span, origin: Origin, note: str, exact: bool, chosen_by_rule: bool, times: Mapping[str, Any] = _AS_SENT
-) -> str:
+class Marks(NamedTuple):
+    """What few spans have of `"otlp"`. `times`: see `TIMES`. `speaks`: see `SPEAKS`. `logs`: the keys of its log records."""
+
+    chosen_by_rule: bool = False
+    times: Mapping[str, Any] = _AS_SENT
+    speaks: str = ""
+    logs: str = ""
+
+
+def otlp_note(span: Span, origin: Origin, note: str, exact: bool, marks: Marks) -> str:
     """The JSON of `"otlp"`, for a span as it was sent.
 
-    `exact`: whether the content holds the span's attributes, given `note`, the further keys. `times`: see `TIMES`.
+    `exact`: whether the content holds the span's attributes, given `note`, the further keys.
     """
-    mark = f', "{CHOSEN_BY_RULE}": true' if chosen_by_rule else ""
+    chosen_by_rule, times, speaks, logs = marks
+    mark = f', "{SPEAKS}": "{speaks}"' if speaks else ""  # first, where the writer's statements look for it
+    if chosen_by_rule:
+        mark += f', "{CHOSEN_BY_RULE}": true'
     if times:
         mark += f', "{TIMES}": {json.dumps(times)}'
     if not (exact and _rest_is_exact(span)):
-        return f'{{"origin": "{origin.digest}"{mark}, "span": "{b64encode(span.SerializeToString()).decode()}"}}'
+        return f'{{"origin": "{origin.digest}"{mark}, "span": "{b64encode(span.SerializeToString()).decode()}"{logs}}}'
     kind = f', "kind": {span.kind}' if span.kind else ""
     flags = f', "flags": {span.flags}' if span.flags else ""
-    return f'{{"origin": "{origin.digest}"{mark}{kind}{flags}{note}}}'
+    return f'{{"origin": "{origin.digest}"{mark}{kind}{flags}{note}{logs}}}'
 
 
 def is_exact(value: AnyValue) -> bool:

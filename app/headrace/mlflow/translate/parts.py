@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.keys import to_trace_id
+from headrace.mlflow.logs.record import BySpan
 from headrace.mlflow.model import Node, TracePart
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.dialects import known
@@ -21,6 +22,7 @@ from headrace.mlflow.translate.dialects.engine import Dialects
 from headrace.mlflow.translate.enrich import shared_attributes
 from headrace.mlflow.translate.origin import MAX_CACHED_BYTES, origin_of
 from headrace.mlflow.translate.spans import Context, Enrichment, TranslatedSpan, to_row
+from headrace.mlflow.translate.speaks import to_voice
 from headrace.mlflow.translate.tags import MAX_TAGS, indexed_service, known_service, resource_tags
 from headrace.mlflow.translate.values import to_node
 
@@ -59,11 +61,12 @@ def to_parts(
     max_tags: int = MAX_TAGS,
     number: int = 0,
     dialects: Dialects | None = None,
+    records: BySpan | None = None,
 ) -> list[TracePart[_Part]]:
     """One request → a part for each of its traces (and experiments), in the order in which MLflow would handle them.
 
     `number`: the index of the delivery in its batch. `dialects`: those by whose rules spans are read if the policy enriches;
-    None: those that come with Headrace.
+    None: those that come with Headrace. `records`: the log records that belong to its spans.
 
     If a span id occurs twice, the later span wins and keeps the earlier one's position; but a span without an end does not take
     the place of a whole one. What MLflow would break on is repaired, and counted in `repaired` by the name of the rule.
@@ -92,7 +95,8 @@ def to_parts(
                         delivery.limit,
                         number,
                     )
-                _add(part, to_row(part.trace_id, span, context), context)
+                of_span = records.get((span.trace_id, span.span_id), ()) if records else ()
+                _add(part, to_row(part.trace_id, span, context, of_span), context)
     return list(parts.values())
 
 
@@ -118,7 +122,7 @@ def _remembered(resource: bytes | None, resource_url: str, scope: bytes | None, 
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
-    span, row, attributes, plain, unfinished = translated
+    span, row, attributes, plain, unfinished, speaks = translated
     span_id, parent_id = row.span_id, row.parent_span_id
     if span_id in part.spans:
         context.repaired["duplicate_span"] += 1
@@ -130,7 +134,12 @@ def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -
         part.unfinished.add(span_id)
     part.spans[span_id] = row
     part.sources[span_id] = context.indexed_service, span.kind
-    part.nodes[span_id] = Node(span_id, parent_id, None, None) if plain else to_node(span_id, parent_id, attributes)
+    if plain:
+        part.nodes[span_id] = Node(span_id, parent_id, None, None)
+    else:
+        voice = to_voice(speaks, row.start_time_unix_nano, row.end_time_unix_nano) if speaks else None
+        part.has_voices |= voice is not None
+        part.nodes[span_id] = to_node(span_id, parent_id, attributes, voice)
     part.values.add(translated, context, part.max_tags)
     if context.enrichment is not None:
         origin = context.enrichment.origin

@@ -6,7 +6,6 @@ MLflow's own translation.
 Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 """
 
-from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
@@ -14,14 +13,19 @@ from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension,
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
+from headrace.mlflow.logs.record import Records
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
+from headrace.mlflow.translate.chat.drawn import draw
+from headrace.mlflow.translate.completed import NOTHING, Completion, completion, reads, with_events
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
 from headrace.mlflow.translate.dialects.engine import Dialects, Entry
 from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
-from headrace.mlflow.translate.origin import Origin, otlp_note
+from headrace.mlflow.translate.note import note_of, note_of_keys
+from headrace.mlflow.translate.origin import Marks, Origin, otlp_note
+from headrace.mlflow.translate.speaks import span_speaks
 from headrace.mlflow.translate.times import mended, possible, storable_end
 from headrace.otlp.attributes import to_python
 
@@ -69,6 +73,8 @@ class TranslatedSpan(NamedTuple):
     """It has no attribute and no event that a translator, a dialect's rule or MLflow itself reads."""
     unfinished: bool = False
     """It came without a possible end: where it comes again with one, that stands."""
+    speaks: str = ""
+    """What it may say for its root: see `speaks.py`."""
 
 
 class _Columns(NamedTuple):
@@ -84,43 +90,48 @@ class _Columns(NamedTuple):
 
 _NO_COLUMNS = _Columns()
 _NO_TIMES: dict[str, Any] = {}
-
-
 _Stored = tuple[dict[str, Any], _Columns, str]
-"""What becomes of the attributes that were sent: the attributes as MLflow stores them, the columns, and how they differ from
-those that were sent (further keys of the note, see `origin.py`). No class: it is made for each span."""
+"""Of the attributes that were sent: as MLflow stores them, the columns, further keys of the note. No class: made often."""
 
 
-def to_row(trace_id: str, span: Span, context: Context) -> TranslatedSpan:
-    """Translates one span. `trace_id` is MLflow's."""
+def to_row(trace_id: str, span: Span, context: Context, records: Records = ()) -> TranslatedSpan:
+    """Translates one span. `trace_id` is MLflow's; `records`: the log records that belong to it, in order."""
     if possible(span):
-        return _to_row(trace_id, span, span, _NO_TIMES, context)
+        return _to_row(trace_id, span, span, _NO_TIMES, context, records)
     if context.enrichment is None:
-        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context)
+        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context, records)
     possible_span, times = mended(span, context.received, context.repaired)
-    return _to_row(trace_id, possible_span, span, times, context)
+    return _to_row(trace_id, possible_span, span, times, context, records)
 
 
-def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context) -> TranslatedSpan:
+def _to_row(
+    trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context, records: Records
+) -> TranslatedSpan:
     """Translates a span whose times are possible; `sent_span` is as it came, `times` how the two differ."""
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
-    rules = _rules(tuple(sent), context)
+    more = _more(span, records) if context.enrichment is not None and (records or span.events) else NOTHING
+    rules = _rules((*sent, *more.attributes) if more.attributes else tuple(sent), context)
     plain = not (rules or asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
     attributes: dict[str, Any] = sent | {REQUEST_ID: f'"{trace_id}"'}
     if context.service and parent_id is None:
         attributes["service.name"] = quote(context.service)
+    if more.attributes:
+        plain, attributes = False, attributes | {key: value for key, value in more.attributes.items() if key not in sent}
     if plain:
         attributes, columns, note = _store_plain(span, dumped, attributes, context)
     else:
         attributes, columns, note = _store_translated(span, dumped, attributes, rules, context)
+    span = with_events(span, more.events) if more.events else span
     content = content_text(span, attributes, status_name)
-    text = encodable(content, context.repaired)
+    text, speaks = encodable(content, context.repaired), ""
     if context.enrichment is not None:
+        speaks = span_speaks(span, columns.type, attributes) if status == "ERROR" or columns.type else ""
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        text = f'{text[:-1]}, "otlp": {otlp_note(sent_span, context.enrichment.origin, note, exact, by_rule, times)}}}'
+        otlp = otlp_note(sent_span, context.enrichment.origin, note, exact, Marks(by_rule, times, speaks, more.note))
+        text = f'{text[:-1]}, "otlp": {otlp}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
@@ -138,7 +149,14 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
         model_name,
         model_provider,
     )
-    return TranslatedSpan(span, row, attributes, plain, "end" in times)
+    return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks)
+
+
+def _more(span: Span, records: Records) -> Completion:
+    """What a span has beside its attributes. Most have nothing."""
+    if records or any(reads(event.name) for event in span.events):
+        return completion(span, records)
+    return NOTHING
 
 
 def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
@@ -149,7 +167,7 @@ def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context
     if context.enrichment is not None:
         as_sent = not (maybe_json or context.service or REQUEST_ID in sent)
         added = add_attributes(attributes, span, context.enrichment.added)
-        note = _note_of_keys(added) if as_sent else _note(sent, texts, attributes)
+        note = note_of_keys(added) if as_sent else note_of(sent, texts, attributes)
     return attributes, _NO_COLUMNS, note
 
 
@@ -161,41 +179,19 @@ def _store_translated(
     attributes = _translated(span, attributes, _kept(texts, sent, attributes), context)
     if rules:
         attributes = read_by(rules, span, sent, attributes, context.repaired)
+    if context.enrichment is not None:
+        _draw(attributes, sent, context.repaired)
     columns = _columns(_type(span, attributes, context.enrichment), attributes, context.repaired)
     note = ""
     if context.enrichment is not None:
         add_attributes(attributes, span, context.enrichment.added)
-        note = _note(sent, texts, attributes)
+        note = note_of(sent, texts, attributes)
     return attributes, columns, note
 
 
 def _kept(texts: dict[str, str], sent: dict[str, str], attributes: dict[str, Any]) -> dict[str, str]:
     """Those texts in whose place nothing of ours has been put."""
     return {key: text for key, text in texts.items() if attributes[key] is sent[key]}
-
-
-@lru_cache(maxsize=1024)
-def _note_of_keys(added: tuple[str, ...], texts: tuple[str, ...] = ()) -> str:
-    """Further keys of the note where no value was replaced."""
-    named = {"added": added, "texts": texts}
-    return "".join(f', "{name}": {dumps(keys)}' for name, keys in named.items() if keys)
-
-
-def _note(sent: dict[str, str], texts: dict[str, str], attributes: dict[str, Any]) -> str:
-    """How the stored attributes differ from those that were sent: see `origin.py`. `texts`: their `inner_texts`."""
-    added = [key for key in attributes if key not in sent and key != REQUEST_ID]
-    replaced: dict[str, str] = {}
-    if (request_id := sent.get(REQUEST_ID)) is not None:
-        replaced[REQUEST_ID] = request_id
-    unquoted_keys = []
-    for key, value in sent.items():
-        if (now := attributes.get(key)) is not value and now != value:
-            if texts.get(key) == now:
-                unquoted_keys.append(key)
-            else:
-                replaced[key] = value
-    note = _note_of_keys(tuple(added), tuple(unquoted_keys))
-    return f'{note}, "sent": {dumps(replaced)}' if replaced else note
 
 
 def _translated(span: Span, attributes: dict[str, Any], texts: dict[str, str], context: Context) -> dict[str, Any]:
@@ -212,6 +208,13 @@ def _rules(keys: tuple[str, ...], context: Context) -> tuple[Entry, ...]:
     if context.dialects is None or context.enrichment is None:
         return ()
     return context.dialects.wanted(keys, context.enrichment.scope)
+
+
+def _draw(attributes: dict[str, Any], sent: dict[str, str], repaired: Repairs) -> None:
+    try:
+        draw(attributes, sent, dumps)
+    except Exception:  # nested too deeply, for one: it stays as MLflow's translation leaves it
+        repaired["translation_failed"] += 1
 
 
 def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repairs) -> _Columns:

@@ -2,18 +2,24 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.json_text import plain
 from headrace.mlflow.keys import COST, SPAN_INPUTS, SPAN_OUTPUTS, TOKEN_USAGE
-from headrace.mlflow.model import NAMED, OF_ANOTHER, Node, NonRootValues, Precedence, Root, SpanRow, earliest
+from headrace.mlflow.model import NAMED, OF_ANOTHER, Node, NonRootValues, Precedence, Root, SpanRow, Voice, earliest
+from headrace.mlflow.model.totals import CALL
+from headrace.mlflow.model.voices import FAILS
 from headrace.mlflow.text import UNCOUNTED, Repairs, storable, to_object
-from headrace.mlflow.translate.enrich import request_preview, response_preview
+from headrace.mlflow.translate.enrich import SCOPE, request_preview, response_preview
 from headrace.mlflow.translate.prompts import MAX_PROMPTS, linked_prompts
 from headrace.mlflow.translate.spans import Context, TranslatedSpan
+from headrace.mlflow.translate.speaks import root_says
 from headrace.mlflow.translate.tags import MAX_TRACE_NAME, SESSION_AND_USER_KEYS, root_tags, session_and_user
+
+_ANSWER = "gen_ai.response.id"
 
 
 @dataclass(slots=True)
@@ -30,7 +36,7 @@ class ArrivalValues:
 
     def add(self, translated: TranslatedSpan, context: Context, max_tags: int) -> None:
         """Adds what one more span says."""
-        _, row, attributes, plain, _ = translated
+        _, row, attributes, plain, *_ = translated
         if self.resource_tags is None:
             self.resource_tags = context.tags
         if row.parent_span_id is None:  # as in MLflow the last root of a request, even where it has no inputs
@@ -61,25 +67,31 @@ class RootValues:
     """Whether a rule or the default chose the experiment for all of its spans, so that another's may take its place."""
     prompts: set[str] = field(default_factory=set)
     """What `linked_prompts` finds, of all spans."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Spans that are no roots and say why they failed, and when they ended."""
     _last_tags: dict[str, str] | None = None
 
     def add(self, translated: TranslatedSpan, context: Context, _max_tags: int) -> None:
         """Adds what one more span says."""
         self.chosen_by_rule &= context.chosen_by_rule
-        span, row, attributes, plain, _ = translated
+        span, row, attributes, plain, _, speaks = translated
         if not plain and len(self.prompts) < MAX_PROMPTS:
             self.prompts.update(linked_prompts(attributes, context.repaired))
         if self.roots and (before := self.roots.pop(row.span_id, None)):  # it came twice
             self.add_root_to_others(before)
+        if self.failures:
+            self.failures.pop(row.span_id, None)
         if row.parent_span_id is None:
             self.roots[row.span_id] = to_root(span, attributes, context.tags, context.chosen_by_rule, context.repaired)
         else:
             self._add_to_others(translated, context)
+            if speaks.startswith(FAILS):
+                self.failures[row.span_id] = row.end_time_unix_nano
 
     def add_superseded(self, translated: TranslatedSpan, context: Context) -> None:
         """Adds what a copy without an end says, as if the whole span had come after it."""
         self.chosen_by_rule &= context.chosen_by_rule
-        span, row, attributes, _, _ = translated
+        span, row, attributes, *_ = translated
         if len(self.prompts) < MAX_PROMPTS:
             self.prompts.update(linked_prompts(attributes, context.repaired))
         if row.parent_span_id is None:
@@ -91,6 +103,7 @@ class RootValues:
         """These values, as if the roots among these spans had been superseded."""
         kept = RootValues(chosen_by_rule=self.chosen_by_rule, prompts=self.prompts)
         kept.others.add(self.others.tags, self.others.session_id, self.others.user_id)
+        kept.failures = {span_id: end for span_id, end in self.failures.items() if span_id not in span_ids}
         for span_id, root in self.roots.items():
             if span_id in span_ids:
                 kept.add_root_to_others(root)
@@ -103,7 +116,7 @@ class RootValues:
         self.others.add(root.tags, root.session_id, root.user_id)
 
     def _add_to_others(self, translated: TranslatedSpan, context: Context) -> None:
-        _, _, attributes, plain, _ = translated
+        _, _, attributes, plain, *_ = translated
         if not (plain and SESSION_AND_USER_KEYS.isdisjoint(attributes)):
             self.others.add({}, *session_and_user(attributes, context.repaired, null=False))
         if self._last_tags is not context.tags:  # the same dict for all spans of a resource
@@ -140,13 +153,28 @@ def to_root(
         user_id=user or None,
         tags=(tags or {}) | own_tags if own_tags else tags or {},
         chosen_by_rule=chosen_by_rule,
+        says=root_says(span, attributes),
     )
 
 
-def to_node(span_id: str, parent_id: str | None, attributes: Mapping[str, Any]) -> Node:
-    """The span's own token usage and cost. Figures that are none, on which MLflow loses the request, are left out."""
+def to_node(span_id: str, parent_id: str | None, attributes: Mapping[str, Any], voice: Voice | None = None) -> Node:
+    """The span's own token usage and cost. Figures that are none, on which MLflow loses the request, are left out.
+
+    Where the span describes a call that a sibling of another instrumentation may describe as well, its figures are marked.
+    """
     usage, cost = (
         {key: figure for key, figure in figures.items() if isinstance(figure, int | float)} if figures is not None else None
         for figures in (to_object(attributes.get(TOKEN_USAGE)), to_object(attributes.get(COST)))
     )
-    return Node(span_id, parent_id, usage, cost)
+    if (usage or cost) and (call := _call(parent_id, attributes)):
+        usage, cost = (figures | call if figures else figures for figures in (usage, cost))
+    return Node(span_id, parent_id, usage, cost, voice)
+
+
+def _call(parent_id: str | None, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Which answer of a model the span describes, and by which instrumentation; nothing where it does not say so."""
+    answer, scope = attributes.get(_ANSWER), attributes.get(SCOPE)
+    if not answer or not scope:
+        return {}
+    digests = [blake2b(text.encode("utf-8", "replace"), digest_size=6).hexdigest() for text in (f"{parent_id} {answer}", scope)]
+    return {CALL: f"{CALL}{digests[0]}.{digests[1]}"}

@@ -7,9 +7,10 @@ Rows are ordered by key, traces are locked before what hangs on them.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cachetools import LRUCache
@@ -20,10 +21,11 @@ from headrace.mlflow.fold.arrival_order import ArrivalOrder
 from headrace.mlflow.fold.policy import FoldPolicy
 from headrace.mlflow.fold.root_decides import RootDecides
 from headrace.mlflow.keys import ARTIFACT_LOCATION, SPANS_LOCATION, TRACKING_STORE, to_otlp_trace_id
+from headrace.mlflow.logs.record import Bound, BySpan
 from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.shape import Schema
 from headrace.mlflow.shape.watch import Watch
-from headrace.mlflow.text import Repairs
+from headrace.mlflow.text import UNCOUNTED, Repairs
 from headrace.mlflow.translate.dialects.engine import Dialects
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
@@ -32,11 +34,13 @@ from headrace.mlflow.write.authority import Authority
 from headrace.mlflow.write.cover import service_of
 from headrace.mlflow.write.figures import read_totals
 from headrace.mlflow.write.index import Index, look
+from headrace.mlflow.write.joining import Joined, Key, begin, count_joined, join, mark, read_spans
 from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep_unfinished
 from headrace.mlflow.write.rollups import mark_stale
+from headrace.mlflow.write.sent_again import read_stored_spans
 from headrace.mlflow.write.statements import STATEMENTS, Rows, transaction
-from headrace.mlflow.write.stored import read_others, read_traces
+from headrace.mlflow.write.stored import read_others, read_traces, read_words
 from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces
 from headrace.store.database import Database
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
@@ -58,12 +62,18 @@ class _Written:
 
     repairs: Repairs = field(default_factory=Counter)
     links_failed: int = 0
+    logs: Joined = field(default_factory=Joined)
+
+    def count(self) -> None:
+        """Counts all but the repairs, which the caller counts."""
+        RUN_LINKS_FAILED.inc(self.links_failed)
+        count_joined(self.logs)
 
 
 class BulkWriter:
     """A `Writer` for the shapes of `shape/known.py`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each setting
         self,
         database: Database,
         enrich: bool = False,
@@ -72,10 +82,12 @@ class BulkWriter:
         schema: Schema | None = None,
         index: bool = True,
         dialects: Dialects | None = None,
+        bound: Bound | None = None,
     ) -> None:
         """`schema`: MLflow's tables as they were found to fit. None: those of the newest shape, without a look.
 
-        `index`: whether it keeps the index. `dialects`: see `to_parts`.
+        `index`: whether it keeps the index. `dialects`: see `to_parts`. `bound`: how many log records a span keeps, with
+        enrichment.
         """
         self._database = database
         self._watch = Watch(database, schema)
@@ -84,6 +96,7 @@ class BulkWriter:
         self._note_unfinished = note_unfinished
         self._max_tags = max_tags
         self._dialects = dialects
+        self._bound = bound or Bound()
         self._artifact_roots: dict[int, str] = {}
         self._index = Index() if index else None
         self._origins_used: MutableMapping[str, int] = LRUCache(_MAX_ORIGINS)
@@ -105,8 +118,8 @@ class BulkWriter:
         """See `Writer.write`. One transaction."""
         for _ in range(_RACES):
             try:
-                written = self._write_parts(translated.rows)
-                RUN_LINKS_FAILED.inc(written.links_failed)
+                written = self._write_parts(translated.rows, translated.deliveries)
+                written.count()
                 return translated.repairs + written.repairs
             except Race:
                 continue
@@ -123,22 +136,50 @@ class BulkWriter:
         """See `Writer.rehearse`."""
         until = time.monotonic() + seconds
         with suppress(_TakenBack):
-            self._write_parts(self.translate([delivery]).rows, until)
+            self._write_parts(self.translate([delivery]).rows, [delivery], rehearsed_until=until)
 
-    def _write_parts(self, parts: Sequence[TracePart], rehearsed_until: float | None = None) -> _Written:
+    def write_again(self, keys: Collection[Key]) -> None:
+        """Writes these spans once more as they are stored, with the log records that wait for them. Spans that are not there,
+        or of which it is not known how they were sent, are left alone.
+
+        Raises:
+            As `write`.
+        """
+        for _ in range(_RACES):
+            with transaction(self._database) as (_, cursor):
+                stored = read_stored_spans(cursor, keys)
+            deliveries = [span.delivery for span in stored]
+            rows = self.translate(deliveries).rows
+            try:
+                if rows:
+                    self._write_parts(rows, deliveries, {span.key: span.content for span in stored}).count()
+                return
+            except Race:
+                continue
+        raise PermanentExportError("Its spans are changed again and again by somebody else.")
+
+    def _write_parts(
+        self,
+        parts: Sequence[TracePart],
+        deliveries: Sequence[Delivery],
+        stored: Mapping[Key, str] | None = None,
+        rehearsed_until: float | None = None,
+    ) -> _Written:
+        """`stored`: the contents of which these parts were made, if they must not have changed since."""
         written = _Written()
         origins = {digest: (data, part.trace_id) for part in parts for digest, data in part.origins.items()}
         with transaction(self._database) as (connection, cursor):
-            cursor.execute(STATEMENTS["plan_by_index"], prepare=False)
+            written.logs.any_came = begin(cursor)
             if self._layout.follows_traces:
                 mark_stale(connection, cursor, parts, self._policy.may_move)
-            traces = self._fold(cursor, parts, written.repairs)
+            traces = self._fold(cursor, parts, deliveries, stored or {}, written)
             plan = look(cursor, traces) if self._index else None
             written.links_failed = self._write_traces(cursor, traces)
             used = self._add_origins(cursor, origins)
             keep_traces(cursor, traces)
             keep_precedences(cursor, traces)
             keep_unfinished(cursor, traces, self._note_unfinished)
+            mark(cursor, written.logs)
             if self._index and plan:
                 kept = self._index.keep(cursor, plan, {digest: service_of(origins[digest][0]) for digest in used})
             self._watch.check(connection)
@@ -174,21 +215,37 @@ class BulkWriter:
             cursor.execute(STATEMENTS["add_origins"], {"digest": digests, "origin": list(data), "trace_id": list(traces)})
         return dict.fromkeys(new, today)
 
-    def _fold(self, cursor: Rows, parts: Sequence[TracePart], repaired: Repairs) -> list[Trace]:
+    def _fold(
+        self,
+        cursor: Rows,
+        parts: Sequence[TracePart],
+        deliveries: Sequence[Delivery],
+        stored: Mapping[Key, str],
+        written: _Written,
+    ) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
-        policy = self._policy
+        policy, repaired = self._policy, written.repairs
         traces = read_traces(cursor, self._layout, parts, policy)
         _check_locations(traces, parts)
+        if stored and read_spans(cursor, stored) != stored:
+            raise Race
+        if policy.enriches and (traces or written.logs.any_came):
+            parts, written.logs = join(cursor, traces, parts, self._bound, partial(self._again, deliveries))
         _apply(cursor, traces, parts, policy)
         folded = [traces[trace_id] for trace_id in sorted(traces)]
         read_totals(cursor, [trace for trace in folded if trace.stored and policy.totals_wanted(trace)])
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
+        read_words(cursor, folded, policy)
         for trace in folded:
             trace.verdict = policy.decide(trace)
             if trace.superseded:
                 repaired["unfinished_superseded"] += trace.superseded
             _bound_tags(trace, repaired)
         return folded
+
+    def _again(self, deliveries: Sequence[Delivery], number: int, records: BySpan) -> Sequence[TracePart]:
+        """See `joining.Again`."""
+        return to_parts(deliveries[number], UNCOUNTED, self._policy, self._max_tags, number, self._dialects, records)
 
     def _add_artifact_locations(self, cursor: Rows, traces: Sequence[Trace]) -> None:
         """The tag that MLflow gives each new trace: `<experiment's artifact location>/traces/<id>/artifacts`."""

@@ -6,9 +6,13 @@ from typing import Any
 
 from headrace.mlflow.fold.trees import added, starts
 from headrace.mlflow.model import Node, Totals, Trace
+from headrace.mlflow.model.voices import SPEAKERS
 from headrace.mlflow.text import to_object
+from headrace.mlflow.translate.speaks import to_voice
 from headrace.mlflow.translate.values import to_node
 from headrace.mlflow.write.statements import STATEMENTS, Rows
+
+_SPEAKERS = sorted(SPEAKERS)
 
 
 def read_totals(cursor: Rows, traces: Sequence[Trace]) -> None:
@@ -35,9 +39,10 @@ def _read_chains(cursor: Rows, traces: Iterable[Trace]) -> dict[str, dict[str, N
     chains: dict[str, dict[str, Node]] = {trace.trace_id: {} for trace, _ in remembered}
     if wanted:
         trace_ids, span_ids = (list(column) for column in zip(*wanted, strict=True))
-        cursor.execute(STATEMENTS["read_chains"], {"trace_id": trace_ids, "span_id": span_ids})
-        for trace_id, span_id, parent_id, content in cursor:
-            chains[trace_id][span_id] = _node(span_id, parent_id, content)
+        cursor.execute(STATEMENTS["read_chains"], {"trace_id": trace_ids, "span_id": span_ids, "speakers": _SPEAKERS})
+        for trace_id, *columns in cursor:
+            node = _node(*columns)
+            chains[trace_id][node.span_id] = node
     return chains
 
 
@@ -45,13 +50,15 @@ def read_nodes(cursor: Rows, traces: Mapping[str, Trace]) -> None:
     """Adds all spans that are there, but for those that come again."""
     if not traces:
         return
-    for trace_id, span_id, parent_id, content in cursor.stream(STATEMENTS["read_nodes"], {"ids": sorted(traces)}):
+    asked = {"ids": sorted(traces), "speakers": _SPEAKERS}
+    for trace_id, span_id, *columns in cursor.stream(STATEMENTS["read_nodes"], asked):
         if span_id not in (nodes := traces[trace_id].nodes):
-            nodes[span_id] = _node(span_id, parent_id, content)
+            nodes[span_id] = _node(span_id, *columns)
 
 
-def _node(span_id: str, parent_id: str | None, content: str | None) -> Node:
+def _node(span_id: str, parent_id: str | None, content: str | None, speaks: str | None, start: int, end: int) -> Node:
+    voice = to_voice(speaks, start, end) if speaks else None
     if not content:
-        return Node(span_id, parent_id, None, None)
+        return Node(span_id, parent_id, None, None, voice)
     attributes: dict[str, Any] = (to_object(content) or {}).get("attributes") or {}
-    return to_node(span_id, parent_id, attributes)
+    return to_node(span_id, parent_id, attributes, voice)

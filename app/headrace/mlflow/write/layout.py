@@ -7,7 +7,7 @@ from psycopg.sql import SQL
 
 from headrace.mlflow.keys import FINALIZED, USER
 from headrace.mlflow.model import SPAN_TYPES, SpanRow, Trace, TraceRow
-from headrace.mlflow.write.statements import STATEMENTS, Rows
+from headrace.mlflow.write.statements import STATEMENTS, Rows, run_for
 
 
 class Layout(Protocol):
@@ -59,6 +59,4 @@ class TotalsInColumns:
 
 def set_metadata(cursor: Rows, rows: Sequence[tuple[str, str, str]]) -> None:
     """Upserts metadata: trace, key, value; ordered by trace and key."""
-    if rows:
-        ids, keys, values = (list(column) for column in zip(*rows, strict=True))
-        cursor.execute(STATEMENTS["set_metadata"], {"request_id": ids, "key": keys, "value": values})
+    run_for(cursor, STATEMENTS["set_metadata"], ("request_id", "key", "value"), rows)

@@ -117,6 +117,22 @@ def prune_index(database: Database, days: int, limit: int = _INDEX_ROWS) -> int:
         return deleted + _prune_trace_services(cursor, limit)
 
 
+def prune_logged_traces(database: Database, limit: int = _INDEX_ROWS) -> int:
+    """Deletes what is remembered of traces with log records that are gone; returns how many.
+
+    Raises:
+        DatabaseUnavailable, PermanentExportError.
+    """
+    deleted, last = 0, ""
+    with transaction(database) as (_, cursor):
+        while True:
+            cursor.execute(_STATEMENTS["prune_logged_traces"], {"trace_id": last, "limit": limit})
+            if (found := cursor.fetchone()) is None:
+                return deleted
+            last = found[0]
+            deleted += found[1]
+
+
 def _prune_trace_services(cursor: Rows, limit: int) -> int:
     deleted = 0
     last = "", ""

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from headrace.mlflow.model import Precedence, Root, Totals, Trace
+from headrace.mlflow.model import Precedence, Root, Spoken, Totals, Trace, Verdict
 from headrace.mlflow.reserved import FINISHED
 from headrace.mlflow.write.statements import STATEMENTS, Rows
 
@@ -19,24 +20,36 @@ def keep_traces(cursor: Rows, traces: Sequence[Trace]) -> None:
         columns = {
             "trace_id": [trace.trace_id for trace, _ in found],
             "root_id": [root.span_id if root else None for _, root in found],
-            "said": [_dumped(root, trace.totals) for trace, root in found],
+            "said": [_dumped(trace.verdict, trace.totals) for trace, _ in found if trace.verdict],
         }
         cursor.execute(STATEMENTS["remember_traces"], columns)
 
 
-def _dumped(root: Root | None, totals: Totals | None) -> str:
-    said = [root.start, root.session_id, root.user_id, root.tags, root.chosen_by_rule] if root else None
-    return json.dumps([said, totals.dumped() if totals else None])
+def _dumped(verdict: Verdict, totals: Totals | None) -> str:
+    root = verdict.root
+    said = [root.start, root.session_id, root.user_id, root.tags, root.chosen_by_rule, root.says] if root else None
+    return json.dumps([said, totals.dumped() if totals else None, verdict.spoken])
 
 
-def recalled(root_id: str | None, text: str) -> tuple[Mapping[str, Root], Totals | None]:
-    """A row of `headrace.remembered_trace` → the root that has decided, by its span id, and the totals.
+class Recalled(NamedTuple):
+    """What a row of `headrace.remembered_trace` says."""
 
-    No root: none had come. No totals: no span had figures, or some that cannot be added.
-    """
-    said, totals = json.loads(text)
+    roots: Mapping[str, Root]
+    """The root that has decided, by its span id. Empty: none had come."""
+    totals: Totals | None
+    """None: no span had figures or words, or figures that cannot be added."""
+    spoken: Spoken
+
+
+def recalled(root_id: str | None, text: str) -> Recalled | None:
+    """A row of `headrace.remembered_trace`. None: a Headrace wrote it that did not know who speaks; nothing is remembered."""
+    found = json.loads(text)
+    if len(found) != len(Recalled._fields):
+        return None
+    said, totals, (asked, answered, failed, failure) = found
     roots = {} if root_id is None else {root_id: Root.that_decided(said[0], root_id, *said[1:])}
-    return roots, Totals.loaded(totals) if totals else None
+    spoken = Spoken(asked, answered, failed, None if failure is None else (failure[0], failure[1]))
+    return Recalled(roots, Totals.loaded(totals) if totals else None, spoken)
 
 
 def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:

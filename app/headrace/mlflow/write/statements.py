@@ -1,6 +1,6 @@
 """The statements of sql/, and transactions to run them in."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -25,6 +25,13 @@ def load_statements(file: str) -> dict[str, SQL]:
 
 
 STATEMENTS = load_statements("writer.sql")
+
+
+def run_for(cursor: Rows, statement: SQL, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Runs a statement once for all rows. Each name is the parameter that takes one column of them. No rows: runs nothing."""
+    if rows:
+        columns = zip(*rows, strict=True)
+        cursor.execute(statement, {name: list(values) for name, values in zip(names, columns, strict=True)})
 
 
 def array(values: Iterable[object]) -> str:

@@ -8,10 +8,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 from headrace.mlflow.fold.policy import FoldPolicy, S, V
 from headrace.mlflow.keys import FINALIZED, USER
-from headrace.mlflow.model import Precedence, Root, StoredTrace, Totals, Trace, TracePart, TraceRow
+from headrace.mlflow.model import Precedence, Root, Spoken, StoredTrace, Totals, Trace, TracePart, TraceRow
+from headrace.mlflow.model.voices import SPEAKERS
 from headrace.mlflow.text import UNCOUNTED, to_object
 from headrace.mlflow.translate.origin import CHOSEN_BY_RULE
 from headrace.mlflow.translate.readback import is_unfinished, to_span
+from headrace.mlflow.translate.speaks import stored_root_says
 from headrace.mlflow.translate.tags import resource_tags, root_tags, session_and_user
 from headrace.mlflow.translate.values import to_root
 from headrace.mlflow.write.figures import read_nodes
@@ -80,6 +82,8 @@ class _Marks:
     noted_just_now: bool = False
     roots: Mapping[str, Root] | None = None
     totals: Totals | None = None
+    spoken: Spoken | None = None
+    has_voices: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, key: str, value: str) -> None:
@@ -91,8 +95,11 @@ class _Marks:
             self.precedence = Precedence(int(rank), int(start), key)
         elif kind == "unfinished":
             self.noted_unfinished, self.noted_just_now = True, value == "now"
+        elif kind == "speaker":
+            self.has_voices = True
         elif kind == "root":
-            self.roots, self.totals = recalled(key, value)
+            if found := recalled(key, value):
+                self.roots, self.totals, self.spoken = found
         elif key == FINALIZED:
             self.finalized = True
         elif key == USER:
@@ -107,7 +114,9 @@ def _lock_traces(cursor: Rows, layout: Layout, trace_ids: list[str]) -> dict[str
     if not found:
         return {}
     marks = {row.trace_id: _Marks() for row in found}
-    cursor.execute(STATEMENTS["read_marks"], {"ids": sorted(marks), "metadata": list(layout.metadata)})
+    cursor.execute(
+        STATEMENTS["read_marks"], {"ids": sorted(marks), "metadata": list(layout.metadata), "speakers": sorted(SPEAKERS)}
+    )
     for kind, trace_id, key, value in cursor:
         marks[trace_id].add(kind, key, value)
     return {row.trace_id: _stored(row, marks[row.trace_id], layout) for row in found}
@@ -124,6 +133,8 @@ def _stored(row: TraceRow, marks: _Marks, layout: Layout) -> StoredTrace:
         marks.noted_just_now,
         marks.roots,
         marks.totals,
+        marks.spoken,
+        marks.has_voices,
     )
 
 
@@ -158,7 +169,8 @@ def _root_that_decided(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     own, _ = root_tags(attributes, UNCOUNTED)
     session, user = session_and_user(attributes, UNCOUNTED, null=False)
     chosen_by_rule = CHOSEN_BY_RULE in (root.content.get("otlp") or {})
-    return Root.that_decided(root.start, root.span_id, session or None, user or None, (tags or {}) | own, chosen_by_rule)
+    tags, says = (tags or {}) | own, stored_root_says(root.content)
+    return Root.that_decided(root.start, root.span_id, session or None, user or None, tags, chosen_by_rule, says)
 
 
 def _root_that_may_decide(root: _RootSpan, tags: dict[str, str] | None) -> Root:
@@ -185,6 +197,20 @@ def read_others(cursor: Rows, traces: Mapping[str, Trace[S]], policy: FoldPolicy
     tags = _read_tags(cursor, {digest for _, digest in origins})
     for trace_id, digest in origins:
         policy.take_other(traces[trace_id], tags.get(digest, {}), None, None)
+
+
+def read_words(cursor: Rows, traces: Sequence[Trace[S]], policy: FoldPolicy[V, S]) -> None:
+    """What the spans say that are there already and speak for their roots, as far as the policy asks for it."""
+    if failed := {trace.trace_id: trace for trace in traces if policy.failures_wanted(trace)}:
+        cursor.execute(STATEMENTS["read_failures"], {"ids": sorted(failed)})
+        for trace_id, end, span_id in cursor:
+            policy.take_failure(failed[trace_id], (-end, span_id) if span_id else (0, ""))
+    asked = [(trace, span_id) for trace in traces for span_id in sorted(policy.words_wanted(trace))]
+    if asked:
+        by_id = {trace.trace_id: trace for trace, _ in asked}
+        columns = {"trace_id": [trace.trace_id for trace, _ in asked], "span_id": [span_id for _, span_id in asked]}
+        for trace_id, span_id, content in cursor.stream(STATEMENTS["read_words"], columns):
+            policy.take_words(by_id[trace_id], span_id, content)
 
 
 def _origin(content: dict[str, Any]) -> str:

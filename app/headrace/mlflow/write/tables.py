@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.mlflow.model import COST_COLUMNS, TOKEN_COLUMNS, Trace
 from headrace.mlflow.write.layout import Layout
-from headrace.mlflow.write.statements import STATEMENTS, Rows
+from headrace.mlflow.write.statements import STATEMENTS, Rows, run_for
 
 _MAX_RUN_ID = 36
 
@@ -83,9 +83,7 @@ def write_tags(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None
     rows = [
         (trace.trace_id, key, value) for trace in old for key, value in sorted(trace.tags.items() - trace.stored_tags.items())
     ]
-    if rows:
-        ids, keys, values = (list(column) for column in zip(*rows, strict=True))
-        cursor.execute(STATEMENTS["upsert_tags"], {"request_id": ids, "key": keys, "value": values})
+    run_for(cursor, STATEMENTS["upsert_tags"], ("request_id", "key", "value"), rows)
 
 
 def link_runs(cursor: Rows, traces: Sequence[Trace]) -> int:

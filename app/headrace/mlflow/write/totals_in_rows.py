@@ -13,7 +13,7 @@ from headrace.mlflow.keys import FINALIZED, MODEL, PROVIDER, TRACE_COST, TRACE_N
 from headrace.mlflow.model import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, SpanRow, Trace, TraceRow
 from headrace.mlflow.text import to_object
 from headrace.mlflow.write.layout import set_metadata
-from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements
+from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements, run_for
 
 _TOKENS = TOKEN_COLUMNS[:5]
 """Those that MLflow counts before 3.17."""
@@ -49,9 +49,7 @@ class TotalsInRows:
             for trace in traces
             if trace.trace_name is not None and trace.trace_name != (trace.stored and trace.stored.row.trace_name)
         ]
-        if names:
-            ids, keys, values = (list(column) for column in zip(*names, strict=True))
-            cursor.execute(STATEMENTS["upsert_tags"], {"request_id": ids, "key": keys, "value": values})
+        run_for(cursor, STATEMENTS["upsert_tags"], ("request_id", "key", "value"), names)
         set_metadata(cursor, [row for trace in traces for row in sorted(_metadata(trace))])
         self._write_metrics(cursor, traces)
 
@@ -62,24 +60,19 @@ class TotalsInRows:
             if not trace.stored or trace.tokens != trace.stored.row.tokens
             for name, value in sorted(_told(_TOKENS, trace.tokens))
         ]
-        if tokens:
-            ids, keys, values = (list(column) for column in zip(*tokens, strict=True))
-            cursor.execute(self.statements["set_trace_metrics"], {"request_id": ids, "key": keys, "value": values})
+        run_for(cursor, self.statements["set_trace_metrics"], ("request_id", "key", "value"), tokens)
         costs = [
             (span.trace_id, span.span_id, name, value)
             for trace in traces
             for span in sorted(trace.spans.values(), key=lambda span: span.span_id)
             for name, value in _told(COST_COLUMNS, (span.input_cost, span.output_cost, span.total_cost))
         ]
-        if costs:
-            ids, spans, keys, values = (list(column) for column in zip(*costs, strict=True))
-            named = {"trace_id": ids, "span_id": spans, "key": keys, "value": values}
-            cursor.execute(self.statements["set_span_metrics"], named)
+        run_for(cursor, self.statements["set_span_metrics"], ("trace_id", "span_id", "key", "value"), costs)
 
 
 def _dimensions(row: SpanRow) -> str:
     """As MLflow's column, which holds JSON's null where there are none."""
-    found = {key: value for key, value in ((MODEL, row.model_name), (PROVIDER, row.model_provider)) if value}
+    found = {key: value for key, value in ((MODEL, row.model_name), (PROVIDER, row.model_provider)) if value is not None}
     return json.dumps(found) if found else "null"
 
 

@@ -1,12 +1,11 @@
 """OTLP's signals. SDKs that are given only `OTEL_EXPORTER_OTLP_ENDPOINT` send all three.
 
-Headrace stores traces; the others are counted and refused in words, with the answer after which no client sends them
-again.
+Headrace stores spans, log records that name their span, and data points of a run.
 """
 
 from headrace.otlp.signals.logs import Logs
 from headrace.otlp.signals.metrics import Metrics
-from headrace.otlp.signals.signal import Decoded, Refused, Signal
+from headrace.otlp.signals.signal import Decoded, Signal
 from headrace.otlp.signals.traces import Traces
 
 TRACES: Signal = Traces()
@@ -15,4 +14,4 @@ LOGS: Signal = Logs()
 SIGNALS: tuple[Signal, ...] = (TRACES, METRICS, LOGS)
 """Whatever has a path and a service."""
 
-__all__ = ["LOGS", "METRICS", "SIGNALS", "TRACES", "Decoded", "Refused", "Signal"]
+__all__ = ["LOGS", "METRICS", "SIGNALS", "TRACES", "Decoded", "Signal"]

@@ -1,4 +1,4 @@
-"""Log records: refused in words."""
+"""Log records: joined with the spans that they name."""
 
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from headrace.otlp import weight
 from headrace.otlp.codec import Encoding
 from headrace.otlp.form import LOG_RECORDS, Form
-from headrace.otlp.signals.signal import Decoded, Refused, decoded
+from headrace.otlp.signals.signal import Decoded, decoded
 from headrace.otlp.weight import Charge
 
 
@@ -22,11 +22,10 @@ class Logs:
     form: Form = LOG_RECORDS
     request: type[Message] = ExportLogsServiceRequest
     response: type[Message] = ExportLogsServiceResponse
-    summary = "Refuse logs in words."
-    stored = False
+    summary = "Join log records with the spans that they name."
     strict = False
 
-    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
+    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
         """See `Signal`."""
         return decoded(self, body, encoding, charge)
 

@@ -1,4 +1,4 @@
-"""Data points: refused in words."""
+"""Data points: stored as metrics of an MLflow run."""
 
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from headrace.otlp import weight
 from headrace.otlp.codec import Encoding
 from headrace.otlp.form import DATA_POINTS, Form
-from headrace.otlp.signals.signal import Decoded, Refused, decoded
+from headrace.otlp.signals.signal import Decoded, decoded
 from headrace.otlp.weight import Charge
 
 
@@ -22,11 +22,10 @@ class Metrics:
     form: Form = DATA_POINTS
     request: type[Message] = ExportMetricsServiceRequest
     response: type[Message] = ExportMetricsServiceResponse
-    summary = "Refuse metrics in words."
-    stored = False
+    summary = "Store data points as metrics of an MLflow run."
     strict = False
 
-    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
+    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
         """See `Signal`."""
         return decoded(self, body, encoding, charge)
 

@@ -27,15 +27,6 @@ class Decoded:
     notes: Notes = field(default_factory=Notes)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A body of which nothing is stored: the number of its records, and what its sender is told. The text is empty if there are
-    no records."""
-
-    records: int
-    said: str
-
-
 class Signal(Protocol):
     """One of OTLP's signals. Every implementation passes tests/unit/otlp/test_signals.py."""
 
@@ -67,23 +58,19 @@ class Signal(Protocol):
         """What Headrace does with it, for `/openapi.json`."""
 
     @property
-    def stored(self) -> bool:
-        """Whether Headrace stores it. One that is not is counted, and refused in words. This is the one place that says so."""
-
-    @property
     def strict(self) -> bool:
         """Whether a request of which no record can be stored is answered with an error. If not, it is answered with success and
         a `partial_success`, after which no client complains without end. (A request that may not go where it wants to go is
         always answered with an error.)"""
 
-    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
+    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
         """A body, inflated → what it holds. A record that cannot be parsed costs no other.
 
-        `charge` is told of the memory that it takes, before it does.
+        `charge` is called with bytes of memory before they are taken.
 
         Raises:
             MalformedBody: the body is no request of this signal.
-            BodyTooLarge: it has too many parts. InFlightFull: by `charge`.
+            BodyTooLarge: it has too many parts. InFlightFull: `charge` raised it.
         """
 
     def answer(self, rejected: int, said: str) -> Message:
@@ -94,24 +81,10 @@ class Signal(Protocol):
         """
 
 
-def decoded(signal: Signal, body: bytes, encoding: Encoding, charge: Charge) -> Decoded | Refused:
+def decoded(signal: Signal, body: bytes, encoding: Encoding, charge: Charge) -> Decoded:
     """What `Signal.decode` returns, for every signal."""
     notes = Notes()
     message, unparsed = codec.decode(body, encoding, charge, notes, signal.form)
     records = signal.form.count(message)
-    if not signal.stored:
-        return _refused(signal, records + unparsed)
     as_sent = encoding is Encoding.PROTOBUF and not unparsed and not notes.repaired
     return Decoded(message, body if as_sent else None, records, unparsed, notes)
-
-
-def _refused(signal: Signal, count: int) -> Refused:
-    """A body of a signal that is not stored, with `count` records."""
-    if not count:
-        return Refused(0, "")
-    name = signal.name.upper()
-    return Refused(
-        count,
-        f"Headrace does not store {signal.name}: {count} {signal.form.noun}s were not stored. Set OTEL_{name}_EXPORTER=none in "
-        f"the service, or point OTEL_EXPORTER_OTLP_{name}_ENDPOINT elsewhere.",
-    )

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from headrace.otlp import weight
 from headrace.otlp.codec import Encoding
 from headrace.otlp.form import SPANS, Form
-from headrace.otlp.signals.signal import Decoded, Refused, decoded
+from headrace.otlp.signals.signal import Decoded, decoded
 from headrace.otlp.weight import Charge
 
 
@@ -23,10 +23,9 @@ class Traces:
     request: type[Message] = ExportTraceServiceRequest
     response: type[Message] = ExportTraceServiceResponse
     summary = "Store spans as MLflow traces."
-    stored = True
     strict = True
 
-    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded | Refused:
+    def decode(self, body: bytes, encoding: Encoding, charge: Charge = weight.nothing) -> Decoded:
         """See `Signal`."""
         return decoded(self, body, encoding, charge)
 

@@ -75,8 +75,7 @@ class Export(OneMessage):
             self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression, self._reading
         )
         self.reply(answer.SerializeToString())
-        if self._signal.stored:
-            ACK_SECONDS.observe(time.perf_counter() - self._started)
+        ACK_SECONDS.observe(time.perf_counter() - self._started)
 
     def ended(self, code: int) -> None:
         """See `OneMessage.ended`."""

@@ -30,6 +30,12 @@ def test_flattened_messages_take_the_place_of_a_constructor_s_text(name: str) ->
     assert "get_weather" in tool_names(first)
 
 
+def test_a_system_message_that_is_not_flattened_is_kept() -> None:
+    first, second = of("openinference_langchain_js", "LLM")
+    assert [message["role"] for message in first.inputs["messages"]] == ["system", "user"]
+    assert [message["role"] for message in second.inputs["messages"]] == ["system", "user", "assistant", "tool"]
+
+
 @pytest.mark.parametrize("name", ["openinference_langchain", "openinference_openai", "openinference_openai_agents"])
 def test_the_provider_is_llm_system_s(name: str) -> None:
     assert {span.provider for span in of(name, "LLM")} == {"openai"}
@@ -44,8 +50,9 @@ def test_a_chat_that_the_ui_draws_stays_as_it_is() -> None:
 @pytest.mark.parametrize("name", ["pydantic_ai_agent", "pydantic_ai_v2_tool"])
 def test_pydantic_ai(name: str) -> None:
     (agent,) = of(name, "AGENT")
-    assert agent.inputs[0]["parts"] == [{"type": "text", "content": QUESTION}]
-    assert [message["role"] for message in agent.inputs] == ["user", "assistant", "user"]  # the answer is none of the inputs
+    assert agent.inputs[1]["content"] == QUESTION
+    roles = [message["role"] for message in agent.inputs]
+    assert roles == ["system", "user", "assistant", "tool"]  # the answer is none of the inputs
     assert agent.outputs == ANSWER
     assert agent.model == "gpt-4o-mini"
     assert agent.usage["input_tokens"] == 84
@@ -102,10 +109,17 @@ def test_haystack() -> None:
     builder, call, pipeline = spans(export("haystack_native"))
     assert (builder.type, call.type, pipeline.type) == ("CHAIN", "CHAT_MODEL", "CHAIN")
     assert (call.model, call.provider, call.usage["total_tokens"]) == ("gpt-4o-mini-2024-07-18", "openai", 59)
-    assert call.inputs["messages"][0]["content"] == [{"text": QUESTION}]
+    assert call.inputs["messages"][0]["content"] == QUESTION
     assert call.cost["total_cost"] > 0
     assert pipeline.inputs == {"prompt": {"city": "Paris"}}
     assert ANSWER in str(pipeline.outputs)
+
+
+def test_the_arguments_of_a_call_are_read() -> None:
+    assert of("langfuse_sdk", "CHAIN")[0].inputs == QUESTION
+    assert of("langfuse_sdk", "TOOL")[0].inputs == "Paris"
+    assert of("openinference_smolagents", "TOOL")[0].inputs == {"city": "Paris"}
+    assert folded(parts(export("openinference_smolagents"))).request_preview == QUESTION
 
 
 def test_strands() -> None:
@@ -172,3 +186,9 @@ def _outcome(requests: list[ExportTraceServiceRequest]) -> Any:
          trace.tokens, trace.costs, sorted(trace.spans.items()))
         for trace in traces
     ]  # fmt: skip
+
+
+def test_a_call_that_two_instrumentations_describe_counts_once() -> None:
+    trace = folded(parts(export("anthropic_sdk_native_double")))
+    assert trace.tokens[:5] == [92, 34, 126, 20, 8]
+    assert trace.costs[2] == pytest.approx(0.000369 * 2)

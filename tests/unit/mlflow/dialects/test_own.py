@@ -69,7 +69,7 @@ def test_a_dialect_of_the_same_name_takes_the_place_of_the_shipped_one() -> None
         ("acme:\n  input: a\n", "own.yaml:2: `input` of `acme` is unknown. It may be about, source, when, scope, type, inputs"),
         ("acme:\n  inputs:\n    - {form: json}\n", "own.yaml:3: a rule needs `from`"),
         ("acme:\n  inputs:\n    - {from: a, shape: json}\n", "own.yaml:3: `shape` is no part of a rule."),
-        ("acme:\n  inputs:\n    - {from: a, form: xml}\n", "own.yaml:3: there is no form `xml`. There are answered, asked"),
+        ("acme:\n  inputs:\n    - {from: a, form: xml}\n", "own.yaml:3: there is no form `xml`. There are answered, arg"),
         ("acme:\n  model: a.*\n", "own.yaml:2: `a.*`: only input_messages"),
         ("acme:\n  model: 'a > '\n", "own.yaml:2: `a > ` should be `attribute > path.in.its.json`."),
         ("acme:\n  type: a\n", "own.yaml:2: a rule of `type` needs `map` or `is`"),

@@ -152,11 +152,11 @@ def _unwrapped(item: Any) -> Any:
 def _walk(value: Any, path: tuple[str, ...]) -> Any:
     """The value at the end of a path through JSON; None: there is none."""
     for number, step in enumerate(path):
+        if step == "*" and isinstance(value, dict | list):
+            below = [_walk(item, path[number + 1 :]) for item in (value.values() if isinstance(value, dict) else value)]
+            return [item for item in below if item is not None]
         if isinstance(value, dict):
             value = value.get(step)
-        elif isinstance(value, list) and step == "*":
-            below = [_walk(item, path[number + 1 :]) for item in value]
-            return [item for item in below if item is not None]
         elif isinstance(value, list) and step.lstrip("-").isdecimal() and len(step) < 8:
             value = value[int(step)] if -len(value) <= int(step) < len(value) else None
         else:

@@ -41,6 +41,16 @@ def _answered(value: Any) -> Any:
     return [last] if isinstance(last, dict) and last.get("role") == "assistant" else None
 
 
+def _arguments(value: Any) -> Any:
+    """A call's `{"args": […], "kwargs": {…}}` → its only argument, or those that have names. Of both kinds: nothing."""
+    args, kwargs = (value.get("args"), value.get("kwargs")) if isinstance(value, dict) else (None, None)
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        return None
+    if not args:
+        return kwargs
+    return args[0] if len(args) == 1 and not kwargs else None
+
+
 def _json(value: Any) -> Any:
     """JSON that is a text, once or twice, alone or in a list, → what it says. Any other text is itself."""
     if isinstance(value, list):
@@ -94,6 +104,7 @@ def _text(value: Any) -> Any:
 
 FORMS: Mapping[str, Callable[[Any], Any]] = {
     "answered": _answered,
+    "arguments": _arguments,
     "asked": _asked,
     "before_dot": _before_dot,
     "before_slash": _before_slash,

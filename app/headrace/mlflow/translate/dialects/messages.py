@@ -67,6 +67,15 @@ def is_chat(value: Any) -> bool:
     return isinstance(messages, list) and bool(messages) and all(map(_is_message, messages))
 
 
+def count_messages(value: Any) -> int:
+    """How many messages inputs or outputs of any library hold, as far as one can tell: LangChain has lists of lists of them."""
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("messages", "choices", "generations") if isinstance(value.get(key), list)), None)
+    if not isinstance(value, list):
+        return 0
+    return sum(len(item) if isinstance(item, list) else 1 for item in value)
+
+
 def _is_message(value: Any) -> bool:
     """Whether MLflow's UI takes it for a message of OpenAI's."""
     return isinstance(value, dict) and isinstance(value.get("role"), str) and "parts" not in value

@@ -34,7 +34,7 @@ from headrace.mlflow.text import Repairs, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT, dumps
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
 from headrace.mlflow.translate.dialects.figures import amount, as_json, count
-from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, is_chat
+from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
 from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
 from headrace.mlflow.translate.dialects.tools import definitions
 
@@ -138,12 +138,14 @@ class Reading:
             if figure is not None:
                 self._figures[target] = figure
             return figure is not None
+        key = self.key(rule)
+        if target in _MESSAGES and count_messages(loaded(self._attributes.get(key))) > count_messages(value):
+            return False  # messages without a text are not flattened: what is there says more
         value = _meant(target, value)
         if value is None:
             return False
         if target != "tags":
             self._said.add(target)
-        key = self.key(rule)
         if (there := self._attributes.get(key)) is not None and loaded(there) == value:
             return False
         if target == "type":

@@ -92,7 +92,7 @@ class Rule:
     key: str
     """The attribute; or what flattened attributes begin with, `llm.tools.`; or `SPAN_NAME`."""
     path: tuple[str, ...] = ()
-    """The way to the value inside the attribute's JSON: names, and numbers in lists. `-1` is the last, `*` all of a list."""
+    """The way to the value inside the attribute's JSON: names, and numbers in lists. `-1` is the last, `*` all."""
     flattened: bool = False
     forms: tuple[str, ...] = ()
     """The names of the functions of `forms.py` through which the attribute's value goes, before the path is followed."""

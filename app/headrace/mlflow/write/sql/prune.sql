@@ -75,6 +75,17 @@ WITH page AS MATERIALIZED (
 )
 SELECT trace_id, service, (SELECT count(*) FROM gone) FROM page ORDER BY trace_id DESC, service DESC LIMIT 1
 
+-- name: prune_logged_traces
+-- The same of what log records have left.
+WITH page AS MATERIALIZED (
+    SELECT trace_id FROM headrace.logged_trace WHERE trace_id > %(trace_id)s ORDER BY trace_id LIMIT %(limit)s
+), gone AS (
+    DELETE FROM headrace.logged_trace s USING page p
+    WHERE s.trace_id = p.trace_id AND NOT EXISTS (SELECT 1 FROM trace_info t WHERE t.request_id = p.trace_id)
+    RETURNING 1
+)
+SELECT trace_id, (SELECT count(*) FROM gone) FROM page ORDER BY trace_id DESC LIMIT 1
+
 -- name: prune_origin_services
 DELETE FROM headrace.origin_service WHERE digest IN (
     SELECT digest FROM headrace.origin_service s

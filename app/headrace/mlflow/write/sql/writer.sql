@@ -5,7 +5,9 @@
 -- name: plan_by_index
 -- For this transaction. A plan that Postgres makes once and keeps, as it does for statements that are prepared, does not know how
 -- long a list will be, nor how a table will grow: it reads small tables whole, and compares each row with each item of the list.
-SET LOCAL enable_seqscan = off; SET LOCAL jit = off
+-- The transaction's id is there before it looks for log records: see `note_new` in logs.sql.
+SET LOCAL enable_seqscan = off; SET LOCAL jit = off; SELECT txid_current();
+SELECT EXISTS (SELECT 1 FROM headrace.waiting_log) OR EXISTS (SELECT 1 FROM headrace.logged_trace)
 
 -- name: lock_traces
 -- The traces of the batch that exist, locked until the end of the transaction.
@@ -35,6 +37,13 @@ UNION ALL
 SELECT 'root', m.trace_id, m.root_id, m.said
 FROM headrace.remembered_trace m JOIN trace_info t ON t.request_id = m.trace_id AND t.xmin = m.xmin
 WHERE m.trace_id = ANY (%(ids)b)
+UNION ALL
+-- Where nothing is remembered: whether some of its spans may speak for their root.
+SELECT 'speaker', t.request_id, '', ''
+FROM trace_info t
+WHERE t.request_id = ANY (%(ids)b)
+  AND NOT EXISTS (SELECT 1 FROM headrace.remembered_trace m WHERE m.trace_id = t.request_id AND m.xmin = t.xmin)
+  AND EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.request_id AND s.type = ANY (%(speakers)b))
 
 -- name: read_roots
 -- Of each trace the earliest roots, as many as `most` says for it: no other can decide.
@@ -60,15 +69,36 @@ SELECT trace_id, span_id, CASE WHEN end_time_unix_nano <= start_time_unix_nano T
 FROM spans
 WHERE trace_id = ANY (%(ids)b) AND span_id = ANY (%(span_ids)b)
 
+-- name: read_failures
+-- Of each trace the failed span that ended last, of those that say why: see `speaks` in origin.py.
+SELECT w.id, coalesce(f.end_time_unix_nano, 0), coalesce(f.span_id, '')
+FROM unnest(%(ids)b::text[]) AS w (id)
+LEFT JOIN LATERAL (
+    SELECT end_time_unix_nano, span_id FROM spans
+    WHERE trace_id = w.id AND status = 'ERROR' AND parent_span_id IS NOT NULL
+      AND content LIKE '%%"otlp": {"origin": "________________________________", "speaks": "e%%'
+    ORDER BY end_time_unix_nano DESC, span_id
+    LIMIT 1
+) f ON true
+
+-- name: read_words
+SELECT s.trace_id, s.span_id, s.content
+FROM unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS w (trace_id, span_id)
+JOIN spans s ON s.trace_id = w.trace_id AND s.span_id = w.span_id
+
 -- name: read_nodes
--- The spans that are there already, for totals over the whole tree; only those with figures need their content.
+-- The spans that are there already, for totals over the whole tree; only those with figures need their content. `speaks` of
+-- those that may speak for their root: see origin.py.
 SELECT trace_id, span_id, parent_span_id,
-       CASE WHEN content LIKE '%%"mlflow.chat.tokenUsage"%%' OR content LIKE '%%"mlflow.llm.cost"%%' THEN content END
+       CASE WHEN content LIKE '%%"mlflow.chat.tokenUsage"%%' OR content LIKE '%%"mlflow.llm.cost"%%' THEN content END,
+       CASE WHEN type = ANY (%(speakers)b)
+            THEN substring(content FROM '"otlp": {"origin": "[0-9a-f]{32}", "speaks": "([eio]+)"') END,
+       start_time_unix_nano, end_time_unix_nano
 FROM spans
 WHERE trace_id = ANY (%(ids)b) AND content <> ''
 
 -- name: read_chains
--- Of these spans those that are there, with all their ancestors; only those with figures need their content.
+-- Of these spans those that are there, with all their ancestors, told as by read_nodes.
 WITH RECURSIVE up (trace_id, span_id, parent_span_id) AS (
     SELECT s.trace_id, s.span_id, s.parent_span_id
     FROM unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS w (trace_id, span_id)
@@ -78,7 +108,10 @@ WITH RECURSIVE up (trace_id, span_id, parent_span_id) AS (
     FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.parent_span_id
 )
 SELECT s.trace_id, s.span_id, s.parent_span_id,
-       CASE WHEN s.content LIKE '%%"mlflow.chat.tokenUsage"%%' OR s.content LIKE '%%"mlflow.llm.cost"%%' THEN s.content END
+       CASE WHEN s.content LIKE '%%"mlflow.chat.tokenUsage"%%' OR s.content LIKE '%%"mlflow.llm.cost"%%' THEN s.content END,
+       CASE WHEN s.type = ANY (%(speakers)b)
+            THEN substring(s.content FROM '"otlp": {"origin": "[0-9a-f]{32}", "speaks": "([eio]+)"') END,
+       s.start_time_unix_nano, s.end_time_unix_nano
 FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.span_id
 
 -- name: read_rollup_snapshots

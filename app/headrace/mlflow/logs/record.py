@@ -1,0 +1,134 @@
+"""One log record of a span, as it waits for its span and as it is kept beside it. No I/O.
+
+A record is known by what it says: the same one that comes twice is one. Records of a span have an order that does not depend on
+how they came: GenAI content first, then by time. A span keeps the first of them, so many and so many bytes as it may: whatever
+came first, the same ones stay.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
+
+EVENT_NAME = "event.name"
+"""The attribute in which a record without `event_name` may name its event."""
+
+CONTENT_NAMES = frozenset(
+    {
+        "gen_ai.client.inference.operation.details",
+        "gen_ai.system.message",
+        "gen_ai.user.message",
+        "gen_ai.assistant.message",
+        "gen_ai.tool.message",
+        "gen_ai.choice",
+        "gen_ai.content.prompt",
+        "gen_ai.content.completion",
+        "gen_ai.prompt",
+    }
+)
+"""Events that hold what was asked of a model, and what it answered: `translate/genai_events.py` reads them."""
+
+
+class Record(NamedTuple):
+    """A log record with the resource and scope that it came with."""
+
+    rank: tuple[int, int, str]
+    """Its place among the records of its span."""
+    data: bytes
+    """A serialized `ResourceLogs` that holds this record only."""
+
+    @property
+    def digest(self) -> str:
+        """What tells it from all others."""
+        return self.rank[2]
+
+    @classmethod
+    def of(cls, data: bytes) -> "Record":
+        """A record, from its `data`."""
+        return cls._of(parsed(data), data)
+
+    @classmethod
+    def _of(cls, record: LogRecord, data: bytes) -> "Record":
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        return cls((0 if name_of(record) in CONTENT_NAMES else 1, time_of(record), digest), data)
+
+
+def parsed(data: bytes) -> LogRecord:
+    """The OTLP of a record's `data`."""
+    return ResourceLogs.FromString(data).scope_logs[0].log_records[0]
+
+
+def name_of(record: LogRecord) -> str:
+    """The name of its event; empty if it is none."""
+    if record.event_name:
+        return record.event_name
+    for pair in record.attributes:
+        if pair.key == EVENT_NAME:
+            return pair.value.string_value
+    return ""
+
+
+def time_of(record: LogRecord) -> int:
+    """When it happened or, if that is not said, when it was seen; in nanoseconds."""
+    return record.time_unix_nano or record.observed_time_unix_nano
+
+
+def is_exception(record: LogRecord) -> bool:
+    """Whether it tells of an exception."""
+    return any(pair.key in {"exception.type", "exception.message"} for pair in record.attributes)
+
+
+def records_of(resource_logs: ResourceLogs) -> Iterator[tuple[LogRecord, Record]]:
+    """Each record of a resource: as OTLP has it, and as it is kept."""
+    for scope in resource_logs.scope_logs:
+        for record in scope.log_records:
+            alone = ResourceLogs(
+                resource=resource_logs.resource if resource_logs.HasField("resource") else None,
+                schema_url=resource_logs.schema_url,
+                scope_logs=[ScopeLogs(schema_url=scope.schema_url, log_records=[record])],
+            )
+            if scope.HasField("scope"):
+                alone.scope_logs[0].scope.CopyFrom(scope.scope)
+            yield record, Record._of(record, alone.SerializeToString(deterministic=True))
+
+
+class Bound(NamedTuple):
+    """How much one span keeps of its log records."""
+
+    records: int = 256
+    bytes: int = 4 * 1024 * 1024
+
+    def keep(self, records: Iterable[Record]) -> tuple[list[Record], int]:
+        """The records that a span keeps of these, in order and each once; and how many it does not.
+
+        Nothing after the first that is too much is kept: so it does not matter which came first.
+        """
+        ordered = sorted(set(records))
+        size = 0
+        for number, record in enumerate(ordered[: self.records]):
+            size += len(record.data)
+            if size > self.bytes:
+                return ordered[:number], len(ordered) - number
+        return ordered[: self.records], max(0, len(ordered) - self.records)
+
+
+def packed(records: Sequence[Record]) -> bytes:
+    """Records in order → a serialized `LogsData`, in which each resource and scope stands once."""
+    groups: dict[bytes, ResourceLogs] = {}
+    for record in records:
+        alone = ResourceLogs.FromString(record.data)
+        said = alone.scope_logs[0].log_records.pop()
+        key = alone.SerializeToString(deterministic=True)
+        groups.setdefault(key, alone).scope_logs[0].log_records.append(said)
+    return LogsData(resource_logs=groups.values()).SerializeToString(deterministic=True)
+
+
+def unpacked(data: bytes) -> list[Record]:
+    """The inverse of `packed`."""
+    return sorted(record for resource in LogsData.FromString(data).resource_logs for _, record in records_of(resource))
+
+
+Records = Sequence[Record]
+BySpan = Mapping[tuple[bytes, bytes], Records]
+"""Records by the trace id and span id of their span, as OTLP has them."""

@@ -1,0 +1,160 @@
+"""One block of a message's content, in the form of each library → text, reasoning, a tool call, its result, or media. No I/O.
+
+Known: OpenAI (chat, responses), GenAI parts, Anthropic, Bedrock, Gemini, LangChain, LlamaIndex, Vercel AI, Pydantic AI,
+Haystack.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from headrace.mlflow.translate.chat.media import Block, Part, media_of, text_part
+
+ToolCall = dict[str, Any]
+
+_TEXTS = frozenset({"text", "input_text", "output_text", "summary_text", "refusal", "markdown"})
+_REASONING = frozenset({"reasoning", "thinking", "redacted_thinking", "reasoning_content", "thought"})
+_CALLS = frozenset(
+    {"tool_call", "tool_use", "function_call", "server_tool_use", "mcp_tool_use", "custom_tool_call", "builtin_tool_call"}
+)
+_RESULTS = frozenset(
+    {"tool_call_response", "tool_result", "function_call_output", "function_response", "tool_return", "tool_response"}
+    | {"custom_tool_call_output", "mcp_tool_result", "web_search_tool_result", "builtin_tool_return", "retry_prompt"}
+)
+_WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall")
+_WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult")
+_IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
+_NAMES = ("name", "tool_name", "toolName")
+_ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "parameters")
+_ANSWERS = ("response", "result", "output", "content", "return_value")
+_NOTHING = ("cachePoint", "cache_control_marker", "step-start", "step_start")
+
+
+class Read(NamedTuple):
+    """What a block is: one of these."""
+
+    part: Part | None = None
+    reasoning: str = ""
+    call: ToolCall | None = None
+    result: tuple[str, str] | None = None
+    """The id of the call that is answered, and the answer."""
+
+
+def read(block: Any) -> Read:
+    """One block. What nobody knows becomes a text: its own, or its JSON."""
+    if not isinstance(block, dict):
+        return Read() if block is None else Read(text_part(text_of(block)))
+    kind = kind_of(block)
+    if kind in _NOTHING or (len(block) == 1 and next(iter(block)) in _NOTHING):
+        return Read()
+    reasoning, call, result = _reasoning(kind, block), call_of(block, kind), _result(kind, block)
+    if reasoning is not None or call is not None or result is not None:
+        return Read(None, reasoning or "", call, result)
+    return Read(_text_block(kind, block) or media_of(block) or text_part(_unknown(block)))
+
+
+def _text_block(kind: str, block: Block) -> Part | None:
+    if kind and kind not in _TEXTS:
+        return None
+    text = block.get("text", block.get("content", block.get("refusal")))
+    if isinstance(text, dict):
+        text = text.get("value")
+    return text_part(text) if isinstance(text, str) else None
+
+
+def kind_of(block: Block) -> str:
+    """The type that a block says it has, with underscores. Empty: it says none."""
+    kind = block.get("type") or block.get("part_kind") or block.get("block_type") or block.get("kind")
+    return kind.replace("-", "_") if isinstance(kind, str) else ""
+
+
+def is_block(value: Any) -> bool:
+    """Whether a value of a list is a block of content, and no message."""
+    if not isinstance(value, dict) or "role" in value:
+        return False
+    return bool(kind_of(value)) or "text" in value or any(key in value for key in (*_WRAPPED_CALLS, *_WRAPPED_RESULTS, "image"))
+
+
+def is_item(value: Block) -> bool:
+    """Whether it stands among messages, and is none: a call, a result or reasoning, as in OpenAI's responses."""
+    kind = kind_of(value)
+    return "role" not in value and (kind in _REASONING or kind in _RESULTS or (kind in _CALLS and _any(value, _NAMES) != ""))
+
+
+def call_of(block: Block, kind: str = "") -> ToolCall | None:
+    """A tool call of any library, `{"id", "function": {"name", "arguments"}}`, in OpenAI's form."""
+    inner: Block | None = block if kind in _CALLS else None
+    for name in _WRAPPED_CALLS:
+        if inner is None and isinstance(found := block.get(name), dict):
+            inner = found
+    return None if inner is None else as_call(inner)
+
+
+def as_call(inner: Block) -> ToolCall | None:
+    """The same of what is known to be one. None: it has no name."""
+    function = inner.get("function")
+    function = function if isinstance(function, dict) else inner
+    name = _any(function, _NAMES) or _any(inner, _NAMES)
+    if not isinstance(name, str) or not name:
+        return None
+    arguments = _any(function, _ARGUMENTS, {})
+    call_id = _any(inner, _IDS) or name
+    return {"id": str(call_id), "type": "function", "function": {"name": name, "arguments": text_of(arguments)}}
+
+
+def _reasoning(kind: str, block: Block) -> str | None:
+    inner = block.get("reasoningContent", block.get("reasoning_content"))  # Bedrock
+    if isinstance(inner, dict):
+        text = inner.get("reasoningText", inner)
+        return plain_text(text.get("text", "") if isinstance(text, dict) else text)
+    if kind in _REASONING:
+        return plain_text(_any(block, ("content", "text", "thinking", "reasoning", "summary")))
+    if block.get("thought") is True and isinstance(text := block.get("text"), str):  # Gemini
+        return text
+    return None
+
+
+def _result(kind: str, block: Block) -> tuple[str, str] | None:
+    inner: Block | None = block if kind in _RESULTS else None
+    for name in _WRAPPED_RESULTS:
+        if inner is None and isinstance(found := block.get(name), dict):
+            inner = found
+    if inner is None:
+        return None
+    origin = inner.get("origin")  # Haystack
+    call_id = _any(inner, _IDS) or (_any(origin, _IDS) if isinstance(origin, dict) else "") or _any(inner, _NAMES)
+    return str(call_id), plain_text(_any(inner, _ANSWERS))
+
+
+def plain_text(value: Any) -> str:
+    """What a value says in words: a text, the texts of blocks, what `{"type": "text", "value": …}` wraps; else its JSON."""
+    if isinstance(value, list) and value and all(map(is_block, value)):
+        return "\n".join(filter(None, (shown(read(block)) for block in value)))
+    if isinstance(value, dict) and value.keys() == {"type", "value"}:  # Vercel AI
+        return plain_text(value["value"])
+    if isinstance(value, dict) and isinstance(text := value.get("text"), str) and len(value) <= 2:
+        return text
+    return "" if value is None or value in ([], {}) else text_of(value)
+
+
+def shown(what: Read) -> str:
+    """A block in words."""
+    if what.part is not None:
+        return str(what.part["text"]) if what.part["type"] == "text" else f"[{what.part['type'].removesuffix('_url')}]"
+    return what.reasoning or (what.result[1] if what.result else "")
+
+
+def text_of(value: Any) -> str:
+    """A text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _any(block: Block, keys: tuple[str, ...], otherwise: Any = "") -> Any:
+    """The first of these that has a value."""
+    return next((value for key in keys if (value := block.get(key)) is not None), otherwise)
+
+
+def _unknown(block: Block) -> str:
+    for key in ("text", "content"):
+        if isinstance(text := block.get(key), str):
+            return text
+    return text_of(block)

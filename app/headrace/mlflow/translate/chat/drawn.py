@@ -1,0 +1,180 @@
+"""Inputs and outputs as MLflow's UI draws them: a chat that it would show raw is written in OpenAI's form. No I/O.
+
+The UI shows a whole conversation raw if it does not know one part of one message. What the client sent stays in the span's
+attributes; only what MLflow's translation has made of it is written anew, and only where the UI would not draw it.
+
+Source: mlflow/server/js/src/shared/web-shared/model-trace-explorer/ModelTraceExplorer.utils.tsx and chat-utils/ (3.17).
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from headrace.mlflow.json_text import JsonText, loads
+from headrace.mlflow.keys import CHAT_MESSAGES, MESSAGE_FORMAT, SPAN_INPUTS, SPAN_OUTPUTS
+from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
+from headrace.mlflow.translate.chat.shapes import ANSWERS, LISTS, SYSTEM, chat_of, instructions
+
+_INSTRUCTIONS = "gen_ai.system_instructions"
+_OPENAI = (None, "openai", "langchain")
+"""Message formats in which the UI looks for `messages` and `choices` in a dict; in all of them it takes a list of messages."""
+_TEXTS = ("text", "input_text", "output_text")
+_READ = frozenset({*LISTS, *SYSTEM, *ANSWERS, "message", "content", "role", "type", "prompt", "inputs", "outputs", "output"})
+"""Keys that the chat was read from: the others are kept beside it."""
+
+
+def draw(attributes: dict[str, Any], sent: Collection[str], dumps: Callable[[Any], str]) -> None:
+    """Writes inputs and outputs that are a chat so that the UI draws them, the system's instructions first.
+
+    Args:
+        attributes: of one span, as MLflow's translation leaves them, values dumped as JSON; changed in place.
+        sent: the keys that the client sent: their values stay.
+        dumps: a value → its JSON.
+    """
+    if CHAT_MESSAGES in attributes or not (_is_ours(SPAN_INPUTS, attributes, sent) or _is_ours(SPAN_OUTPUTS, attributes, sent)):
+        return
+    drawing = _Drawing(attributes, sent, dumps)
+    asked = drawing.side(SPAN_INPUTS, "user", instructions(_value(attributes, _INSTRUCTIONS)))
+    answered = drawing.side(SPAN_OUTPUTS, "assistant")
+    if asked and answered is False:
+        drawing.wrap(SPAN_OUTPUTS, "assistant")
+    elif answered and asked is False:
+        drawing.wrap(SPAN_INPUTS, "user")
+
+
+def _is_ours(key: str, attributes: Mapping[str, Any], sent: Collection[str]) -> bool:
+    return key in attributes and key not in sent
+
+
+def _value(attributes: Mapping[str, Any], key: str) -> Any:
+    text = attributes.get(key)
+    try:
+        return loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        return text
+
+
+class _Drawing:
+    def __init__(self, attributes: dict[str, Any], sent: Collection[str], dumps: Callable[[Any], str]) -> None:
+        self._attributes, self._sent, self._dumps = attributes, sent, dumps
+        self._format = _value(attributes, MESSAGE_FORMAT)
+
+    def side(self, key: str, role: str, system: str = "") -> bool | None:
+        """Draws inputs or outputs. Returns whether they are a chat; None: there are none, or nobody may change them."""
+        value = None if key in self._sent else _value(self._attributes, key)
+        if value in (None, "", [], {}):
+            return None
+        if not system and is_drawn(value, self._format):
+            return True
+        chat = chat_of(value, role)
+        if chat is None:
+            return False
+        if system and system not in (message["content"] for message in chat if message["role"] == "system"):
+            chat = [{"role": "system", "content": system}, *chat]
+        self._write(key, self._form(value, chat))
+        return True
+
+    def wrap(self, key: str, role: str) -> None:
+        """The other side is a chat, so a plain value is a message of it."""
+        value = _value(self._attributes, key)
+        if role == "user" and not isinstance(value, str):
+            return
+        if role == "assistant" and isinstance(value, str):
+            return  # the UI does that by itself
+        text = value if isinstance(value, str) else self._dumps(value)
+        self._write(key, messages_of({"role": role, "content": text}, role))
+
+    def _form(self, value: Any, chat: list[Message]) -> Any:
+        if self._format not in _OPENAI or not isinstance(value, dict):
+            return chat
+        rest = {key: inner for key, inner in value.items() if key not in _READ}
+        if any(isinstance(value.get(key), list) for key in ANSWERS):
+            choices = [{"index": number, "message": _in_text(message)} for number, message in enumerate(chat)]
+            return {"choices": choices} | rest
+        return {"messages": chat} | rest
+
+    def _write(self, key: str, value: Any) -> None:
+        self._attributes[key] = JsonText.of(self._dumps(value), value)
+
+
+def is_drawn(value: Any, form: Any) -> bool:
+    """Whether MLflow's UI draws these inputs or outputs as a chat, and leaves nothing out. `form`: `mlflow.message.format`."""
+    if isinstance(value, list):
+        return bool(value) and (all(map(_is_openai, value)) or all(map(_is_genai, value)))
+    if not isinstance(value, dict) or form not in _OPENAI or any(value.get(key) for key in SYSTEM):
+        return False
+    if isinstance(choices := value.get("choices"), list):
+        return bool(choices) and all(isinstance(choice, dict) and _is_text(choice.get("message")) for choice in choices)
+    messages = value.get("messages")
+    return isinstance(messages, list) and bool(messages) and all(map(_is_openai, messages))
+
+
+def _is_openai(message: Any) -> bool:
+    if not isinstance(message, dict) or message.get("role") not in KNOWN_ROLES:
+        return False
+    if not all(map(_is_call, message.get("tool_calls") or ())) or (message.get("parts") and message.get("content") is None):
+        return False
+    content = message.get("content")
+    if isinstance(content, list):
+        return all(map(_is_part, content)) and message["role"] != "tool"
+    return content is None or isinstance(content, str)
+
+
+def _is_call(call: Any) -> bool:
+    function = call.get("function") if isinstance(call, dict) else None
+    return (
+        isinstance(function, dict)
+        and isinstance(call.get("id"), str)
+        and isinstance(function.get("name"), str)
+        and isinstance(function.get("arguments"), str)
+    )
+
+
+def _is_part(part: Any) -> bool:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in _TEXTS:
+        return isinstance(part.get("text"), str)
+    inner = part.get(kind) if kind in ("image_url", "input_audio") else None
+    if not isinstance(inner, dict):
+        return False
+    return isinstance(inner.get("url"), str) if kind == "image_url" else inner.get("format") in ("wav", "mp3")
+
+
+def _is_text(message: Any) -> bool:
+    """A message of a choice: the UI takes no parts there."""
+    return _is_openai(message) and not isinstance(message.get("content"), list)
+
+
+def _is_genai(message: Any) -> bool:
+    """A message of OpenTelemetry's GenAI conventions, of parts that the UI knows. Of a tool's answers it shows only one."""
+    if not isinstance(message, dict) or message.get("role") not in KNOWN_ROLES:
+        return False
+    parts = message.get("parts")
+    if not isinstance(parts, list) or not parts or not all(map(_is_genai_part, parts)):
+        return False
+    return len(parts) == 1 or all(part["type"] != "tool_call_response" for part in parts)
+
+
+def _is_genai_part(part: Any) -> bool:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        return isinstance(part.get("content"), str)
+    if kind == "tool_call":  # the UI would show a text's quotes
+        return isinstance(part.get("name"), str) and not isinstance(part.get("arguments"), str) and _is_id(part)
+    return kind == "tool_call_response" and "response" in part and _is_id(part)
+
+
+def _is_id(part: Mapping[str, Any]) -> bool:
+    return part.get("id") is None or isinstance(part["id"], str)
+
+
+def _in_text(message: Message) -> Message:
+    """The message with its content as one text, images as the UI writes them itself."""
+    content = message["content"]
+    if not isinstance(content, list):
+        return message
+    texts = [part["text"] if part["type"] == "text" else _in_markdown(part) for part in content]
+    return message | {"content": "\n\n".join(filter(None, texts))}
+
+
+def _in_markdown(part: Mapping[str, Any]) -> str:
+    return f"![]({part['image_url']['url']})" if part["type"] == "image_url" else "[audio]"

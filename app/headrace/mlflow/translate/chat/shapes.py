@@ -1,0 +1,184 @@
+"""Inputs and outputs of a span, in the form of each library → the chat in them, if there is one. No I/O.
+
+Known: lists of messages; OpenAI (chat, responses), Anthropic, Bedrock, Gemini, Cohere, Ollama, LangChain and LangGraph,
+Vercel AI, Pydantic AI, LlamaIndex, Haystack; what wraps one of these in `inputs`, `outputs`, `request`, `update` and the like.
+"""
+
+from typing import Any
+
+from headrace.mlflow.json_text import loads
+from headrace.mlflow.translate.chat.blocks import is_block, read, shown
+from headrace.mlflow.translate.chat.media import Block
+from headrace.mlflow.translate.chat.message import Message, is_message, messages_of
+
+_DEPTH = 5
+"""Wrappers within wrappers that are opened."""
+SYSTEM = (
+    *("system", "instructions", "system_instruction", "systemInstruction"),
+    *("system_instructions", "system_prompt", "systemPrompt"),
+)
+"""Keys of what tells the model how to behave; then of answers, of which there may be several; then of messages."""
+ANSWERS = ("choices", "candidates", "generations")
+LISTS = ("messages", "contents", "input", "chat_history", "new_messages", "replies")
+_WRAPPERS = ("inputs", "outputs", "request", "response", "update", "kwargs", "output", "result", "llm_output", "value")
+
+
+def chat_of(value: Any, role: str, depth: int = _DEPTH) -> list[Message] | None:
+    """The messages in a span's inputs (`role`: `user`) or outputs (`assistant`), parsed. None: there is no chat in them."""
+    if depth == 0:
+        return None
+    if isinstance(value, list):
+        found = _list(value, role, depth)
+    elif isinstance(value, dict):
+        found = [*messages_of(value, role)] if is_message(value) and not _is_container(value) else _dict(value, role, depth)
+    else:
+        return None
+    return _joined(found) if found else None
+
+
+def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
+    if items and all(map(is_message, items)):
+        return [message for item in items for message in messages_of(item, role)]
+    if items and all(map(is_block, items)) and not any(map(_is_container, items)):
+        return messages_of({"content": items}, role)
+    found: list[Message] = []
+    for item in items:  # batches, generations, updates of a graph's nodes
+        inner = chat_of(item, role, depth - 1) if isinstance(item, list | dict) else None
+        if inner is None:
+            return None
+        found += inner
+    return found
+
+
+def _is_container(value: Any) -> bool:
+    """Whether it holds messages, rather than being one."""
+    return isinstance(value, dict) and (isinstance(value.get("message"), dict) or isinstance(value.get("messages"), list))
+
+
+def _dict(value: Block, role: str, depth: int) -> list[Message] | None:
+    for form in (_answers, _messages, _message, _vercel, _asked):
+        if (found := form(value, role, depth)) is not None:
+            return found
+    return _inside(value, _WRAPPERS, role, depth)
+
+
+def _answers(value: Block, _: str, depth: int) -> list[Message] | None:
+    """Of OpenAI, Gemini and LangChain."""
+    for key in ANSWERS:
+        if isinstance(answers := value.get(key), list) and answers:
+            return _list([_choice(answer) for answer in answers], "assistant", depth)
+    return None
+
+
+def _messages(value: Block, role: str, depth: int) -> list[Message] | None:
+    found = _inside(value, LISTS, role, depth)
+    return [*_system(value), *found] if found else None
+
+
+def _message(value: Block, role: str, _: int) -> list[Message] | None:
+    """One message, of Ollama, Cohere or Bedrock; an answer of Anthropic."""
+    if isinstance(message := value.get("message"), dict):
+        return messages_of(message, role)
+    if "stop_reason" in value and isinstance(value.get("content"), list):
+        return messages_of(value, "assistant")
+    return None
+
+
+def _vercel(value: Block, _: str, __: int) -> list[Message] | None:
+    """An answer of Vercel AI."""
+    calls = _opened(value.get("toolCalls"))
+    if not isinstance(calls, list) and "finishReason" not in value:
+        return None
+    answer = {"content": value.get("text"), "reasoning": value.get("reasoning"), "tool_calls": calls}
+    return messages_of(answer, "assistant")
+
+
+def _asked(value: Block, _: str, __: int) -> list[Message] | None:
+    """A text beside the system's instructions, as of OpenAI's responses and Vercel AI."""
+    for key in ("prompt", "input"):
+        if isinstance(text := value.get(key), str) and (system := _system(value)):
+            return [*system, *messages_of(text, "user")]
+    return None
+
+
+def _inside(value: Block, keys: tuple[str, ...], role: str, depth: int) -> list[Message] | None:
+    """The chat in the first of these keys that has one."""
+    for key in keys:
+        inner = value.get(key)
+        if isinstance(inner, list | dict) and (found := chat_of(inner, role, depth - 1)):
+            return found
+    return None
+
+
+def _opened(value: Any) -> Any:
+    """What came as JSON within JSON."""
+    try:
+        return loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return None
+
+
+def _choice(answer: Any) -> Any:
+    """One of several answers: what OpenAI, Gemini and LangChain have in it."""
+    if isinstance(answer, dict):
+        for key in ("message", "delta", "content"):
+            if isinstance(inner := answer.get(key), dict):
+                return {"role": "assistant"} | dict(inner) if "kwargs" not in inner else inner
+        if isinstance(text := answer.get("text"), str):
+            return {"role": "assistant", "content": text}
+    return answer
+
+
+def _system(value: Block) -> list[Message]:
+    """What tells the model how to behave, where it stands beside the messages."""
+    config = value.get("config")
+    for key in SYSTEM:
+        found = value.get(key) or (config.get(key) if isinstance(config, dict) else None)
+        if text := instructions(found):
+            return [{"role": "system", "content": text}]
+    return []
+
+
+def instructions(value: Any) -> str:
+    """The text of system instructions: a text, blocks, or a message. Empty: there are none."""
+    if isinstance(value, dict):
+        value = value.get("parts") or value.get("content") or value.get("text")
+    if isinstance(value, list) and value and all(map(is_message, value)):
+        value = [block for item in value for block in _blocks(item)]
+    if isinstance(value, list):
+        return "\n\n".join(filter(None, (shown(read(item)) if isinstance(item, dict) else _text(item) for item in value)))
+    return _text(value)
+
+
+def _blocks(message: Block) -> list[Any]:
+    content = message.get("content") or message.get("parts")
+    return content if isinstance(content, list) else [content]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _joined(messages: list[Message]) -> list[Message]:
+    """Reasoning and calls that came as items of their own belong to one message of the assistant."""
+    found: list[Message] = []
+    items: list[Message] = []
+    for message in messages:
+        items.append(message)
+        if message["role"] == "assistant" and message["content"] is None:
+            continue
+        found += _merged(items) if message["role"] == "assistant" else [*_merged(items[:-1]), message]
+        items = []
+    return found + _merged(items)
+
+
+def _merged(items: list[Message]) -> list[Message]:
+    """Messages of the assistant, of which only the last has content, as one."""
+    if len(items) < 2:
+        return items
+    merged = {key: value for item in items for key, value in item.items()}
+    if reasoning := [item["reasoning"] for item in items if item.get("reasoning")]:
+        merged["reasoning"] = "\n\n".join(reasoning)
+    if calls := [call for item in items for call in item.get("tool_calls", ())]:
+        merged["tool_calls"] = calls
+    return [merged]

@@ -1,0 +1,106 @@
+"""What a span has beside its attributes: its events, and the log records that belong to it. No I/O.
+
+GenAI content among them becomes attributes, as if the span had been sent with them. Every other record becomes an event of the
+span. The records themselves are kept in the note (`origin.py`), so that they can be read back.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.logs.record import CONTENT_NAMES, EVENT_NAME, Records, is_exception, name_of, packed, parsed, time_of
+from headrace.mlflow.translate.content import dumps
+from headrace.mlflow.translate.genai_events import SPAN_EVENT_NAMES, Event, attributes_told
+from headrace.otlp.attributes import to_dict, to_python
+
+LOGS, LOG_EVENTS = "logs", "log_events"
+"""Keys of the note: the records, a serialized `LogsData` in base64; and how many of the stored events they have become."""
+
+
+class Completion(NamedTuple):
+    """What is to be added to a span."""
+
+    attributes: Mapping[str, Any]
+    """Dumped as JSON. Those that the span has already are not replaced."""
+    events: list[Span.Event]
+    note: str
+    """Further keys of the note."""
+
+
+NOTHING = Completion({}, [], "")
+
+
+def completion(span: Span, records: Records) -> Completion:
+    """What the events of a span, and these records, add to it."""
+    events = [Event(event.name, event.time_unix_nano, to_dict(event.attributes)) for event in span.events if reads(event.name)]
+    logs = [parsed(record.data) for record in records]
+    content = [said for said in logs if name_of(said) in CONTENT_NAMES]
+    events += [Event(name_of(said), time_of(said), to_dict(said.attributes), _body(said)) for said in content]
+    told = attributes_told(events, _operation(span)) if events else {}
+    others = [_to_event(said, span.start_time_unix_nano) for said in logs if name_of(said) not in CONTENT_NAMES]
+    note = f', "{LOGS}": "{b64encode(packed(records)).decode()}", "{LOG_EVENTS}": {len(others)}' if records else ""
+    return Completion({key: JsonText.of(dumps(value), value) for key, value in told.items()}, others, note)
+
+
+def reads(name: str) -> bool:
+    """Whether an event of this name holds GenAI content."""
+    return name in SPAN_EVENT_NAMES
+
+
+def logs_in(content: Mapping[str, Any]) -> bytes:
+    """A span's content (parsed) → the log records that were joined with it, a serialized `LogsData`. Empty: none."""
+    return b64decode((content.get("otlp") or {}).get(LOGS, ""))
+
+
+def with_events(span: Span, events: Iterable[Span.Event]) -> Span:
+    """A copy of the span that has these events, too."""
+    copy = Span()
+    copy.CopyFrom(span)
+    copy.events.extend(events)
+    return copy
+
+
+def _operation(span: Span) -> str:
+    return next((pair.value.string_value for pair in span.attributes if pair.key == "gen_ai.operation.name"), "")
+
+
+def _body(said: LogRecord) -> Any:
+    return to_python(said.body) if said.HasField("body") else None
+
+
+def _to_event(said: LogRecord, start: int) -> Span.Event:
+    """A record that is no content → an event that MLflow shows: an exception as MLflow's own exceptions are.
+
+    `start`: its time, if it has none.
+    """
+    attributes = {pair.key: pair.value for pair in said.attributes if pair.key != EVENT_NAME}
+    if said.HasField("body"):
+        attributes.setdefault("log.body", _shown(said.body))
+    if said.severity_text:
+        attributes.setdefault("log.severity_text", AnyValue(string_value=said.severity_text))
+    if said.severity_number:
+        attributes.setdefault("log.severity_number", AnyValue(int_value=said.severity_number))
+    pairs = [KeyValue(key=key, value=value) for key, value in attributes.items()]
+    name = "exception" if is_exception(said) else _name(said)
+    return Span.Event(name=name, time_unix_nano=time_of(said) or start, attributes=pairs)
+
+
+def _name(said: LogRecord) -> str:
+    """An event's name, or how severe the record is."""
+    if name := name_of(said) or said.severity_text:
+        return name
+    known = said.severity_number and said.severity_number in SeverityNumber.values()
+    return SeverityNumber.Name(said.severity_number).removeprefix("SEVERITY_NUMBER_") if known else "log"
+
+
+def _shown(body: AnyValue) -> AnyValue:
+    """MLflow shows no objects among the attributes of an event: they become their JSON."""
+    if body.WhichOneof("value") in ("kvlist_value", "array_value", "bytes_value", None):
+        return AnyValue(string_value=json.dumps(to_python(body), default=str, ensure_ascii=False))
+    return body

@@ -1,0 +1,27 @@
+"""What a run of the oracles writes into docs/compatibility.md."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from parity.changes import CHANGES
+
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
+
+
+def write_table(lines: Sequence[str]) -> None:
+    """Puts the table of the releases into the page."""
+    PAGE.write_text(_between("oracles", PAGE.read_text(), lines))
+
+
+def with_changes(page: str) -> str:
+    """The page with the list of what MLflow has changed, as `changes.py` has it."""
+    rows = [f"| {change.since or 'each'} | {change.words} |" for change in CHANGES]
+    return _between("changes", page, ["| since | what is other |", "|---|---|", *rows])
+
+
+def _between(name: str, page: str, lines: Sequence[str]) -> str:
+    before, begin, rest = page.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->\n")
+    if not begin or not end:
+        raise ValueError(f"{PAGE} has no place for {name}")
+    return "".join((before, begin, "\n".join(lines), "\n", end, after))
