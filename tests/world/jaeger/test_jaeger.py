@@ -49,8 +49,8 @@ def program(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
     directory = cache.mkdir(name) if cache else tmp_path_factory.mktemp(name)
     built = directory / "jaeger"
     if not built.exists():
-        (directory / "go.mod").write_text("module headrace/jaeger\n")
-        # -mod=mod: the module of a Jaeger replaces one of its own, which only `go get` in another module looks over.
+        (directory / "go.mod").write_text("module headrace/jaeger\n\ngo 1.24.6\n")
+        # `go install` refuses a module that replaces another, as Jaeger's does.
         for command in (
             ["go", "get", "-tool", f"{_PROGRAM}@{VERSION}"],
             ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "jaeger.new", _PROGRAM],
