@@ -3,7 +3,7 @@
 import gc
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter, FastAPI
@@ -55,6 +55,8 @@ from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import start_gauges
+
+_CUT_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +177,32 @@ class _Parts:
         # fleet's queue holds, the other writers go on with: nobody could wait for its end.
         if self.grpc is not None and not self.queue.drain(self.config.shutdown_seconds):
             log.warning("stopped with a backlog, which is kept", requests=self.queue.size().items)
-        patience = threading.Timer(
-            GRACE_SECONDS, self.database.abort
-        )  # so that a Postgres that hangs does not hold up the stop
-        patience.start()
-        for part in reversed(self._threads):
-            part.stop()
-        patience.cancel()
+        with self._patience():
+            for part in reversed(self._threads):
+                part.stop()
         tracing.stop()
         self.queue.close()
         self.database.abort()  # a thread that looks experiments up may still wait for a Postgres that hangs
         self.database.close()
         log.info("stopped")
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Inside it, a Postgres that hangs, or somebody who holds a table, does not hold up the stop: after a while all
+        connections are cut. That is done again and again, as a part that was not told to stop yet connects anew."""
+        stopped = threading.Event()
+
+        def cut() -> None:
+            pause: float = GRACE_SECONDS
+            while not stopped.wait(pause):
+                self.database.abort()
+                pause = _CUT_AGAIN_SECONDS
+
+        cutting = threading.Thread(target=cut, name="headrace-patience", daemon=True)
+        cutting.start()
+        yield
+        stopped.set()
+        cutting.join()
 
 
 def _app(parts: _Parts, health: APIRouter) -> FastAPI:

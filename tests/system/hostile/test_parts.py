@@ -20,7 +20,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from conftest import Launcher, Running, wait_until
+from conftest import Launcher, Running, rows, wait_until
 from faults.load import send, stored
 from faults.stage import workers
 from hostile import assert_serves
@@ -429,3 +429,17 @@ def test_an_embedded_postgres_that_dies_ends_the_process(headrace: Launcher) -> 
     again = headrace("up")
     wait_until(again.shows_panel, 90)
     assert again.stop() == 0
+
+
+def test_a_stop_ends_while_somebody_holds_a_table(headrace: Launcher, database_url: str) -> None:
+    """Both the worker and the finisher wait for it. Each is cut off, however often it asks again."""
+    running = headrace(database_url=database_url, shutdown_seconds=0, finish_seconds=2)
+    orphan = otlp.span(parent=b"\1" * 8)
+    assert running.post(otlp.request(orphan).SerializeToString(), x_mlflow_experiment_id="0").status_code == 200
+    wait_until(running.drained)
+    waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with nothing_is_written(database_url):
+        assert running.post(otlp.request(otlp.span()).SerializeToString(), x_mlflow_experiment_id="0").status_code == 200
+        wait_until(lambda: rows(database_url, waiting)[0]["n"] == 2, 60, "worker and finisher wait for the lock")
+        assert running.stop() == 0
+    assert "stopped with a backlog" in running.log.read_text()
