@@ -4,7 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+import otlp
+from headrace.mlflow.translate.completed import completion_of_events
+from headrace.mlflow.translate.content import dump_all
 from headrace.mlflow.translate.genai_events import INPUT, OUTPUT, Event, attributes_told
 
 _TOOL_CALL = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
@@ -148,3 +152,32 @@ def test_nothing_said_is_nothing_told_and_nothing_breaks(name: str, body: Any) -
 
 def test_other_events_say_nothing() -> None:
     assert told(Event("exception", 1, {"content": "x"}), Event("gen_ai.evaluation.result", 1, {})) == {}
+
+
+USER, CHOICE = ("gen_ai.user.message", {"content": "weather?"}), ("gen_ai.choice", {"content": "sunny"})
+SYSTEM = ("gen_ai.system.message", {"content": "be brief"})
+TOOL = ("gen_ai.tool.message", {"content": "21", "id": "c1"})
+AS_AN_OBJECT = ("gen_ai.choice", {"message": "sunny"})
+
+
+@pytest.mark.parametrize(
+    "attributes", [{}, {"http.route": "/x"}, {"openinference.span.kind": "LLM"}, {"gen_ai.operation.name": "chat"}]
+)
+@pytest.mark.parametrize(
+    ("events", "beyond"),
+    [
+        ([USER, CHOICE], set()),
+        ([SYSTEM, USER, CHOICE], set()),
+        ([USER, AS_AN_OBJECT], {OUTPUT}),  # MLflow does not know such an answer
+        ([USER, TOOL, CHOICE], {INPUT}),  # it leaves out what the tool said
+        ([("gen_ai.user.message", {"gen_ai.event.content": '{"role": "user", "content": "weather?"}'})], {INPUT}),
+        ([("other", {"content": "x"})], set()),
+    ],
+)  # fmt: skip
+def test_mlflow_s_own_reading_of_a_span_s_events_stands_where_it_has_all(
+    attributes: dict[str, Any], events: list[tuple[str, dict[str, Any]]], beyond: set[str]
+) -> None:
+    made = [Span.Event(name=name, time_unix_nano=n, attributes=otlp.attributes(said)) for n, (name, said) in enumerate(events)]
+    span = otlp.span(attrs=attributes, events=made)
+    sent, *_ = dump_all(span)
+    assert completion_of_events(span, sent).attributes.keys() == beyond

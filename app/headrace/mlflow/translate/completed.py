@@ -13,10 +13,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.json_text import JsonText, loads
+from headrace.mlflow.keys import SPAN_INPUTS, SPAN_OUTPUTS
 from headrace.mlflow.logs.record import CONTENT_NAMES, EVENT_NAME, Records, is_exception, name_of, packed, parsed, time_of
-from headrace.mlflow.translate.content import dumps
-from headrace.mlflow.translate.genai_events import SPAN_EVENT_NAMES, Event, attributes_told
+from headrace.mlflow.translate.content import dumps, events_of
+from headrace.mlflow.translate.genai import translate
+from headrace.mlflow.translate.genai_events import INPUT, OUTPUT, SPAN_EVENT_NAMES, Event, attributes_told
 from headrace.otlp.attributes import to_dict, to_python
 
 LOGS, LOG_EVENTS = "logs", "log_events"
@@ -34,6 +36,31 @@ class Completion(NamedTuple):
 
 
 NOTHING = Completion({}, [], "")
+_SHOWN_AS = {INPUT: SPAN_INPUTS, OUTPUT: SPAN_OUTPUTS}
+
+
+def completion_of_events(span: Span, sent: Mapping[str, str]) -> Completion:
+    """What the events of a span add to it, beyond what MLflow itself reads of them. `sent`: its attributes, dumped as JSON.
+
+    MLflow's reading stands where it has as many messages: it knows some of these events, and of those some forms only.
+    """
+    found = completion(span, ())
+    if not found.attributes.keys() & _SHOWN_AS.keys():
+        return found
+    try:
+        read = translate(dict(sent), events_of(span))
+    except Exception:  # the translation proper will meet it again, and count it
+        return found
+    known = {key for key, shown in _SHOWN_AS.items() if key in found.attributes and _has_all(read.get(shown), found, key)}
+    return found._replace(attributes={key: told for key, told in found.attributes.items() if key not in known})
+
+
+def _has_all(shown: Any, found: Completion, key: str) -> bool:
+    try:
+        messages = loads(shown) if shown else None
+    except ValueError:
+        return False
+    return isinstance(messages, list) and len(messages) >= len(loads(found.attributes[key]))
 
 
 def completion(span: Span, records: Records) -> Completion:

@@ -17,7 +17,7 @@ from headrace.mlflow.logs.record import Records
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.chat.drawn import draw
-from headrace.mlflow.translate.completed import NOTHING, Completion, completion, reads, with_events
+from headrace.mlflow.translate.completed import NOTHING, Completion, completion, completion_of_events, reads, with_events
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
 from headrace.mlflow.translate.dialects.engine import Dialects, Entry
 from headrace.mlflow.translate.dialects.settle import read_by
@@ -111,7 +111,7 @@ def _to_row(
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
-    more = _more(span, records) if context.enrichment is not None and (records or span.events) else NOTHING
+    more = _more(span, records, sent) if context.enrichment is not None and (records or span.events) else NOTHING
     rules = _rules((*sent, *more.attributes) if more.attributes else tuple(sent), context)
     plain = not (rules or asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
@@ -152,11 +152,11 @@ def _to_row(
     return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks)
 
 
-def _more(span: Span, records: Records) -> Completion:
+def _more(span: Span, records: Records, sent: dict[str, str]) -> Completion:
     """What a span has beside its attributes. Most have nothing."""
-    if records or any(reads(event.name) for event in span.events):
+    if records:
         return completion(span, records)
-    return NOTHING
+    return completion_of_events(span, sent) if any(reads(event.name) for event in span.events) else NOTHING
 
 
 def _store_plain(span: Span, dumped: Dumped, attributes: dict[str, Any], context: Context) -> _Stored:
