@@ -17,7 +17,7 @@ from readers import MemoryReader
 
 from headrace.local.demo import demo_requests
 from headrace.receiver.auth import new_key
-from world.browser.test_ui import _ARGUMENTS, CHROMIUM, pytestmark
+from world.browser.test_ui import _ARGUMENTS, _NO_HINTS, CHROMIUM, pytestmark
 
 __all__ = ["pytestmark"]
 
@@ -200,5 +200,6 @@ def test_the_console_of_up_shows_the_demo(up: Running, page_of: Callable[..., Pa
     expect(page.locator("rect.crit")).to_have_count(11)
     link = page.get_by_role("link", name="Open in MLflow").get_attribute("href")
     assert link is not None
+    page.add_init_script(_NO_HINTS)
     page.goto(link)
     expect(page.get_by_role("dialog").get_by_text("chat gpt-4o-mini").first).to_be_visible()
