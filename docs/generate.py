@@ -49,7 +49,7 @@ def settings(names: Iterable[str] = Config.model_fields) -> str:
         elif isinstance(default, bool):
             shown = f"`{str(default).lower()}`"
         else:
-            shown = f"`{default}`"
+            shown = f"`{','.join(map(str, default)) if isinstance(default, tuple) else default}`"
         meaning = (field.description or "").replace("|", "\\|")
         lines.append(f"| `HEADRACE_{name.upper()}` | {shown} | {meaning} |")
     return "\n".join(lines)
