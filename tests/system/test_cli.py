@@ -78,7 +78,7 @@ def test_a_group_without_a_command_shows_its_help() -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("headrace re", ["retention"]),
+        ("headrace ret", ["retention"]),
         ("headrace dead-letters re", ["replay"]),
         ("headrace retention --d", ["--days", "--delete"]),
     ],

@@ -56,9 +56,8 @@ def test_its_pages_show_what_was_sent_to_another_process(headrace: Launcher, dat
     assert mlflow_id[3:] in page(console, "/traces?service=model-server&since=1h")
     assert "/traces?service=model-server" in page(console, "/map")
     wait_until(lambda: "malformed body" in page(console, "/"))
-    status = page(console, "/")
-    assert "Default" in status
-    assert status.count(">6<") == 2  # received, and written
+    wait_until(lambda: page(console, "/").count(">6<") == 2, what="the numbers of spans received, and written")
+    assert "Default" in page(console, "/")
     with httpx.stream("GET", f"{console.console_url}/live", timeout=30) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert next(line for line in stream.iter_lines() if line.startswith("data: ")).startswith('data: "')

