@@ -28,6 +28,6 @@ def test_generated_code_of_jaeger_is_up_to_date(tmp_path: Path) -> None:
     spec.loader.exec_module(module)
     assert module.generate(ROOT, tmp_path) == 0
     files = sorted(path.name for path in tmp_path.iterdir())
-    assert len(files) == 4
+    assert len(files) == 6
     for file in files:
         assert (tmp_path / file).read_text() == (ROOT / "app/headrace/console/jaeger" / file).read_text(), "run `make proto`"
