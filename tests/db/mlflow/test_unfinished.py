@@ -91,7 +91,7 @@ def test_any_order_in_any_batches_makes_the_same_trace(database: Database, datab
     first, last = (sorted(results)[place].splitlines() for place in (0, -1))
     assert len(results) == 1, "\n".join(difflib.unified_diff(first, last, n=1))
     (trace,), _, _, spans = json.loads(results.popitem()[0])
-    assert (trace["request_preview"], trace["execution_time_ms"], trace["session_id"]) == ('"question"', 1000, "t")
+    assert (trace["request_preview"], trace["execution_time_ms"], trace["session_id"]) == ("question", 1000, "t")
     assert [span["name"] for span in spans] == ["child", "other", "root"]
     assert [span["duration_ns"] for span in spans] == [15, otlp.SECOND, otlp.SECOND]
     assert trace["input_tokens"] == 5
