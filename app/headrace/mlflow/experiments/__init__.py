@@ -126,9 +126,8 @@ class Experiments:
             RateLimited: more than may be created in a minute; none is. DatabaseUnavailable: it cannot be told now.
         """
         with self._database.begin() as connection:
-            found = known(connection, routes)
+            found, started = self._known(connection, routes)
             missing = [route for route in routes if key_of(route) not in found]
-            started = not missing or self._sees_mlflow(connection)
             too_many: dict[str, TooManyExperiments] = {}
             if started and self._create:
                 names = {route.name: None for route in missing if may_create(route)}
@@ -150,8 +149,8 @@ class Experiments:
             DatabaseUnavailable: it cannot be told now.
         """
         with self._database.begin() as connection:
-            found = known(connection, [route])
-            if not found and not self._sees_mlflow(connection):
+            found, started = self._known(connection, [route])
+            if not found and not started:
                 raise ExperimentsNotReady(_NOT_STARTED)
             if not found and self._create and may_create(route):
                 self._allowance.take_queued()
@@ -172,6 +171,17 @@ class Experiments:
         with self._database.begin() as connection:
             if not self._sees_mlflow(connection):
                 raise ExperimentsNotReady(_NOT_STARTED)
+
+    def _known(self, connection: Connection, routes: Collection[Route]) -> tuple[Found, bool]:
+        """What MLflow has of these, and whether its server has ever started; if all are there, that is not asked.
+
+        If it starts just now, between the two questions, the first one is asked again: else its experiment 0 would be missing.
+        """
+        before, found = self._started, known(connection, routes)
+        if all(key_of(route) in found for route in routes):
+            return found, True
+        started = self._sees_mlflow(connection)
+        return (known(connection, routes) if started and not before else found), started
 
     def _sees_mlflow(self, connection: Connection) -> bool:
         """Whether MLflow's server has ever started on this database: it makes its experiment 0 before anybody makes another."""
