@@ -110,6 +110,11 @@ CHANGES = (
     ),
     Change("3.17", "Model and provider are cut at 500 characters.", _model_cut),
     Change(
+        "3.18",
+        "A span's kind stands in its content.",
+        lambda value: not value.attribute and value.name == "kind" and str(value.left).startswith("SPAN_KIND_"),
+    ),
+    Change(
         "",
         "Each release has its own list of models and their prices.",
         lambda value: value.name == COST and value.left is not None and value.right is not None,

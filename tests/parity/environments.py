@@ -1,14 +1,11 @@
 """An environment for each release of MLflow, outside of the tree: made once, kept for the next run."""
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from parity.corpus import Scenario
 from parity.releases import Release
 
 _DIRECTORY = Path(os.environ.get("HEADRACE_ORACLES", "~/.cache/headrace-oracles")).expanduser()
@@ -28,15 +25,6 @@ def python_of(release: Release) -> Path:
             _make(home, python, uv, "--no-deps", f"mlflow=={release.version}")
         (home / ".done").touch()
     return python
-
-
-def kept_rows(release: Release, scenarios: Sequence[Scenario]) -> Path:
-    """The file for the rows that the release's server writes of these scenarios, which are the same in each run."""
-    digest = hashlib.sha256(Path(__file__).with_name("databases.py").read_bytes())
-    for exchange in (exchange for scenario in scenarios for exchange in scenario.exchanges):
-        digest.update(exchange.request.SerializeToString(deterministic=True))
-        digest.update(repr(sorted(exchange.headers.items())).encode())
-    return _DIRECTORY / f"rows-{release.version}-{digest.hexdigest()[:16]}"
 
 
 def _make(home: Path, python: Path, uv: str | None, *packages: str) -> None:

@@ -3,14 +3,12 @@
     PYTHONPATH=tests .venv/bin/python -m parity.oracles [--minors 3.14,3.16] [--only TEXT]
 
 Each release has an environment of its own, in HEADRACE_ORACLES (by default ~/.cache/headrace-oracles), made with uv where it is
-at hand. The rows that its server has written are kept there, too. Headrace translates as the MLflow does that is installed with
-it; what MLflow itself has changed since a release is in `changes.py`, with the reason. A run of all releases over the whole
-corpus writes its table into docs/compatibility.md.
+at hand. Headrace translates as the MLflow does that is installed with it; what MLflow itself has changed since a release is in
+`changes.py`, with the reason. A run of all releases over the whole corpus writes its table into docs/compatibility.md.
 """
 
 import argparse
 import os
-import pickle
 import sys
 import tempfile
 from collections import Counter
@@ -31,7 +29,7 @@ from headrace.telemetry.logging import configure_logging
 from parity.compare import Difference, Snapshot, diff, explain, snapshot, unknown
 from parity.corpus import Scenario, corpus, names_of
 from parity.databases import MLFLOW_SETTINGS
-from parity.environments import kept_rows, python_of
+from parity.environments import python_of
 from parity.migrated import made_by_the_migration
 from parity.page import write_table
 from parity.quick import write_all
@@ -70,7 +68,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="headrace-oracles-") as directory:
         Path(directory).chmod(0o711)
         with EmbeddedPostgres(Path(directory) / "pg") as postgres:
-            oracles = Oracles(postgres.url, scenarios, arguments.fresh)
+            oracles = Oracles(postgres.url, scenarios)
             results = [oracles.ask(release) for release in wanted]
     lines = table(results)
     print("\n".join(lines))
@@ -87,9 +85,8 @@ def few() -> list[Scenario]:
 class Oracles:
     """Both roads for one release after the other, each in databases of its own."""
 
-    def __init__(self, url: str, scenarios: Sequence[Scenario], fresh: bool = False) -> None:
-        """`url`: of any database of a Postgres that is ours. `fresh`: ask the releases again whose rows are kept."""
-        self._fresh = fresh
+    def __init__(self, url: str, scenarios: Sequence[Scenario]) -> None:
+        """`url`: of any database of a Postgres that is ours."""
         self._url = url
         self._scenarios = scenarios
         self._names = names_of(scenarios)
@@ -113,14 +110,10 @@ class Oracles:
     def _of_mlflow(self, release: Release) -> Snapshot:
         """The rows that the release's own server has written."""
         if release.version not in self._snapshots:
-            kept = kept_rows(release, self._scenarios)
-            if self._fresh or not kept.exists():
-                url = self._clone(release, "theirs")
-                with mlflow_server(python_of(release), url) as address:
-                    _send(address, self._scenarios)
-                (new := kept.with_name(f"{kept.name}.{os.getpid()}")).write_bytes(pickle.dumps(snapshot(url)))
-                new.rename(kept)
-            self._snapshots[release.version] = pickle.loads(kept.read_bytes())
+            url = self._clone(release, "theirs")
+            with mlflow_server(python_of(release), url) as address:
+                _send(address, self._scenarios)
+            self._snapshots[release.version] = snapshot(url)
         return self._snapshots[release.version]
 
     def _of_headrace(self, release: Release) -> tuple[str, Schema]:
@@ -206,7 +199,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minors", default=",".join(release.minor for release in RELEASES), help="such as 3.14,3.16")
     parser.add_argument("--only", default="", help="only scenarios whose name has this in it")
-    parser.add_argument("--fresh", action="store_true", help="ask the releases again whose rows are kept from an earlier run")
     return parser.parse_args()
 
 
