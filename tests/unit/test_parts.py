@@ -13,6 +13,8 @@ from headrace.telemetry.metrics import PART_RESTARTS
 ENDS = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), SystemExit(1), RecursionError("deep"), None]
 
 SOON = Times(first_pause=0.001, longest_pause=0.001, well=0.01)
+LATE = Times(first_pause=0.001, longest_pause=0.001, well=3600)
+"""Not well before somebody has looked, however slow the machine is."""
 
 
 def restarts(part: str) -> float:
@@ -25,7 +27,7 @@ class Body:
     def __init__(self, end: BaseException | None) -> None:
         self.end, self.runs = end, 0
         self.again, self.may_end, self.goes_on = threading.Event(), threading.Event(), threading.Event()
-        self.thread = PartThread("worker", self, times=SOON)
+        self.thread = PartThread("worker", self, times=LATE)
 
     def __call__(self) -> None:
         self.runs += 1
@@ -49,6 +51,7 @@ def test_a_thread_that_ends_is_run_again(end: BaseException | None, caplog: pyte
     (found,) = down()
     assert (found.part, found.takes_requests) == ("worker", False)
     assert found.error == (f"{type(end).__name__}: {end}" if end else "it returned")
+    body.thread._part._times = SOON
     body.may_end.set()
     assert body.goes_on.wait(60)
     wait_until(lambda: not down(), 60)
