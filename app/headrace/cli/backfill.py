@@ -18,20 +18,12 @@ _LINE_SECONDS = 10.0
 
 def backfill(experiment: str | None, since: str) -> None:
     """Fills the index, with a progress bar, and says what it has done. A `HeadraceError` is one message and exit status 1."""
-    from headrace.cli.command import load_settings, run
-    from headrace.errors import StartError
-    from headrace.local.postgres import running_postgres
+    from headrace.cli.command import database_url, load_settings, run
     from headrace.store.database import Database
 
     def work() -> None:
         begin = _milliseconds(since)
-        config = load_settings()
-        url = config.database_url.get_secret_value() if config.database_url else running_postgres(config.data_dir)
-        if url is None:
-            raise StartError(
-                f"HEADRACE_DATABASE_URL is not set, and no `headrace up` runs on {config.data_dir}: set the one, or start the "
-                "other (HEADRACE_DATA_DIR says where)."
-            )
+        url = database_url(load_settings())
         from headrace.mlflow.write.backfill import Backfill
 
         with closing(Database(url, "headrace backfill", 1, tells=False)) as database:

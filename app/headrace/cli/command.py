@@ -34,8 +34,7 @@ def open_database() -> Iterator[tuple["Config", "Database"]]:
     """The settings, and the database of HEADRACE_DATABASE_URL or of a running `headrace up`. A `HeadraceError` inside becomes
     one message and exit status 1."""
     from headrace.config import MLFLOW_DEFAULTS, load
-    from headrace.errors import HeadraceError, StartError
-    from headrace.local.postgres import running_postgres
+    from headrace.errors import HeadraceError
     from headrace.store.database import Database
     from headrace.telemetry.logging import configure_logging
 
@@ -43,18 +42,30 @@ def open_database() -> Iterator[tuple["Config", "Database"]]:
         os.environ.update(MLFLOW_DEFAULTS | os.environ)
         config = load()
         configure_logging(config.log_format, config.log_level)
-        url = config.database_url.get_secret_value() if config.database_url else running_postgres(config.data_dir)
-        if url is None:
-            raise StartError(
-                f"HEADRACE_DATABASE_URL is not set, and no `headrace up` runs on {config.data_dir}: set the one, or start the "
-                "other (HEADRACE_DATA_DIR says where)."
-            )
-        with closing(Database(url)) as database:
+        with closing(Database(database_url(config))) as database:
             yield config, database
     except HeadraceError as error:
         fail(error)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+
+
+def database_url(config: "Config") -> str:
+    """The URL of HEADRACE_DATABASE_URL, or of a running `headrace up`.
+
+    Raises:
+        StartError: there is neither.
+    """
+    from headrace.errors import StartError
+    from headrace.local.postgres import running_postgres
+
+    url = config.database_url.get_secret_value() if config.database_url else running_postgres(config.data_dir)
+    if url is None:
+        raise StartError(
+            f"HEADRACE_DATABASE_URL is not set, and no `headrace up` runs on {config.data_dir}: set the one, or start the "
+            "other (HEADRACE_DATA_DIR says where)."
+        )
+    return url
 
 
 def run(command: Callable[[], None]) -> None:
