@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,7 @@ from faults.load import TIMEOUT_SECONDS, Tally
 from faults.table import Row
 
 SIGNALS = ("spans", "log records", "metrics")
+_PATIENCE_SECONDS = 120.0
 _DELTA = AggregationTemporality.DELTA
 _NEW_RUN = """
     INSERT INTO runs (run_uuid, name, source_type, status, lifecycle_stage, experiment_id, artifact_uri)
@@ -125,6 +127,7 @@ class Programs:
         self._seed = seed
         self._pause = pause
         self._stop = threading.Event()
+        self._until = time.monotonic() + _PATIENCE_SECONDS
         self._threads = [
             threading.Thread(target=self._run, args=(running, promised), name=promised.name) for promised in self.promised
         ]
@@ -146,17 +149,21 @@ class Programs:
         while not self._stop.is_set():
             made = program.work()
             for signal in rng.sample(SIGNALS, 3):  # whatever comes first, the end is the same
-                self._insist(exporters[signal], made.of[signal], promised.refusals, signal)
-                made.note(signal, promised)
+                if self._insist(exporters[signal], made.of[signal], promised.refusals, signal):
+                    made.note(signal, promised)
             self._stop.wait(self._pause)
         for exporter in exporters.values():
             exporter.shutdown()
 
-    def _insist(self, exporter: Any, batch: Any, refusals: Counter[str], signal: str) -> None:
-        """Exports until the exporter says that it succeeded."""
+    def _insist(self, exporter: Any, batch: Any, refusals: Counter[str], signal: str) -> bool:
+        """Exports until the exporter says that it succeeded. False: it did not, long after the end of the block."""
         while not _exported(lambda: exporter.export(batch)):
             refusals[signal] += 1
-            self._stop.wait(0.1)
+            if not self._stop.wait(0.1):
+                self._until = time.monotonic() + _PATIENCE_SECONDS
+            elif time.monotonic() > self._until:
+                return False
+        return True
 
 
 def _exported(export: Callable[[], Any]) -> bool:

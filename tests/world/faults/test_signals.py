@@ -1,7 +1,8 @@
 """Spans, log records of these spans, and metrics of a run, which OpenTelemetry's SDK sends while Headrace and Postgres are
 killed: nothing that was acknowledged is lost or doubled. `make chaos` does the same for long, with all faults."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 
 import psycopg
@@ -21,23 +22,31 @@ pytestmark = [
 CHOSEN = ("SIGKILL of Postgres", "SIGKILL of one backend of Postgres", "connections are cut at random bytes")
 
 
+@contextmanager
+def started(cluster: Cluster, rng: Random) -> Iterator[Stage]:
+    """Two workers, and programs that send all three signals beside the other load."""
+    with database_directory() as directory, Proxy(cluster.port, rng) as proxy:
+        launcher = Launcher(directory)
+        try:
+            stage = Stage(cluster, proxy, launcher, rng, seconds=2, signals=True)
+            stage.start(2)
+            yield stage
+        finally:
+            launcher.stop_all()
+
+
 def test_nothing_of_any_signal_is_lost(cluster: Cluster, show: Callable[[Row], None]) -> None:
     rng = Random(16)
     faults = rng.sample([*KILLS, *(fault for fault in FAULTS if fault.name in CHOSEN)], 7)
-    with database_directory() as directory, Proxy(cluster.port, rng) as proxy:
-        launcher = Launcher(directory)
-        stage = Stage(cluster, proxy, launcher, rng, seconds=2, signals=True)
-        stage.start(2)
-        row = Row("with log records and metrics")
+    row = Row("with log records and metrics")
+    with started(cluster, rng) as stage:
         for fault in faults:
             with stage.load(row):
                 fault.once(stage)
                 stage.writes()
             row.times += 1
         stage.drained()
-        tally = row.verify(cluster.url)
-        of_signals = verify_all(cluster.url, stage.promised)
-        launcher.stop_all()
+        tally, of_signals = row.verify(cluster.url), verify_all(cluster.url, stage.promised)
     show(row)
     assert (tally.lost, tally.doubled) == (0, 0)
     for each in of_signals:
