@@ -14,10 +14,10 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
-from conftest import Running, rows
+from conftest import rows
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
@@ -45,6 +45,18 @@ _NEW_RUN = """
     INSERT INTO runs (run_uuid, name, source_type, status, lifecycle_stage, experiment_id, artifact_uri)
     VALUES (%s, 'faults', 'UNKNOWN', 'RUNNING', 'active', 0, 'x') RETURNING run_uuid
 """
+
+
+class Receiver(Protocol):
+    """A Headrace, or a Collector in front of one."""
+
+    @property
+    def url(self) -> str:
+        """Where it takes OTLP over HTTP."""
+
+    @property
+    def grpc_url(self) -> str:
+        """Where it takes OTLP over gRPC."""
 
 
 def new_run(url: str) -> str:
@@ -122,7 +134,7 @@ def _tally(expected: Any, found: Mapping[Any, int]) -> Tally:
 class Programs:
     """Inside the block, two programs work and export without end. Each ends once all that it made was acknowledged."""
 
-    def __init__(self, running: Running, url: str, seed: str, pause: float = 0.05) -> None:
+    def __init__(self, running: Receiver, url: str, seed: str, pause: float = 0.05) -> None:
         self.promised = [Promised(new_run(url), f"{kind}-{seed}") for kind in ("http", "grpc")]
         self._seed = seed
         self._pause = pause
@@ -143,8 +155,8 @@ class Programs:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, running: Running, promised: Promised) -> None:
-        program, rng = _Program(promised.name), random.Random(f"{self._seed}/{promised.name}")
+    def _run(self, running: Receiver, promised: Promised) -> None:
+        program, rng = _Program(promised.name, promised.run), random.Random(f"{self._seed}/{promised.name}")
         exporters = _exporters(running, promised)
         while not self._stop.is_set():
             made = program.work()
@@ -173,21 +185,20 @@ def _exported(export: Callable[[], Any]) -> bool:
         return False
 
 
-def _exporters(running: Running, promised: Promised) -> dict[str, Any]:
+def _exporters(running: Receiver, promised: Promised) -> dict[str, Any]:
     headers = {"x-mlflow-experiment-id": "0"}
-    of_run = headers | {"x-mlflow-run-id": promised.run}
     seconds = int(TIMEOUT_SECONDS)
     if promised.name.startswith("grpc"):
         target: dict[str, Any] = {"endpoint": running.grpc_url, "insecure": True, "timeout": seconds}
         return {
             "spans": GrpcSpans(headers=headers, **target),
             "log records": GrpcLogs(headers=headers, **target),
-            "metrics": GrpcMetrics(headers=of_run, **target),
+            "metrics": GrpcMetrics(headers=headers, **target),
         }
     return {
         "spans": HttpSpans(f"{running.url}/v1/traces", headers=headers, timeout=seconds),
         "log records": HttpLogs(f"{running.url}/v1/logs", headers=headers, timeout=seconds),
-        "metrics": HttpMetrics(f"{running.url}/v1/metrics", headers=of_run, timeout=seconds),
+        "metrics": HttpMetrics(f"{running.url}/v1/metrics", headers=headers, timeout=seconds),
     }
 
 
@@ -216,8 +227,8 @@ class _Made:
 class _Program:
     """Makes telemetry with the SDK, and hands it out instead of exporting it."""
 
-    def __init__(self, name: str) -> None:
-        resource = Resource({"service.name": "faults"})
+    def __init__(self, name: str, run: str) -> None:
+        resource = Resource({"service.name": "faults", "mlflow.run_id": run})
         self._name, self._step = name, 0
         self._spans, self._records = InMemorySpanExporter(), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._reader = InMemoryMetricReader({sdk.Counter: _DELTA, sdk._Gauge: _DELTA})

@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import Me
 from scrape import Scrape
 
 import otlp
+from headrace.config import sqlalchemy_url
 from headrace.otlp.json_encoding import encode_json
 from headrace.otlp.signals import METRICS
 
@@ -48,6 +49,36 @@ def new_key(file: Path) -> str:
     command = [sys.executable, "-m", "headrace", "keys", "add", "services"]
     environment = {**os.environ, "HEADRACE_API_KEYS": str(file)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+_MLFLOW_SDK = """
+import mlflow
+from opentelemetry import metrics
+
+@mlflow.trace
+def work():
+    return 1
+
+work()
+mlflow.flush_trace_async_logging(terminate=True)
+metrics.get_meter_provider().force_flush()
+metrics.get_meter_provider().shutdown()
+"""
+
+
+def mlflow_s_sdk(running: Running, database_url: str, key: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a program of MLflow's SDK that exports its traces and its metrics, which belong to no run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "MLFLOW_"))} | {
+        "MLFLOW_TRACKING_URI": sqlalchemy_url(database_url),
+        "MLFLOW_ENABLE_OTLP_EXPORTER": "true",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{key},x-mlflow-experiment-id=0",
+    }
+    for signal in ("TRACES", "METRICS"):
+        environment[f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"] = f"{running.url}/v1/{signal.lower()}"
+        environment[f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"] = "http/protobuf"
+    command = [sys.executable, "-c", _MLFLOW_SDK]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=True)
 
 
 def test_another_headrace_takes_what_one_passes_on(headrace: Launcher, new_database: Callable[[], str], tmp_path: Path) -> None:
@@ -85,5 +116,9 @@ def test_an_endpoint_that_hangs_holds_nothing_up(headrace: Launcher, database_ur
         with_all = headrace(database_url=database_url, **settings)
         wait_until(lambda: set(endpoint.names) >= {"protobuf", "json", "grpc"}, 120, "all metrics, after the next start")
         wait_until(lambda: Scrape(with_all)("headrace_forward_waiting_points") == 0, 60, "that nothing waits")
+        done = mlflow_s_sdk(with_all, database_url, key)
+        assert "Traceback" not in done.stderr
+        assert "Failed to export" not in done.stderr
+        wait_until(lambda: "mlflow.trace.span.duration" in endpoint.names, 60, "what MLflow's SDK measures")
         assert key not in str(endpoint.headers)
         assert all("authorization" not in headers for headers in endpoint.headers)

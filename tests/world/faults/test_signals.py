@@ -57,11 +57,11 @@ def test_nothing_of_any_signal_is_lost(cluster: Cluster, show: Callable[[Row], N
 
 def test_the_verifier_finds_what_is_missing_or_doubled(headrace: Launcher, database_url: str) -> None:
     running = headrace(database_url=database_url)
-    with Programs(running, database_url, "verified", pause=0) as programs:
-        wait_until(lambda: all(len(each.values) > 2 for each in programs.promised))
-    wait_until(running.drained)
+    with Programs(running, database_url, "verified") as programs:
+        wait_until(lambda: all(len(each.values) > 2 for each in programs.promised), 120)
+    wait_until(running.drained, 120)
     first = programs.promised[0]
-    wait_until(lambda: all(tally.lost == 0 for tally in verify(database_url, first).values()), 60, "all in the tables")
+    wait_until(lambda: all(tally.lost == 0 for tally in verify(database_url, first).values()), 120, "all in the tables")
     assert all(tally.doubled == 0 for tally in verify(database_url, first).values())
     text, span = next(iter(first.records.items()))
     with psycopg.connect(database_url) as connection:
