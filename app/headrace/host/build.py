@@ -87,10 +87,7 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None and role.receives else None
     before_queue = processors(config)
-    of_others = {  # which run a metric is of, receivers look up: from others, metrics are not taken
-        signal: chain for signal, chain in before_queue.items() if signal is not METRICS
-    }
-    queue = open_queue(config, number, Adopter(config, of_others), QueueParts(sends=role.receives, reads=role.writes))
+    queue = open_queue(config, number, Adopter(config, before_queue), QueueParts(sends=role.receives, reads=role.writes))
     database = Database(database_url)
     experiments = Experiments.of(config, database)
     resolver = ExperimentResolver(config, experiments, database)
