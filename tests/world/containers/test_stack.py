@@ -178,7 +178,7 @@ def test_a_trace_is_seen_over_http_and_grpc(stack: Stack) -> None:
 
 
 def test_the_ui_shows_what_the_demo_sent(stack: Stack, request: pytest.FixtureRequest) -> None:
-    link = stack.compose("exec", "-T", "headrace", "headrace", "demo")
+    link = stack.compose("exec", "-T", "headrace", "headrace", "demo", "--scenario", "services")
     assert link.startswith(f"http://localhost:{stack.ui_port}/#/experiments/0/traces")
     page = request.getfixturevalue("page")
     page.goto(link)
