@@ -25,7 +25,17 @@ def test_the_bill_names_all_that_is_locked(tmp_path: Path) -> None:
     spec.loader.exec_module(sbom)
     uv, python = Path(sys.executable).with_name("uv"), tmp_path / "venv" / "bin" / "python"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"], check=True)
-    install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", ROOT / ".ci" / "sbom.lock"]
+    install: list[str | Path] = [
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--require-hashes",
+        "-r",
+        ROOT / ".ci" / "sbom.lock",
+    ]
     subprocess.run(install, check=True)
     files = [tmp_path / "first.json", tmp_path / "second.json"]
     for file in files:

@@ -19,15 +19,14 @@ if ! docker image inspect "$python_image" >/dev/null 2>&1; then
   libraries=libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libgdbm6
   mkdir "$here/root"
   # Debian's slim image has no documentation and no translations either, and Python's no symbols for debuggers.
-  without=(locale doc man info lintian bug)
-  mmdebstrap --quiet --variant=minbase "${without[@]/#/--dpkgopt=path-exclude=/usr/share/}" "--include=ca-certificates,netbase,tzdata,$libraries" "$VERSION_CODENAME" - "$mirror" |
+  mmdebstrap --quiet --variant=minbase '--aptopt=APT::Install-Recommends "false"' "--include=ca-certificates,netbase,tzdata,$libraries" "$VERSION_CODENAME" - "$mirror" |
     tar -xC "$here/root"
   version=$("$python/bin/python3" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   tar -C "$python" --exclude=__pycache__ --exclude=test --exclude='libpython*.a' --exclude='site-packages/*' -c \
     "bin/python$version" lib | tar -xC "$here/root/usr/local"
   ! command -v strip >/dev/null || find "$here/root/usr/local" -type f \( -name '*.so*' -o -name "python$version" \) \
     -exec strip --strip-unneeded {} +
-  rm -rf "$here"/root/var/lib/apt/lists/* "$here"/root/var/cache/apt/*
+  rm -rf "$here"/root/usr/share/{locale,doc,man,info,lintian,bug} "$here"/root/var/{lib/apt/lists,cache/apt}/*
   for name in python python3; do ln -s "python$version" "$here/root/usr/local/bin/$name"; done
   chroot "$here/root" ldconfig
   # The registry of packages may stand behind an authority that only this machine knows.
