@@ -106,10 +106,10 @@ def test_nginx_accepts_the_file_of_the_secure_profile(tmp_path: Path) -> None:
     pair = Authority(tmp_path, "authority").issue("server")
     text = (CONFIGURATION.parents[1] / "secure" / "nginx.conf").read_text()
     for old, new in {
+        "/tmp/": f"{tmp_path}/",
         "/run/tls/server.crt": str(pair.cert),
         "/run/tls/server.key": str(pair.key),
         "secure-mlflow:": "127.0.0.1:",  # a name that only the stack's network knows
-        "/tmp/": f"{tmp_path}/",
     }.items():
         assert old in text
         text = text.replace(old, new)
