@@ -42,7 +42,7 @@ class Pruner(Housekeeper):
         while prune_index(self._database, self._index_days) and not self._rests(_REST_SECONDS):
             pass
         prune_logged_traces(self._database)
-        while sum(expire_metrics(self._database, _WEEK_SECONDS)) and not self._thread.stopping.wait(_REST_SECONDS):
+        while sum(expire_metrics(self._database, _WEEK_SECONDS)) and not self._rests(_REST_SECONDS):
             pass  # of a HEADRACE_METRICS_FORWARD that is not set any more: no setting lets them wait for so long
         while prune_origins(self._database, self._days, self._thread.stopping):
             pass
