@@ -31,7 +31,7 @@ from headrace.config.access import Access
 from headrace.config.console import Console
 from headrace.config.forward import Forward
 from headrace.config.limits import Limits
-from headrace.config.listen import Listen
+from headrace.config.listen import Listen, reachable
 from headrace.config.logs import Logs
 from headrace.config.metrics import Metrics
 from headrace.config.mlflow import MLFLOW_DEFAULTS
@@ -87,6 +87,13 @@ class Config(
     """All settings. Where none of them has an `HEADRACE_*` variable, `unknown_variables` reports it."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @property
+    def own_url(self) -> str:
+        """The receiver's URL, as its own machine reaches it, without a slash at its end."""
+        host = reachable(self.host)
+        scheme = "http" if self.tls_cert is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
 
 def load(**overrides: Any) -> Config:
