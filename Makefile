@@ -78,6 +78,9 @@ fleet: install ## KILLS=100 of receivers, writers and Kafka's brokers while clie
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
+bench-fleet: install ## 1, 2 and 4 receivers and writers with Kafka between them, side by side: spans a second, CPU a span
+	PYTHONPATH=tests $(BIN)/python -m bench.kafka
+
 scale: install ## How long reading takes at TRACES=1000000 of 10 spans each, which the writer makes first (half an hour)
 	$(BIN)/python -m bench.scale --traces $(or $(TRACES),1000000)
 
@@ -150,4 +153,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench scale proto docs site release release-prepare audit lock clean
+.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench bench-fleet scale proto docs audit lock clean site release release-prepare

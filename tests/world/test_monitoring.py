@@ -51,6 +51,13 @@ HEALTHY = {
     'process_start_time_seconds{worker="1"}': "1000x120",
     "process_open_fds": "100x120",
     "process_max_fds": "1024x120",
+    "headrace_kafka_away": "0x120",
+    "headrace_kafka_lag_records": "20x120",
+    'headrace_kafka_records_total{outcome="acknowledged"}': "0+6000x120",
+    'headrace_kafka_records_total{outcome="failed"}': "0x120",
+    'headrace_spilled_requests_total{stage="kept"}': "0x120",
+    "headrace_kafka_rebalances_total": "6x120",
+    "headrace_kafka_records_expired_total": "0x120",
 }
 """One sample a minute for two hours, of a Headrace that is well."""
 
@@ -75,6 +82,12 @@ TROUBLE: dict[str, tuple[dict[str, str], str]] = {
     "HeadraceBodiesInFlight": ({"headrace_in_flight_bytes": "100x60 9000x60"}, "67m"),
     "HeadraceRestarts": ({'process_start_time_seconds{worker="1"}': "1000x60 4600 4660 4720x58"}, "65m"),
     "HeadraceFilesRunOut": ({"process_open_fds": "100x60 900x60"}, "67m"),
+    "HeadraceKafkaAway": ({"headrace_kafka_away": "0x60 1x60"}, "63m"),
+    "HeadraceKafkaFails": ({'headrace_kafka_records_total{outcome="failed"}': "0x60 0+120x60"}, "80m"),
+    "HeadraceKafkaLag": ({"headrace_kafka_lag_records": "20x60 1100x60"}, "77m"),
+    "HeadraceKafkaSpills": ({'headrace_spilled_requests_total{stage="kept"}': "0x60 0+3x60"}, "70m"),
+    "HeadraceKafkaRebalances": ({"headrace_kafka_rebalances_total": "6x60 6+2x60"}, "80m"),
+    "HeadraceKafkaExpired": ({"headrace_kafka_records_expired_total": "0x60 5x60"}, "64m"),
 }
 """An alert → what of the above is otherwise, and when it is to fire; it, and no other."""
 
@@ -139,7 +152,8 @@ def test_the_runbook_has_no_section_of_an_alert_that_is_none() -> None:
 def test_the_dashboard_is_whole() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     panels = dashboard["panels"]
-    assert [panel["title"] for panel in panels if panel["type"] == "row"] == ["Intake", "Queue", "Writing", "Errors", "Process"]
+    named = [panel["title"] for panel in panels if panel["type"] == "row"]
+    assert named == ["Intake", "Queue", "Writing", "Errors", "Process", "Kafka"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
     for panel in panels:

@@ -253,6 +253,10 @@ KAFKA_RECORDS = counter(
     "Records sent to Kafka: `acknowledged` by all replicas in sync; `failed`: not in time, and the client was told.",
     outcome=("acknowledged", "failed"),
 )
+KAFKA_AWAY = _gauge(
+    "headrace_kafka_away",
+    "1 while Kafka takes nothing: it does not answer, refuses, or has too few replicas in sync. 0: it does, or is not used.",
+)
 KAFKA_LAG = _gauge("headrace_kafka_lag_records", "Records in the topic that the writers' group has not committed.")
 KAFKA_REBALANCES = counter("headrace_kafka_rebalances", "Times that partitions were given to this writer, or taken from it.")
 KAFKA_EXPIRED = counter(

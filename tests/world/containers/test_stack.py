@@ -21,11 +21,11 @@ import grpc
 import httpx
 import pytest
 import yaml
+from authority import Authority
 from conftest import free_port, report, wait_until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from playwright.sync_api import expect
-from system.receiver.test_tls import Authority
 
 import otlp
 from world.browser.test_ui import page
