@@ -141,6 +141,7 @@ def test_sampling_is_set_by_the_sdk_s_own_variables() -> None:
     assert found == {"OTEL_TRACES_SAMPLER_ARG": "0.1"}
 
 
+@pytest.mark.slow("receiver mlflow docs/recipes.md")  # each of MLflow's clients imports for seconds
 @pytest.mark.parametrize("over", ["mlflow", "otlp", "both"])
 def test_mlflow_s_sdk_in_its_three_ways(up: Running, settings: dict[str, str], tmp_path: Path, over: str) -> None:
     if over == "mlflow":
@@ -168,6 +169,7 @@ def written(up: Running) -> float:
     return sum(float(line.split()[1]) for line in lines if line.startswith("headrace_spans_written_total"))
 
 
+@pytest.mark.slow("receiver mlflow docs/recipes.md")  # each of MLflow's clients imports for seconds
 def test_a_trace_is_linked_to_a_run(up: Running, settings: dict[str, str], tmp_path: Path) -> None:
     (block,) = section(RECIPES, "Link a trace to a run")
     run_id = last_id(run(block, settings, tmp_path))
@@ -183,6 +185,7 @@ def last_id(said: str) -> str:
     return next(line for line in reversed(said.splitlines()) if len(line) == 32 and line.isalnum())
 
 
+@pytest.mark.slow("receiver mlflow docs/recipes.md")  # each of MLflow's clients imports for seconds
 def test_traces_that_came_over_otlp_are_evaluated(
     up: Running, ports: Mapping[str, str], settings: dict[str, str], tmp_path: Path
 ) -> None:
