@@ -14,6 +14,7 @@ from conftest import Launcher, Running, rows, wait_until
 import otlp
 
 START, RECIPES = "docs/getting-started.md", "docs/recipes.md"
+OTLP = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def settings(up: Running, tmp_path: Path) -> dict[str, str]:
     """For programs that send to this Headrace, and for its own commands."""
     of = {"HTTP": up.url, "UI": up.ui_url, "CONSOLE": up.console_url}
     own = {f"HEADRACE_{name}_PORT": url.rpartition(":")[2] for name, url in of.items()}
-    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "MLFLOW_TRACKING_URI")
-    values = (f"{up.url}/v1/traces", "x-mlflow-experiment-id=0", up.ui_url)
-    return {**own, **dict(zip(names, values, strict=True)), "HOME": str(tmp_path)}
+    sent = dict(zip(OTLP, (f"{up.url}/v1/traces", "x-mlflow-experiment-id=0"), strict=True))
+    others = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "MLFLOW_TRACKING_URI": up.ui_url, "HOME": str(tmp_path)}
+    return {**own, **sent, **others}
 
 
 def section(page: str, heading: str) -> list[Block]:
@@ -148,12 +149,16 @@ def test_mlflow_s_sdk_in_its_three_ways(up: Running, settings: dict[str, str], t
         settings = {name: value for name, value in settings.items() if not name.startswith("OTEL_")}
     if over == "both":
         settings["MLFLOW_TRACE_ENABLE_OTLP_DUAL_EXPORT"] = "true"
-    (block,) = section(RECIPES, "MLflow's SDK, in its three ways of exporting")
+    block, variables = section(RECIPES, "MLflow's SDK, in its three ways of exporting")
+    assert exported(variables.code).keys() == {*OTLP, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"}
     before = written(up)
     trace_id = next(line for line in run(block, settings, tmp_path).splitlines() if line.startswith("tr-"))
     info = wait_until(lambda: trace(up, trace_id), 60)
     assert "Hello, world!" in info["response_preview"]
-    assert (written(up) > before) == (over != "mlflow")
+    if over == "mlflow":
+        assert written(up) == before
+    else:
+        wait_until(lambda: written(up) > before, 60)
 
 
 def trace(up: Running, trace_id: str) -> Any:
@@ -189,7 +194,7 @@ def last_id(said: str) -> str:
 def test_traces_that_came_over_otlp_are_evaluated(
     up: Running, ports: Mapping[str, str], settings: dict[str, str], tmp_path: Path
 ) -> None:
-    (sending,) = section(RECIPES, "MLflow's SDK, in its three ways of exporting")
+    sending, _ = section(RECIPES, "MLflow's SDK, in its three ways of exporting")
     trace_id = next(line for line in run(sending, settings, tmp_path).splitlines() if line.startswith("tr-"))
     wait_until(lambda: trace(up, trace_id), 60)
     own = {name: value for name, value in settings.items() if not name.startswith("OTEL_")}  # its own traces stay with MLflow
