@@ -106,12 +106,17 @@ release-prepare: ## Write the number of the next release, VERSION=0.2.0, and dat
 audit: ## Ask for known vulnerabilities of all dependencies in the lock files
 	@$(PYTHON) .ci/audit.py
 
+sbom: ## Write what the core is made of to dist/headrace.cdx.json, in CycloneDX's form
+	@$(PYTHON) .ci/sbom.py
+
 lock: install ## Choose the newest versions that pyproject.toml allows, the same in all lock files
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) --extra up --group build -c requirements.lock pyproject.toml -o requirements-up.lock
 	$(COMPILE) --extra dev --group build -c requirements-up.lock pyproject.toml -o requirements-dev.lock
 	echo 'confluent-kafka>=2.10' | $(COMPILE) --no-deps - -o requirements-kafka.lock
 	$(COMPILE) --group site -o requirements-site.lock
+	printf 'flask-wtf<2\nwtforms>=3\n' | $(COMPILE) --no-deps - -o requirements-auth.lock
+	echo 'cyclonedx-bom>=7' | $(COMPILE) - -o .ci/sbom.lock
 	echo 'pip-audit>=2.10' | $(COMPILE) - -o .ci/audit.lock
 
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
@@ -153,4 +158,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench bench-fleet scale proto docs audit lock clean site release release-prepare
+.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench bench-fleet scale proto docs audit lock clean site release release-prepare sbom

@@ -13,6 +13,7 @@ Each concern has a module with a small model of its settings:
     retention   how long traces are kept
     writing     what is made of the spans in MLflow's tables
     metrics     names and steps of the metrics of a run
+    forward     where metrics without a run are passed on to
     reading     how much the read side may ask of Postgres
     telemetry   the log, and traces of Headrace itself
 
@@ -28,6 +29,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace.config.access import Access
 from headrace.config.console import Console
+from headrace.config.forward import Forward
 from headrace.config.limits import Limits
 from headrace.config.listen import Listen, reachable
 from headrace.config.logs import Logs
@@ -66,7 +68,21 @@ _OPTIONS = ("data_dir", "host", "http_port", "grpc_port", "ui_port")
 
 # Pydantic takes the fields of the last base first: read upwards, this is the order of the table in the documentation.
 class Config(
-    Telemetry, Reading, Logs, Metrics, Retention, Writing, Queue, Limits, Access, Routing, Console, Listen, Store, BaseSettings
+    Telemetry,
+    Reading,
+    Logs,
+    Forward,
+    Metrics,
+    Retention,
+    Writing,
+    Queue,
+    Limits,
+    Access,
+    Routing,
+    Console,
+    Listen,
+    Store,
+    BaseSettings,
 ):
     """All settings. Where none of them has an `HEADRACE_*` variable, `unknown_variables` reports it."""
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -43,3 +44,23 @@ File = Annotated[Path | None, BeforeValidator(_empty_is_none), AfterValidator(_a
 """The absolute path of a file. Unset and empty are the same."""
 Directory = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)]
 """The absolute path of a directory."""
+
+
+def otlp_url(value: str | None, path: str, headers: str) -> str | None:
+    """An OTLP/HTTP URL, with OTLP's `path` where it has none. `headers`: the setting for what is secret.
+
+    Raises:
+        ValueError: it is no such URL, or holds a password.
+    """
+    if value is None:
+        return None
+    try:
+        url = urlsplit(value)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # it would repeat the text
+        good = False
+    if not good:
+        raise ValueError(f"must be an OTLP/HTTP URL such as `http://collector:4318{path}`") from None
+    if "@" in url.netloc:
+        raise ValueError(f"must not hold a password: set {headers} instead")
+    return value if url.path.strip("/") else url._replace(path=path).geturl()

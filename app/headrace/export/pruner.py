@@ -4,10 +4,12 @@ worker."""
 from headrace.errors import HeadraceError
 from headrace.export.housekeeper import Housekeeper
 from headrace.store.database import Database
+from headrace.store.waiting_metrics import expire as expire_metrics
 from headrace.telemetry.logging import log_rarely
 
 _FIRST_SECONDS = 600.0
 _PAUSE_SECONDS = 86_400.0
+_WEEK_SECONDS = 604_800.0
 _REST_SECONDS = 0.02
 """Between two transactions: the writer comes first."""
 
@@ -40,5 +42,7 @@ class Pruner(Housekeeper):
         while prune_index(self._database, self._index_days) and not self._rests(_REST_SECONDS):
             pass
         prune_logged_traces(self._database)
+        while sum(expire_metrics(self._database, _WEEK_SECONDS)) and not self._rests(_REST_SECONDS):
+            pass  # of a HEADRACE_METRICS_FORWARD that is not set any more: no setting lets them wait for so long
         while prune_origins(self._database, self._days, self._thread.stopping):
             pass

@@ -18,6 +18,7 @@ from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExpor
 from headrace.export.adopt import Adopter
 from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
+from headrace.export.forwarder import Forwarder
 from headrace.export.housekeeper import Housekeeper
 from headrace.export.joiner import Joiner
 from headrace.export.openers import writer_opener
@@ -59,6 +60,8 @@ from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import start_gauges
 
 _CUT_AGAIN_SECONDS = 0.5
+Beside = Housekeeper | Forwarder
+"""A thread beside the writer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def _of_queue(queue: Queue) -> Iterator[RecordSize]:
         yield RecordSize(most)
 
 
-def _housekeepers(config: Config, database: Database, number: int, tables: Tables) -> Iterator[Housekeeper]:
+def _housekeepers(config: Config, database: Database, number: int, tables: Tables) -> Iterator[Beside]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
@@ -129,6 +132,8 @@ def _housekeepers(config: Config, database: Database, number: int, tables: Table
         if config.enrich:
             yield Joiner(database, writer_opener(config, tables), config.logs_wait_seconds, config.logs_wait_max_bytes)
         yield Pruner(database, config.origin_days, config.index_days)
+        if config.metrics_forward is not None:
+            yield Forwarder(config, database)
         if config.retention:
             yield Retainer(database, config.retention)
 
@@ -142,7 +147,7 @@ class _Parts:
     queue: Queue
     database: Database
     worker: Worker | None = None
-    housekeepers: Sequence[Housekeeper] = ()
+    housekeepers: Sequence[Beside] = ()
     grpc: GrpcReceiver | None = None
     tasks: list[PartTask] = field(default_factory=list)
 
@@ -166,7 +171,7 @@ class _Parts:
         self._drain_and_stop()
 
     @property
-    def _threads(self) -> Sequence[Worker | Housekeeper]:
+    def _threads(self) -> Sequence[Worker | Beside]:
         return self.housekeepers if self.worker is None else (self.worker, *self.housekeepers)
 
     def _drain_and_stop(self) -> None:
