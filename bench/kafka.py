@@ -94,8 +94,10 @@ def main() -> int:
         EmbeddedPostgres(Path(directory, "postgres")) as postgres,
     ):
         lab = Lab(Path(directory), postgres.url)
-        rounds = [_round(kafka, lab, int(number), options) for number in options.members.split(",")]
-    console.print(Markdown("\n".join(_table(rounds))))
+        rounds: list[Round] = []
+        for number in options.members.split(","):
+            rounds.append(_round(kafka, lab, int(number), options))
+            console.print(Markdown("\n".join(_table(rounds))))  # so far: a run may be ended before its last round
     return int(any(each.written == 0 for each in rounds))
 
 
