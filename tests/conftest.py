@@ -335,7 +335,7 @@ class Launcher:
         running = Running(http, process, log, ui, grpc, console, int(str(settings["jaeger_port"])))
         self.started.append(running)
         if wait:
-            wait_until(lambda: self._answers(running), 60, f"{command} does not answer; its log: {log.read_text()}")
+            wait_until(lambda: self._answers(running), 180, f"{command} does not answer; its log: {log.read_text()}")
         return running
 
     @staticmethod
