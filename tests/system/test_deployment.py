@@ -478,7 +478,7 @@ class Build:
             if keyword == "COPY":
                 for each in rest.split()[:-1]:
                     copy_as_docker_does(each, self.source)
-            elif keyword == "RUN":
+            elif keyword == "RUN" and not rest.startswith("apt-get "):  # this machine stays as it is
                 command = re.sub(r"--mount=\S+", "", rest).replace(VENV, str(self.venv))
                 command = command.replace("python -m venv", f"{shlex.quote(sys.executable)} -m venv")
                 if "--require-hashes" in command:
