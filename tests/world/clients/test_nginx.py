@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from authority import Authority
 from conftest import CloneDatabase, Launcher, Running, free_port, rows, wait_until
 from fraud_scorer import PROTOCOLS, SPANS, answers, run
-from system.receiver.test_tls import Authority, trust, trusting
+from system.receiver.test_tls import trust, trusting
 
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "nginx" / "headrace.conf"
 _NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")

@@ -22,6 +22,7 @@ import grpc
 import httpx
 import pytest
 import yaml
+from authority import Authority
 from conftest import free_port, report, wait_until
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
@@ -30,7 +31,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from playwright.sync_api import expect
-from system.receiver.test_tls import Authority
 
 import otlp
 from world.browser.test_ui import page
@@ -192,7 +192,7 @@ def test_a_trace_is_seen_over_http_and_grpc(stack: Stack) -> None:
 
 
 def test_the_ui_shows_what_the_demo_sent(stack: Stack, request: pytest.FixtureRequest) -> None:
-    link = stack.compose("exec", "-T", "headrace", "headrace", "demo")
+    link = stack.compose("exec", "-T", "headrace", "headrace", "demo", "--scenario", "services")
     assert link.startswith(f"http://localhost:{stack.ui_port}/#/experiments/0/traces")
     page = request.getfixturevalue("page")
     page.goto(link)
