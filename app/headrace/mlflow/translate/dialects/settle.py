@@ -11,13 +11,12 @@ have found stays as well, but where a rule says that it `replaces` it, and where
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from json.encoder import encode_basestring as quote
 from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.json_text import JsonText, dumps, quote
 from headrace.mlflow.keys import (
     COST,
     MODEL,
@@ -31,7 +30,7 @@ from headrace.mlflow.keys import (
     TRACE_NAME,
 )
 from headrace.mlflow.text import Repairs, to_object, unquoted
-from headrace.mlflow.translate.content import NO_PARENT, dumps
+from headrace.mlflow.translate.content import NO_PARENT
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
 from headrace.mlflow.translate.dialects.figures import amount, as_json, count
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
