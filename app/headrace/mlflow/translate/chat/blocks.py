@@ -24,7 +24,7 @@ _WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "tool
 _WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult")
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
 _NAMES = ("name", "tool_name", "toolName")
-_ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "parameters")
+_ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "tool_kwargs", "parameters")
 _ANSWERS = ("response", "result", "output", "content", "return_value")
 _NOTHING = ("cachePoint", "cache_control_marker", "step-start", "step_start")
 

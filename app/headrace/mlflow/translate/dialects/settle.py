@@ -85,11 +85,11 @@ class Reading:
         self.used: list[Finding] = []
         """The findings that have become attributes."""
 
-    def read(self, entries: Iterable[Entry], name: str) -> None:
-        """Changes the attributes as the rules say. `name`: the span's."""
+    def read(self, entries: Iterable[Entry], span: Span) -> None:
+        """Changes the attributes as the rules say."""
         attributes = self._attributes
         model, provider = attributes.get(MODEL), attributes.get(PROVIDER)
-        for finding in find(entries, attributes, name, self.open):
+        for finding in find(entries, attributes, span, self.open):
             if self._take(finding):
                 self.used.append(finding)
         changed = self._settle_usage()
@@ -157,7 +157,7 @@ class Reading:
         """The attribute's JSON."""
         if type(value) is str:
             return quote(value)
-        if rule.target in _VALUES and not (rule.path or rule.forms or rule.flattened):
+        if rule.target in _VALUES and rule.key in self._attributes and not (rule.path or rule.forms):
             return str(self._attributes[rule.key])  # its JSON is there already
         return _json(value)
 
@@ -208,7 +208,7 @@ def read_by(
     """
     more = dict(attributes)
     try:
-        Reading(sent, more, is_root(span)).read(entries, span.name)
+        Reading(sent, more, is_root(span)).read(entries, span)
     except Exception:
         repaired["translation_failed"] += 1
         return dict(attributes)
