@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import CodeType
 from typing import Any
@@ -260,3 +260,28 @@ def test_no_event_is_read_that_the_notes_have_missed() -> None:
             span = otlp.span(events=[Span.Event(name=text, attributes=attributes)])
             assert is_left_alone(span), text
     assert checked > 200
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "mlflow.spanInputs": "{}"}]
+)
+def test_no_answer_is_lost_where_only_those_translators_are_asked_that_have_one(more: dict[str, str]) -> None:
+    """A span for each text in the translators' code as an attribute, alone and beside those of a model's call."""
+    checked = 0
+    for key in sorted(texts_of_translators()):
+        for value in VALUES[1:]:
+            dumped = dump_all(span := otlp.span(attrs=more | {key: value}))
+            if asks(tuple(dumped[0])):
+                checked += 1
+                assert outcome(lambda: translate(dumped[0] | inner_texts(dumped), [])) == outcome(  # noqa: B023
+                    lambda: translation.translate_span_when_storing(MlflowSpan.from_otel_proto(span))["attributes"]
+                ), key
+    assert checked > 100
+
+
+def outcome(translated: Callable[[], dict[str, Any]]) -> Any:
+    """The attributes in their order, or the error on which MLflow breaks."""
+    try:
+        return [pair for pair in translated().items() if pair[0] != "mlflow.traceRequestId"]
+    except Exception as error:
+        return repr(error)

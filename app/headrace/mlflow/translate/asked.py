@@ -3,7 +3,7 @@
 `tests/unit/mlflow/test_genai.py` searches the translators' code for whatever these notes would miss.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 _OF_ATTRIBUTES = (
@@ -30,6 +30,8 @@ class Asked(NamedTuple):
     """The attributes that it looks up."""
     events: frozenset[str]
     """The names with which it compares that of an event."""
+    by_method: Mapping[str, frozenset[str] | None]
+    """The attributes that each of its methods looks up; None: it has looked at all, and the notes do not say everything."""
     walked: bool
     """It has looked at all attributes, or done more with the name of an event than compare it: then the notes do not say
     everything."""
@@ -37,6 +39,7 @@ class Asked(NamedTuple):
 
 def record(translator: Any) -> Asked:
     """Everything that a translator asks of a span without attributes and with one event."""
+    by_method = {method: _asked_by(getattr(translator, method)) for method in _OF_ATTRIBUTES}
     attributes, name = _Attributes(), _Name("")
     for method in _OF_ATTRIBUTES:
         getattr(translator, method)(attributes)
@@ -44,7 +47,13 @@ def record(translator: Any) -> Asked:
     for method in _OF_EVENTS:
         if read := getattr(translator, method, None):
             read([event], attributes)
-    return Asked(frozenset(attributes.asked), frozenset(name.asked), attributes.walked or name.walked)
+    return Asked(frozenset(attributes.asked), frozenset(name.asked), by_method, attributes.walked or name.walked)
+
+
+def _asked_by(method: Any) -> frozenset[str] | None:
+    attributes = _Attributes()
+    method(attributes)
+    return None if attributes.walked else frozenset(attributes.asked)
 
 
 class _Attributes(dict[str, Any]):

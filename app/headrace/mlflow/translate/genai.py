@@ -61,10 +61,12 @@ def translate(attributes: dict[str, Any], events: list[dict[str, Any]]) -> dict[
 
     It is given the attributes to keep: it may change them. Returns the span's attributes.
     """
-    names = _relevant(tuple(attributes))
-    for event in events:
-        names |= _READERS.get(event["name"], _NOBODY)
-    translated: dict[str, Any] = _translation(names)(_AsSpan(attributes, events))["attributes"]
+    keys = tuple(attributes)
+    if events and (readers := _NOBODY.union(*(_READERS.get(event["name"], _NOBODY) for event in events))):
+        run = _translation(_relevant(keys) | readers)
+    else:
+        run = _translation_of(keys)
+    translated: dict[str, Any] = run(_AsSpan(attributes, events))["attributes"]
     return translated
 
 
@@ -87,21 +89,59 @@ def _relevant(keys: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names)
 
 
+_METHODS = {
+    name: frozenset(value.__code__.co_names) & next(iter(_ASKED.values())).by_method.keys()
+    for name, value in vars(translation).items()
+    if isinstance(value, FunctionType) and value.__module__ == translation.__name__
+}
+"""MLflow's functions → the methods of translators that they call."""
+
+
+@lru_cache(maxsize=4096)
+def _translation_of(keys: tuple[str, ...]) -> Any:
+    """`translate_span_when_storing` for a span with these attribute keys, and without an event that a translator reads."""
+    names, present = _relevant(keys), frozenset(keys)
+    return _translation(
+        names, tuple((function, _answering(methods, names, present)) for function, methods in _METHODS.items() if methods)
+    )
+
+
+def _answering(methods: frozenset[str], names: frozenset[str], present: frozenset[str]) -> frozenset[str]:
+    """Those of the translators in which one of these methods asks for an attribute that is there, or that MLflow adds."""
+    found = set()
+    for name in names:
+        asked = [_ASKED[name].by_method[method] for method in methods]
+        if any(keys is None or keys & present or any(key.startswith(PREFIX) for key in keys) for keys in asked):
+            found.add(name)
+    return frozenset(found)
+
+
 @lru_cache(maxsize=256)
-def _translation(names: frozenset[str]) -> Any:
-    """`translate_span_when_storing` with only these translators: MLflow's functions, over other module globals."""
+def _translation(names: frozenset[str], narrowed: tuple[tuple[str, frozenset[str]], ...] = ()) -> Any:
+    """`translate_span_when_storing` with only these translators: MLflow's functions, over other module globals.
+
+    `narrowed`: functions of MLflow's that need even fewer of them.
+    """
     globals_ = dict(vars(translation))
     for name in ("_TRANSLATORS", "_EVENT_TRANSLATORS"):
         globals_[name] = [translator for translator in globals_[name] if type(translator).__name__ in names]
     for name, value in vars(translation).items():
         if isinstance(value, FunctionType) and value.__module__ == translation.__name__:
-            clone = FunctionType(value.__code__, globals_, name, value.__defaults__, value.__closure__)
-            clone.__kwdefaults__ = value.__kwdefaults__
-            globals_[name] = clone
+            globals_[name] = _over(value, globals_)
     globals_["sanitize_attributes"] = _sanitized_already
     globals_["json"] = SHARED_JSON
     globals_["dump_span_attribute_value"] = _dump
+    for name, few in narrowed:
+        some = [translator for translator in globals_["_TRANSLATORS"] if type(translator).__name__ in few]
+        globals_[name] = _over(globals_[name], globals_ | {"_TRANSLATORS": some})
     return globals_["translate_span_when_storing"]
+
+
+def _over(function: FunctionType, globals_: dict[str, Any]) -> FunctionType:
+    """The function, over other globals."""
+    clone = FunctionType(function.__code__, globals_, function.__name__, function.__defaults__, function.__closure__)
+    clone.__kwdefaults__ = function.__kwdefaults__
+    return clone
 
 
 def _sanitized_already(attributes: dict[str, Any]) -> dict[str, Any]:

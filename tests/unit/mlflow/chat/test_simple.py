@@ -33,6 +33,7 @@ PARTS: tuple[Any, ...] = (
     None,
 )
 ROLES: tuple[Any, ...] = ("user", "assistant", "system", "tool", "developer", "Human", None, 5)
+NOTHING: dict[str, Any] = {}
 CONTENTS: tuple[Any, ...] = ("Hi?", "", '[{"text": "Hi?"}]', "[{", None, 5, [{"type": "text", "text": "Hi?"}])
 
 
@@ -45,15 +46,15 @@ def general(value: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_parts_of_genai(monkeypatch: pytest.MonkeyPatch) -> None:
     simple = 0
     pairs = [[], *([one] for one in PARTS), *map(list, product(PARTS, PARTS))]
-    for role, parts, more in product(ROLES, pairs, ({}, {"finish_reason": "stop"}, {"name": "bob"}, {"content": "x"})):
-        value = {"role": role, "parts": parts} | more
+    for role, parts, more in product(ROLES, pairs, (NOTHING, {"finish_reason": "stop"}, {"name": "bob"}, {"content": "x"})):
+        value: dict[str, Any] = {"role": role, "parts": parts} | more
         simple += simple_message(value) is not None
         assert json.dumps(message.messages_of(value, "user")) == json.dumps(general(value, monkeypatch)), value
     assert simple > 200
 
 
 def test_texts_of_openai(monkeypatch: pytest.MonkeyPatch) -> None:
-    for role, content, more in product(ROLES, CONTENTS, ({}, {"tool_call_id": "c1"}, {"name": "bob"}, {"refusal": None})):
-        value = {"role": role, "content": content} | more
+    for role, content, more in product(ROLES, CONTENTS, (NOTHING, {"tool_call_id": "c1"}, {"name": "bob"}, {"refusal": None})):
+        value: dict[str, Any] = {"role": role, "content": content} | more
         assert message.messages_of(value, "user") == general(value, monkeypatch), value
     assert simple_message({"role": "user", "content": "Hi?"}) == {"role": "user", "content": "Hi?"}

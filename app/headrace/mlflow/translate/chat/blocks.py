@@ -6,7 +6,7 @@ Haystack.
 
 from typing import Any, NamedTuple
 
-from headrace.mlflow.json_text import dumps
+from headrace.mlflow.json_text import dumps_long
 from headrace.mlflow.translate.chat.media import Block, Part, media_of, text_part
 
 ToolCall = dict[str, Any]
@@ -150,7 +150,7 @@ def shown(what: Read) -> str:
 
 def text_of(value: Any) -> str:
     """A text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else dumps(value)
+    return value if isinstance(value, str) else dumps_long(value)
 
 
 def _any(block: Block, keys: tuple[str, ...], otherwise: Any = "") -> Any:
