@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of `make site` alone.
+SITE := .venv-site
 # The marks of what is installed: what `make up` needs; and that with what the developers need.
 RUNTIME := $(VENV)/.installed-up
 DEVELOPMENT := $(VENV)/.installed
@@ -13,14 +15,14 @@ DEVELOPMENT := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(DEVELOPMENT) ## Make the virtual environment and install all pinned dependencies, the developers' too
 
 up: $(RUNTIME) ## Start everything here: Postgres, the MLflow UI, the receiver
 	@$(BIN)/headrace up
 
-demo: $(RUNTIME) ## Send one realistic trace to a running `make up`
+demo: $(RUNTIME) ## Send realistic traces to a running `make up`
 	@$(BIN)/headrace demo
 
 quick: install ## The inner loop: lint, formatting, types and unit tests, side by side; 20 seconds
@@ -76,6 +78,9 @@ fleet: install ## KILLS=100 of receivers, writers and Kafka's brokers while clie
 bench: install ## Compare with MLflow's own /v1/traces, side by side
 	$(BIN)/python -m bench
 
+bench-fleet: install ## 1, 2 and 4 receivers and writers with Kafka between them, side by side: spans a second, CPU a span
+	PYTHONPATH=tests $(BIN)/python -m bench.kafka
+
 scale: install ## How long reading takes at TRACES=1000000 of 10 spans each, which the writer makes first (half an hour)
 	$(BIN)/python -m bench.scale --traces $(or $(TRACES),1000000)
 
@@ -89,21 +94,36 @@ docs: install ## Write the tables of settings, metrics and events into the docum
 	PYTHONPATH=tests $(BIN)/python -m conformance.page
 	PYTHONPATH=tests $(BIN)/python -m frameworks_matrix
 
+site: $(SITE)/.installed ## Build the documentation as a site, into dist/site; links and anchors are checked
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict $(SITE_OPTIONS)
+
+release: install ## Build and check a release in dist/release (DRY=1: whatever the tree is; IMAGE=1: the image, too); publishes nothing
+	@$(BIN)/python .ci/release.py $(if $(DRY),--dry-run) $(if $(IMAGE),--image)
+
+release-prepare: ## Write the number of the next release, VERSION=0.2.0, and date the changelog
+	@$(PYTHON) .ci/release.py --prepare $(or $(VERSION),'')
+
 audit: ## Ask for known vulnerabilities of all dependencies in the lock files
 	@$(PYTHON) .ci/audit.py
+
+sbom: ## Write what the core is made of to dist/headrace.cdx.json, in CycloneDX's form
+	@$(PYTHON) .ci/sbom.py
 
 lock: install ## Choose the newest versions that pyproject.toml allows, the same in all lock files
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) --extra up --group build -c requirements.lock pyproject.toml -o requirements-up.lock
 	$(COMPILE) --extra dev --group build -c requirements-up.lock pyproject.toml -o requirements-dev.lock
 	echo 'confluent-kafka>=2.10' | $(COMPILE) --no-deps - -o requirements-kafka.lock
+	$(COMPILE) --group site -o requirements-site.lock
+	printf 'flask-wtf<2\nwtforms>=3\n' | $(COMPILE) --no-deps - -o requirements-auth.lock
+	echo 'cyclonedx-bom>=7' | $(COMPILE) - -o .ci/sbom.lock
 	echo 'pip-audit>=2.10' | $(COMPILE) - -o .ci/audit.lock
 
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate
 
 clean: ## Remove what make and the tests made here (never your data)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build *.egg-info
+	rm -rf $(VENV) $(SITE) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build *.egg-info
 
 # A Python that was named must be there, also where all is installed already. The default is asked for by the installation alone.
 ifneq (,$(filter command environment,$(origin PYTHON)))
@@ -111,6 +131,14 @@ ifeq (,$(shell command -v $(firstword $(PYTHON)) 2>/dev/null))
 $(error There is no '$(PYTHON)' here: name a Python 3.10 to 3.14 that is, as in `make PYTHON=python3.12`)
 endif
 endif
+
+# In an environment of its own, with a lock of its own: nobody else pays for it.
+$(SITE)/.installed: requirements-site.lock
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m venv $(SITE)
+	@echo "Installing MkDocs into $(SITE): 20 MB to download, 170 MB on disk."
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 $(RUNTIME): requirements-up.lock pyproject.toml
 	@$(CHECK_PYTHON)
@@ -130,4 +158,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench scale proto docs audit lock clean
+.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench bench-fleet scale proto docs audit lock clean site release release-prepare sbom

@@ -57,13 +57,14 @@ def _text(key: str, value: str) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
-def build(url: str, experiments: list[str], traces: int, processes: int) -> Iterator[int]:
-    """Writes so many traces, in so many processes. Gives from time to time how many are written."""
+def build(url: str, experiments: list[str], traces: int, processes: int, there: int = 0) -> Iterator[int]:
+    """Writes so many traces, in so many processes, beside those that are `there`. Gives from time to time how many are
+    written."""
     context = multiprocessing.get_context("spawn")
     done = context.SimpleQueue()
     shares = [traces // processes + (number < traces % processes) for number in range(processes)]
     workers = [
-        context.Process(target=_write, args=(url, experiments, share, number, done), daemon=True)
+        context.Process(target=_write, args=(url, experiments, share, there + number, done), daemon=True)
         for number, share in enumerate(shares)
     ]
     for worker in workers:

@@ -147,7 +147,7 @@ class _Run:
         connection = self._idle.pop(0)  # in turn: the server closes one that is idle for long
         self._busy[connection] = request, due
         self._tally.sent += 1
-        self._settle(connection, connection.send(request.body))
+        self._settle(connection, connection.send(request.body, request.signal))
         self._upcoming = self._stream.next()
 
     def _receive(self, seconds: float | None) -> None:

@@ -10,6 +10,7 @@ from bench.lab import Lab
 from bench.load import Plan
 from bench.roads import Measurement, copy, measure
 from bench.servers import processes
+from bench.shapes import SHAPES
 from bench.witness import witness
 
 SIDE_BY_SIDE = "Side by side"
@@ -55,10 +56,11 @@ class Programme:
     """Name of a plan → requests a second that Headrace has taken."""
 
     def side_by_side(self, plans: Sequence[Plan], roads: Sequence[str], rounds: int) -> None:
-        """The roads take turns, round by round, so that whatever else this machine does meets all. MLflow has no gRPC."""
+        """The roads take turns, round by round, so that whatever else this machine does meets all. MLflow has no gRPC, and no
+        log records."""
         for plan in plans:
             for road in [road for road in roads if road != "copy"] * rounds:
-                if not (road == "mlflow" and plan.transport == "grpc"):
+                if not (road == "mlflow" and (plan.transport == "grpc" or SHAPES[plan.shape].logs)):
                     copied = road == "headrace" and "copy" in roads
                     self.steps.append(Step(SIDE_BY_SIDE, plan, road, copied))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import psutil
 import psycopg
-from bench.lab import Lab, count_spans, count_whole_traces, cpu_of
+from bench.lab import Lab, ask, count_spans, count_whole_traces, cpu_of
 from bench.load import Outcome, Plan, generate
 from bench.servers import Server, processes
 from bench.shapes import SHAPES
@@ -18,6 +18,7 @@ from bench.waits import Waits
 
 _COMMIT_SPANS = 1000
 _TABLES = ("trace_info", "spans", "trace_tags", "trace_request_metadata", "trace_metrics")  # foreign keys point left
+_JOIN_SECONDS = 30.0
 _BUSY = 0.6
 """The share of a core from which on the load generator may be what limits."""
 
@@ -91,7 +92,7 @@ def measure(lab: Lab, road: str, url: str, plan: Plan, *, python: str = sys.exec
             if waits:
                 result.waits, result.events = waits.shares(), waits.events()
         result.stored, result.warm = count_spans(url), sent.spans - result.spans
-        result.failure = _missing(url, result.stored, sent, road)
+        result.failure = _missing(url, result.stored, sent, road) or _unjoined(url)
     except (RuntimeError, OSError, subprocess.SubprocessError, psycopg.Error, psutil.Error) as error:
         result.failure = str(error)
     if result.failure:
@@ -107,6 +108,17 @@ def _missing(url: str, found: int, sent: _Sent, road: str) -> str:
     if whole < sent.traces or (whole > sent.traces and not sent.refused):
         return f"{sent.traces} traces were acknowledged to their end, {whole} are whole in the tables"
     return ""
+
+
+def _unjoined(url: str) -> str:
+    """Says so if log records still wait for their spans, long after these were written. Records that the writer of their span
+    has missed join it a second later."""
+    if not ask(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'headrace' AND tablename = 'waiting_log'"):
+        return ""
+    until = time.monotonic() + _JOIN_SECONDS
+    while (waiting := ask(url, "SELECT count(*) FROM headrace.waiting_log")) and time.monotonic() < until:
+        time.sleep(0.2)
+    return f"{waiting} log records did not join their spans" if waiting else ""
 
 
 def _warm_up(server: Server, plan: Plan, sent: _Sent) -> int:

@@ -1,7 +1,9 @@
-"""`make scale`: how long each question of the read side takes where there are many traces.
+"""`make scale`: how long each question of the read side takes where there are many traces; and how much CPU, of ours and of
+Postgres together, which other work beside does not change. For MLflow's questions it is our process alone.
 
 python -m bench.scale --traces 1000000      builds 1 M traces with 10 M spans, and asks; about half an hour
 python -m bench.scale --traces 50000        the same, smaller
+python -m bench.scale --keep DIRECTORY      keeps the database there; with more --traces it goes on growing
 python -m bench.scale --url postgresql://…  asks a database that is there; writes nothing
 """
 
@@ -13,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ from headrace.config import MLFLOW_DEFAULTS, load, sqlalchemy_url
 from headrace.console.jaeger import dependency_storage_pb2 as dependency
 from headrace.console.jaeger import trace_storage_pb2 as storage
 from headrace.console.jaeger.methods import Asking, Methods
+from headrace.console.web import pages
+from headrace.console.web.asked import Asked
+from headrace.console.web.files import Rendering
+from headrace.console.web.road import Road
 from headrace.local.postgres import EmbeddedPostgres
 from headrace.reader import Query
 from headrace.reader.connections import ReadConnections, Rows
@@ -43,6 +49,7 @@ def main() -> int:
     parser.add_argument("--traces", type=int, default=1_000_000, help="traces of 10 spans each [%(default)s]")
     parser.add_argument("--processes", type=int, default=2, help="that write [%(default)s]")
     parser.add_argument("--asked", type=int, default=30, help="times that each question is asked [%(default)s]")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="where the database is, and stays")
     parser.add_argument("--url", help="of a database that has traces already; nothing is written")
     options = parser.parse_args()
     os.environ.update(MLFLOW_DEFAULTS)
@@ -50,7 +57,9 @@ def main() -> int:
         reader = PostgresReader(url, load(read_seconds=60))
         watched = _Watched(url)
         reader._connections = watched
-        slow = [_ask(name, question, options.asked, watched) for name, question in _ours(reader, url).items()]
+        console.print("| question | median, ms | p95, ms | p95 of CPU, ms |\n|---|--:|--:|--:|")
+        ours = _ours(reader, url) | _pages(reader, url)
+        slow = [_ask(name, question, options.asked, watched) for name, question in ours.items()]
         reader.close()
         for name, question in _mlflows(url).items():
             _ask(name, question, max(3, options.asked // 5), None)
@@ -62,19 +71,28 @@ def _database(options: argparse.Namespace) -> Iterator[str]:
     if options.url:
         yield options.url
         return
-    with tempfile.TemporaryDirectory(prefix="headrace-scale-") as name:
-        Path(name).chmod(0o711)
-        with EmbeddedPostgres(Path(name, "postgres")) as postgres:
-            experiments = _prepare(postgres.url)
-            begun, total = time.monotonic(), 0
-            steps = fleet.build(postgres.url, experiments, options.traces, options.processes)
-            hidden = not sys.stderr.isatty()
-            for written in track(steps, "Writing", options.traces // 100, console=Console(stderr=True), disable=hidden):
-                total = written
-            console.print(f"{total:,} traces, {total * fleet.SPANS:,} spans, written in {time.monotonic() - begun:.0f} s.")
-            with psycopg.connect(postgres.url, autocommit=True) as connection:
-                connection.execute("VACUUM ANALYZE")
-            yield postgres.url
+    with ExitStack() as stack:
+        place = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-scale-")))
+        place.mkdir(exist_ok=True)
+        place.chmod(0o711)
+        postgres = stack.enter_context(EmbeddedPostgres(place / "postgres"))
+        _grow(postgres.url, options)
+        yield postgres.url
+
+
+def _grow(url: str, options: argparse.Namespace) -> None:
+    """Writes as many traces as are missing."""
+    experiments = _prepare(url)
+    with psycopg.connect(url) as connection:
+        (there,) = connection.execute("SELECT count(*) FROM trace_info").fetchone() or (0,)
+    missing, begun, total = max(0, options.traces - there), time.monotonic(), 0
+    steps = fleet.build(url, experiments, missing, options.processes, there)
+    hidden = not sys.stderr.isatty()
+    for written in track(steps, "Writing", missing // 100, console=Console(stderr=True), disable=hidden):
+        total = written
+    console.print(f"{total:,} traces, {total * fleet.SPANS:,} spans, written in {time.monotonic() - begun:.0f} s.")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
 
 
 def _prepare(url: str) -> list[str]:
@@ -89,7 +107,9 @@ def _prepare(url: str) -> list[str]:
         connection.execute("ALTER SYSTEM SET max_wal_size = '8GB'")
         connection.execute("SELECT pg_reload_conf()")
     store = _store(url)
-    found = [str(store.create_experiment(f"fleet {number}")) for number in range(fleet.EXPERIMENTS)]
+    known = {each.name: str(each.experiment_id) for each in store.search_experiments()}
+    names = [f"fleet {number}" for number in range(fleet.EXPERIMENTS)]
+    found = [known.get(name) or str(store.create_experiment(name)) for name in names]
     store._dispose_engine()
     database = Database(url)
     with database.begin() as connection:
@@ -139,6 +159,10 @@ def _ours(reader: PostgresReader, url: str) -> dict[str, Question]:
         since = some_hour(chance)
         return reader.search(Query(service=service(chance), since=since, until=since + hour))
 
+    def one(chance: random.Random) -> Any:
+        asked = storage.GetTraceParams(trace_id=bytes.fromhex(chance.choice(ids)))
+        return storage.GetTracesRequest(query=[asked])
+
     week = dependency.GetDependenciesRequest()
     week.start_time.FromNanoseconds(time.time_ns() - 7 * 24 * hour)
     return {
@@ -152,6 +176,7 @@ def _ours(reader: PostgresReader, url: str) -> dict[str, Question]:
         "by service": search(service=service),
         "by service, in an hour": range_of_an_hour,
         "by service and experiment": search(service=service, experiments=[3]),
+        "by service in an experiment without traces": search(service=service, experiments=[0]),
         "by service and operation": search(service=service, operation=lambda chance: chance.choice(fleet.OPERATIONS)),
         "by service, failed": search(service=service, error=True),
         "by service, long": search(service=service, min_duration=900_000_000),
@@ -167,10 +192,50 @@ def _ours(reader: PostgresReader, url: str) -> dict[str, Question]:
         "dependencies of an hour": dependencies(1),
         "dependencies of a day": dependencies(24),
         "dependencies of a week": dependencies(7 * 24),
+        "Jaeger GetServices": lambda _: list(jaeger.get_services(b"", asking)),
+        "Jaeger GetOperations": lambda chance: list(
+            jaeger.get_operations(storage.GetOperationsRequest(service=service(chance)).SerializeToString(), asking)
+        ),
+        "Jaeger GetTraces, 1": lambda chance: list(jaeger.get_traces(one(chance).SerializeToString(), asking)),
         "Jaeger FindTraces, 20": found("find_traces", storage.FindTracesRequest),
         "Jaeger FindTraceIDs, 20": found("find_trace_ids", storage.FindTraceIDsRequest),
         "Jaeger FindTraceSummaries, 20": found("find_trace_summaries", storage.FindTraceSummariesRequest),
         "Jaeger GetDependencies, a week": lambda _: list(jaeger.get_dependencies(week.SerializeToString(), asking)),
+    }
+
+
+def _pages(reader: PostgresReader, url: str) -> dict[str, Question]:
+    """The console's pages, from what is asked to HTML."""
+    config = load()
+    rendering, road = Rendering(config), Road(None, "it is not asked here")
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT request_id FROM trace_info TABLESAMPLE SYSTEM (5) LIMIT 1000").fetchall()
+    ids = [row[0].removeprefix("tr-") for row in rows]
+
+    def page(section: str, ask: Callable[[Asked], Any], **parameters: str) -> Question:
+        def shown(chance: random.Random) -> str:
+            filled = {name: chance.choice(ids) if value == "id" else value for name, value in parameters.items()}
+            path = {"trace_id": filled["trace_id"]} if "trace_id" in filled else {}
+            asked = Asked(config, reader, None, time.time_ns(), path, filled)
+            answer = ask(asked)
+            given = {"asked": asked, "section": section, "limited": False, "road": road}
+            return rendering.html(answer.template, {**given, **answer.values})
+
+        return shown
+
+    return {
+        "page: status": page("status", pages.status),
+        "page: traces": page("traces", pages.traces),
+        "page: traces of a service, failed, an hour": page(
+            "traces", pages.traces, service="service-03", status="error", since="1h"
+        ),
+        "page: traces, the last page": page("traces", pages.traces, service="service-03", page="39"),
+        "page: traces by attribute": page("traces", pages.traces, attributes="http.route=/v1/7", since="7d"),
+        "page: a trace": page("traces", pages.trace, trace_id="id"),
+        "page: compare two": page("compare", pages.comparison, a="id", b="id"),
+        "page: compare with the median": page("compare", pages.comparison, b="id"),
+        **{f"page: map, {window}": page("map", pages.service_map, window=window) for window in pages.WINDOWS},
+        "page: quality": page("quality", pages.quality, experiment="1"),
     }
 
 
@@ -208,6 +273,13 @@ class _Watched(ReadConnections):
         """See `ReadConnections.cursor`."""
         with super().cursor() as cursor:
             yield _Timed(cursor, self.slowest)  # type: ignore[misc]
+
+    def cpu_seconds(self) -> float:
+        """What Postgres' processes for our connections have taken so far. 0 where they are not on this machine."""
+        with super().cursor() as cursor:
+            cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'headrace reader'")
+            files = [Path(f"/proc/{pid}/schedstat") for (pid,) in cursor]
+        return sum(int(file.read_text().split()[0]) for file in files if file.exists()) / 1e9
 
     def explain(self) -> Iterator[str]:
         """The plans of the slowest statements that miss a third of the goal."""
@@ -249,17 +321,26 @@ class _Timed:
         return getattr(self._cursor, name)
 
 
+def _cpu_seconds(watched: _Watched | None) -> float:
+    return time.process_time() + (watched.cpu_seconds() if watched else 0)
+
+
+def _p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20, method="inclusive")[-1]
+
+
 def _ask(name: str, question: Question, times: int, watched: _Watched | None) -> bool:
     """Asks a question so often, and prints how long it took. Returns whether it misses the goal."""
-    chance, taken = random.Random(1), []
+    chance, taken, cpu = random.Random(1), list[float](), list[float]()
     if watched:
         watched.slowest.clear()
     for _ in range(times):
-        begun = time.perf_counter()
+        before, begun = _cpu_seconds(watched), time.perf_counter()
         question(chance)
         taken.append((time.perf_counter() - begun) * 1000)
-    p95 = statistics.quantiles(taken, n=20, method="inclusive")[-1]
-    console.print(f"| {name} | {statistics.median(taken):.0f} | {p95:.0f} |")
+        cpu.append((_cpu_seconds(watched) - before) * 1000)
+    p95, cpu95 = _p95(taken), _p95(cpu)
+    console.print(f"| {name} | {statistics.median(taken):.0f} | {p95:.0f} | {cpu95:.0f} |")
     if p95 > GOAL_MS and watched:
         for line in watched.explain():
             console.print(f"    {line}")

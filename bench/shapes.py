@@ -1,8 +1,4 @@
-"""The shapes of load: how many spans a request has, of how many traces, and in how many requests a trace arrives.
-
-The next signal goes here: a shape of logs is one more line in `SHAPES` and one more kind in `bench/templates.py`, as soon as
-Headrace takes logs.
-"""
+"""The shapes of load: how many spans a request has, of how many traces, and in how many requests a trace arrives."""
 
 from dataclasses import dataclass
 
@@ -22,14 +18,24 @@ class Shape:
     whole: str = ""
     """The shape with the same spans where each trace comes whole, in one request."""
 
+    logs: bool = False
+    """A log record for each span, all of a group in a request of their own: before the spans, or after them."""
+
+    @property
+    def requests(self) -> int:
+        """Requests of one group."""
+        return self.parts + self.logs
+
     @property
     def size(self) -> float:
         """Spans in one request, in the mean."""
-        return self.traces * ((self.spans - 1) if self.long else self.spans) / self.parts
+        return self.traces * ((self.spans - 1) if self.long else self.spans) / self.requests
 
 
 PLAIN = [(1, 1), (1, 10), (10, 10), (64, 8), (512, 1), (1, 512)]
 SHAPES = {f"{traces}x{spans}": Shape(traces, spans) for traces, spans in PLAIN} | {
+    "8x8": Shape(8, 8),
+    "8x8-logs": Shape(8, 8, logs=True, whole="8x8"),
     "8x8-llm": Shape(8, 8, "shop-llm"),
     "pieces": Shape(1, 10, "services", parts=4, whole="pieces-whole"),
     "pieces-1": Shape(1, 10, "services", parts=10, whole="pieces-whole"),

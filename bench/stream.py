@@ -29,6 +29,8 @@ class Request(NamedTuple):
     """How many the group has."""
     opens: bool
     """May be left out when the time is over: it begins a group, or adds to traces that need no more."""
+    signal: str = "traces"
+    """Or `logs`."""
 
 
 class Stream:
@@ -42,7 +44,7 @@ class Stream:
         self._templates = cycle(templates(shape))
         self._stopped = False
         self._begun: set[int] = set()
-        self._made = self._long(requests) if shape.long else self._groups(max(1, round(requests / shape.parts)))
+        self._made = self._long(requests) if shape.long else self._groups(max(1, round(requests / shape.requests)))
         self._ahead: deque[Request] = deque()
 
     def make_ahead(self) -> None:
@@ -80,8 +82,11 @@ class Stream:
 
     def _group(self, number: int) -> deque[Request]:
         template = next(self._templates)
-        bodies = zip(template.fill(), template.spans, strict=True)
-        return deque(self._request(body, spans, number, opens=not part) for part, (body, spans) in enumerate(bodies))
+        bodies = zip(template.fill(), template.spans, template.signals, strict=True)
+        return deque(
+            self._request(body, spans, number, opens=not part)._replace(signal=signal)
+            for part, (body, spans, signal) in enumerate(bodies)
+        )
 
     def _long(self, requests: int) -> Iterator[Request]:
         """Half of the long traces have their root from the start, as a session whose first call is over; the others get it

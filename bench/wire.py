@@ -7,7 +7,10 @@ from typing import Protocol
 
 from hpack import Decoder
 
-_PATH = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_PATHS = {
+    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 _ACK = _END_STREAM = 1
@@ -22,8 +25,8 @@ class Connection(Protocol):
     def fileno(self) -> int:
         """For a selector."""
 
-    def send(self, body: bytes) -> bool | None:
-        """Sends a request. Returns the answer if the server has given it already."""
+    def send(self, body: bytes, signal: str = "traces") -> bool | None:
+        """Sends a request of this signal. Returns the answer if the server has given it already."""
 
     def answer(self) -> bool | None:
         """Reads what has come. Was all of the request accepted? None: there is more to come."""
@@ -49,14 +52,15 @@ class Http:
     def __init__(self, connection: socket.socket, encoding: str) -> None:
         self._socket = connection
         encoded = f"content-encoding: {encoding}\r\n" if encoding else ""
-        head = f"POST /v1/traces HTTP/1.1\r\nhost: 127.0.0.1:{connection.getpeername()[1]}\r\nx-mlflow-experiment-id: 0\r\n"
-        self._head = f"{head}{encoded}content-type: application/x-protobuf\r\ncontent-length: ".encode()
+        head = f"host: 127.0.0.1:{connection.getpeername()[1]}\r\nx-mlflow-experiment-id: 0\r\n"
+        head = f"{head}{encoded}content-type: application/x-protobuf\r\ncontent-length: "
+        self._heads = {signal: f"POST /v1/{signal} HTTP/1.1\r\n{head}".encode() for signal in _PATHS}
         self._received = b""
         self.fileno, self.close = connection.fileno, connection.close
 
-    def send(self, body: bytes) -> None:
+    def send(self, body: bytes, signal: str = "traces") -> None:
         """See `Connection`. Nothing is read meanwhile."""
-        self._socket.sendall(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        self._socket.sendall(b"%b%d\r\n\r\n%b" % (self._heads[signal], len(body), body))
 
     def answer(self) -> bool | None:
         """See `Connection`. In OTLP a body says what was rejected."""
@@ -81,10 +85,13 @@ class Grpc:
     def __init__(self, connection: socket.socket, encoding: str) -> None:
         self._socket = connection
         self._flag = b"\1" if encoding else b"\0"
-        headers = {":method": "POST", ":scheme": "http", ":path": _PATH, ":authority": "127.0.0.1"}
+        headers = {":method": "POST", ":scheme": "http", ":authority": "127.0.0.1"}
         headers |= {"te": "trailers", "content-type": "application/grpc", "x-mlflow-experiment-id": "0"}
         headers |= {"grpc-encoding": encoding} if encoding else {}
-        self._headers = b"".join(_literal(name) + _literal(value, b"") for name, value in headers.items())
+        self._headers = {
+            signal: b"".join(_literal(name) + _literal(value, b"") for name, value in ({":path": path} | headers).items())
+            for signal, path in _PATHS.items()
+        }
         self._decoder = Decoder()  # its table changes with each block, so each is decoded
         self._received, self._message, self._block = bytearray(), b"", b""
         self._stream = -1
@@ -97,11 +104,11 @@ class Grpc:
         while not self._ready:
             self._read()
 
-    def send(self, body: bytes) -> bool | None:
+    def send(self, body: bytes, signal: str = "traces") -> bool | None:
         """See `Connection`. Waits where the server's windows are full."""
         self._stream += 2
         self._stream_room, self._message, self._status = self._initial, b"", b""
-        out = [_frame(_HEADERS, _END_HEADERS, self._stream, self._headers)]
+        out = [_frame(_HEADERS, _END_HEADERS, self._stream, self._headers[signal])]
         message = b"%b%b%b" % (self._flag, len(body).to_bytes(4, "big"), body)
         at = 0
         while at < len(message) and not self._status:

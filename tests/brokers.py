@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,12 +134,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(size: int = 1) -> Iterator[Cluster]:
-    """So many brokers, one or three; ended with the block."""
+def cluster(size: int = 1, more: Mapping[str, object] | None = None) -> Iterator[Cluster]:
+    """So many brokers, one or three; ended with the block. `more`: settings beside those that all have; `,…` is appended."""
     skip_without_kafka()
     with database_directory() as directory:
         nodes = [Node(directory / str(n), n, free_port(), free_port()) for n in range(1, size + 1)]
-        _format(nodes)
+        _format(nodes, more or {})
         try:
             for node in nodes:
                 node.start()
@@ -151,7 +151,7 @@ def cluster(size: int = 1) -> Iterator[Cluster]:
                 node.kill()
 
 
-def _format(nodes: Sequence[Node]) -> None:
+def _format(nodes: Sequence[Node], more: Mapping[str, object]) -> None:
     """Writes each node's settings, and makes its disk."""
     tool = ["java", "-cp", f"{jars()}/*", "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"]
     ids = [urlsafe_b64encode(uuid4().bytes).decode().rstrip("=") for _ in range(len(nodes) + 1)]  # as `random-uuid` makes them
@@ -161,7 +161,7 @@ def _format(nodes: Sequence[Node]) -> None:
     replicas = min(3, len(nodes))
     for node in nodes:
         node.directory.mkdir()
-        settings = {
+        settings: dict[str, object] = {
             "process.roles": "broker,controller",
             "node.id": node.number,
             "listeners": f"PLAINTEXT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}",
@@ -182,9 +182,11 @@ def _format(nodes: Sequence[Node]) -> None:
             "broker.heartbeat.interval.ms": 500,
             "log.cleaner.dedupe.buffer.size": 8_000_000,
         }
+        for name, value in more.items():
+            settings[name] = f"{settings[name]}{value}" if str(value).startswith(",") else value
         file = node.directory / "server.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        _run([*tool, "format", "--initial-controllers", initial, "-t", ids[0], "-c", str(file)])
+        _run([*tool, "format", "--initial-controllers", initial, f"--cluster-id={ids[0]}", "-c", str(file)])
 
 
 def _run(command: Sequence[str]) -> str:

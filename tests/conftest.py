@@ -275,6 +275,7 @@ class Running:
     ui_url: str = ""
     grpc_url: str = ""
     console_url: str = ""
+    jaeger_port: int = 0
 
     def post(self, body: bytes, content_type: str = "application/x-protobuf", **headers: str) -> httpx.Response:
         """POSTs to /v1/traces; underscores in the names of headers become hyphens."""
@@ -331,10 +332,10 @@ class Launcher:
             process = subprocess.Popen([*self.program, command], env=environment, cwd=self.cwd, stdout=output, stderr=output)
         named = ("http", "ui", "grpc", "console")
         http, ui, grpc, console = (f"http://127.0.0.1:{settings[f'{name}_port']}" for name in named)
-        running = Running(http, process, log, ui, grpc, console)
+        running = Running(http, process, log, ui, grpc, console, int(str(settings["jaeger_port"])))
         self.started.append(running)
         if wait:
-            wait_until(lambda: self._answers(running), 60, f"{command} does not answer; its log: {log.read_text()}")
+            wait_until(lambda: self._answers(running), 180, f"{command} does not answer; its log: {log.read_text()}")
         return running
 
     @staticmethod

@@ -43,10 +43,17 @@ def shop() -> list[Sent]:
 
 
 def edges(url: str) -> list[tuple[Any, ...]]:
-    """Caller, callee, calls, errors and nanoseconds, for each hour and experiment."""
+    """Caller, callee, calls, errors and nanoseconds, for each hour and experiment. The days say the same."""
+    hours = _edges(url, "edge", "hour")
+    by_day = _edges(url, "edge", "floor(hour / 24.0)::int")
+    assert _edges(url, "edge_day", "day") == by_day
+    return hours
+
+
+def _edges(url: str, table: str, time: str) -> list[tuple[Any, ...]]:
     query = (
-        "SELECT caller, callee, sum(calls)::int AS a, sum(errors)::int AS b, sum(duration_ns)::bigint AS c FROM headrace.edge "
-        "GROUP BY hour, experiment_id, caller, callee ORDER BY hour, experiment_id, caller, callee"
+        "SELECT caller, callee, sum(calls)::int AS a, sum(errors)::int AS b, sum(duration_ns)::bigint AS c "
+        f"FROM headrace.{table} GROUP BY {time}, experiment_id, caller, callee ORDER BY {time}, experiment_id, caller, callee"
     )
     return [tuple(row.values()) for row in rows(url, query)]
 

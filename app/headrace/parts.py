@@ -133,11 +133,11 @@ class PartThread:
         self._thread.start()
         self._part.enter()
 
-    def stop(self) -> None:
-        """Asks the thread to end, and waits until it has."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Asks the thread to end, and waits until it has, or for so many seconds."""
         self._part.leave()
         self.stopping.set()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _keep(self) -> None:
         while not self.stopping.is_set():

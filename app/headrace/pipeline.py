@@ -26,7 +26,7 @@ def processors(config: Config) -> dict[Signal, Sequence[Processor]]:
     return {
         TRACES: (Validate(), Budget(config.max_rows_per_request, config.max_tags_per_trace)),
         LOGS: (ValidateLogs(config.enrich, config.least_severity, config.max_rows_per_request),),
-        METRICS: (Points(config.max_points_per_request),),
+        METRICS: (Points(config.max_points_per_request, bool(config.metrics_forward)),),
     }
 
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -38,6 +39,10 @@ func run(ctx context.Context, arguments []string) error {
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	defer provider.Shutdown(ctx)
+	flushLogs, err := startLogs(ctx)
+	if err != nil {
+		return err
+	}
 
 	switch {
 	case len(arguments) == 0:
@@ -49,6 +54,9 @@ func run(ctx context.Context, arguments []string) error {
 	}
 	if flushed := provider.ForceFlush(ctx); flushed != nil {
 		err = errors.Join(err, fmt.Errorf("the spans were not exported: %w", flushed))
+	}
+	if flushed := flushLogs(ctx); flushed != nil {
+		err = errors.Join(err, fmt.Errorf("the log records were not exported: %w", flushed))
 	}
 	return err
 }
@@ -96,8 +104,10 @@ func processOrder(ctx context.Context, order order) string {
 		))
 	defer span.End()
 
+	logger.InfoContext(ctx, "order received", "order.id", order.id, "items", len(order.skus))
 	loadCustomer(ctx, order.customer)
 	if err := charge(ctx, order.total); err != nil {
+		logger.ErrorContext(ctx, "order is parked", "reason", err.Error())
 		span.AddEvent("order parked", trace.WithAttributes(
 			attribute.Int("retry.attempt", 2), attribute.String("retry.reason", err.Error())))
 		span.SetStatus(codes.Error, fmt.Sprintf("order %d is parked", order.id))
@@ -117,13 +127,14 @@ func loadCustomer(ctx context.Context, id string) {
 }
 
 func charge(ctx context.Context, total float64) error {
-	_, span := tracer.Start(ctx, "POST /v1/charges", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+	ctx, span := tracer.Start(ctx, "POST /v1/charges", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("http.request.method", "POST"),
 		attribute.String("server.address", "payments.example"),
 		attribute.Float64("charge.total", total)))
 	defer span.End()
 	time.Sleep(40 * time.Millisecond)
 	err := errors.New("card declined")
+	logger.WarnContext(ctx, "the payment provider declines", "provider", slog.GroupValue(slog.String("name", "payments.example"), slog.Int("status", 402)))
 	span.SetAttributes(attribute.Int("http.response.status_code", 402))
 	span.RecordError(err, trace.WithStackTrace(true))
 	span.SetStatus(codes.Error, err.Error())

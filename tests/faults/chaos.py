@@ -22,6 +22,7 @@ from faults.catalogue import DISK_FULL, FAULTS, KILLS, POSTGRES_AWAY, Fault, can
 from faults.cluster import Cluster
 from faults.hostile import HOSTILE
 from faults.proxy import Proxy
+from faults.signals import verify_all
 from faults.stage import Stage, Usage
 from faults.table import Row, lines
 from headrace.config import MLFLOW_DEFAULTS
@@ -51,7 +52,7 @@ def _chaos(directory: Path, minutes: float, rng: Random) -> int:
     cluster = Cluster(directory / "pg")
     launcher = Launcher(directory)
     with Proxy(cluster.port, rng) as proxy:
-        run = Run(Stage(cluster, proxy, launcher, rng, pause=0.02), minutes)
+        run = Run(Stage(cluster, proxy, launcher, rng, pause=0.02, signals=True), minutes)
         try:
             return run.all()
         finally:
@@ -134,6 +135,9 @@ class Run:
         rows = list(self._rows.values())
         tallies = [row.verify(self._stage.cluster.url) for row in rows]
         print(*lines(rows), f"before: {before}", f"after:  {after}", sep="\n", flush=True)
+        of_signals = verify_all(self._stage.cluster.url, self._stage.promised)
+        print("", "Programs that send all three signals:", "", *lines(of_signals), sep="\n", flush=True)
+        tallies += [row.tally for row in of_signals]
         wrong = sum(tally.lost + tally.doubled for tally in tallies)
         grown = after.above(before)
         print(f"lost or doubled: {wrong}; refused without need: {self._unneeded}; grown: {grown}", flush=True)

@@ -4,7 +4,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -15,6 +15,7 @@ from conftest import Launcher, Running, free_port, wait_until
 from faults.cluster import Cluster
 from faults.load import Load
 from faults.proxy import Proxy
+from faults.signals import Programs, Promised, joined
 from faults.table import Row
 
 _RECOVERY_SECONDS = 120
@@ -37,7 +38,7 @@ class Usage:
 
 @dataclass
 class Stage:
-    """`seconds`: how long a fault lasts."""
+    """`seconds`: how long a fault lasts. `signals`: whether programs send log records and metrics as well."""
 
     cluster: Cluster
     proxy: Proxy
@@ -45,6 +46,9 @@ class Stage:
     rng: Random
     seconds: float = 1.0
     pause: float = 0.03
+    signals: bool = False
+    promised: list[Promised] = field(default_factory=list)
+    """What those programs were promised."""
     _ports: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
 
     def start(self, workers: int, direct: bool = False) -> Running:
@@ -89,6 +93,8 @@ class Stage:
     def drained(self) -> None:
         """Returns when nothing waits in the queues any more."""
         wait_until(lambda: self.queue().get("requests") == 0, 600, "an empty queue")
+        if self.signals:
+            wait_until(lambda: joined(self.cluster.url), 120, "that no log record waits for its span")
 
     def writes(self) -> None:
         """Returns when writing goes on: what was accepted before this call is written."""
@@ -117,7 +123,11 @@ class Stage:
     @contextmanager
     def load(self, row: Row, hang_ups: int = 0) -> Iterator[Load]:
         """Clients that send from before the block until after it; what they were promised is noted in the row."""
-        with Load(self.running, f"{self.rng.random()}", pause=self.pause, hang_ups=hang_ups) as load:
+        seed = f"{self.rng.random()}"
+        with ExitStack() as stack:
+            if self.signals:
+                self.promised += stack.enter_context(Programs(self.running, self.cluster.url, seed)).promised
+            load = stack.enter_context(Load(self.running, seed, pause=self.pause, hang_ups=hang_ups))
             before = load.ledger.requests
             wait_until(lambda: load.ledger.requests > before + 10, _RECOVERY_SECONDS, "requests")
             yield load

@@ -1,5 +1,6 @@
 """What MLflow has changed, release by release, as far as the rows show it. Each line was found in MLflow's code."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,15 @@ class Change:
     """The minor release that has it first. Empty: each release differs from the next."""
     words: str
     explains: Callable[[Value], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Requests that a release's own server refuses, and that Headrace writes. Nothing of their scenarios is compared."""
+
+    since: str
+    words: str
+    scenarios: frozenset[str]
 
 
 def _is_claude_code(value: Value) -> bool:
@@ -69,6 +79,11 @@ def _model_cut(value: Value) -> bool:
     return bool({key: text[:500] for key, text in (value.left or {}).items()} == value.right)
 
 
+def _no_preview(value: Value) -> bool:
+    """What 3.17 made of one: the text of an array of Postgres, or of JSON."""
+    return value.name in ("request_preview", "response_preview") and value.left is None and str(value.right).startswith("{")
+
+
 CHANGES = (
     Change(
         "3.15",
@@ -115,8 +130,36 @@ CHANGES = (
         lambda value: not value.attribute and value.name == "kind" and str(value.left).startswith("SPAN_KIND_"),
     ),
     Change(
+        "3.18",
+        "Spans of agents have no cost: their tokens are sums of other spans'.",
+        lambda value: value.name == COST and value.left is None and value.span.get("mlflow.spanType") == "AGENT",
+    ),
+    Change(
+        "3.18",
+        "A span's type that came as JSON stands without its quotation marks in the column `type`.",
+        lambda value: not value.attribute and value.name == "type" and value.right == json.dumps(value.left),
+    ),
+    Change(
+        "3.18",
+        "`mlflow.traceTag.` with the name of a tag that MLflow keeps for itself is taken out of a span.",
+        lambda value: value.attribute and value.name.startswith("mlflow.traceTag.mlflow.") and value.left is None,
+    ),
+    Change(
+        "3.18",
+        "Inputs or outputs of a root that an event holds as a list or an object make no preview.",
+        _no_preview,
+    ),
+    Change(
         "",
         "Each release has its own list of models and their prices.",
         lambda value: value.name == COST and value.left is not None and value.right is not None,
+    ),
+)
+
+REFUSED = (
+    Refused(
+        "3.18",
+        "Spans of a trace that stands in another experiment are refused. Headrace writes them where the trace stands.",
+        frozenset({"one trace, two experiments", "the same trace, linked again"}),
     ),
 )

@@ -27,7 +27,7 @@ from headrace.mlflow.write.bulk import BulkWriter
 from headrace.store.database import Database
 from headrace.telemetry.logging import configure_logging
 from parity.compare import Difference, Snapshot, diff, explain, snapshot, unknown
-from parity.corpus import Scenario, corpus, names_of
+from parity.corpus import Exchange, Scenario, corpus, names_of
 from parity.databases import MLFLOW_SETTINGS
 from parity.environments import python_of
 from parity.migrated import made_by_the_migration
@@ -90,20 +90,19 @@ class Oracles:
         self._url = url
         self._scenarios = scenarios
         self._names = names_of(scenarios)
-        self._exchanges = [exchange for scenario in scenarios for exchange in scenario.exchanges]
         self._snapshots: dict[str, Snapshot] = {}
         self._seeded: set[str] = set()
 
     def ask(self, release: Release) -> Result:
         """Compares the release's own rows with ours."""
-        theirs = self._of_mlflow(release)
+        theirs, exchanges = self._of_mlflow(release), self._exchanges_for(release)
         ours, schema = self._of_headrace(release)
         found = unknown(diff(theirs, snapshot(ours)), self._names)
         strange = unexplained(release, found, self._names)
         known = len(found) - len(strange)
         strange += self._with_workspaces(release, theirs)
         self._say(f"MLflow {release.version}: {known} known differences, unknown ones", strange)
-        counts = (len(self._exchanges), sum(len(each.spans) for each in self._exchanges), sum(map(len, theirs.values())))
+        counts = (len(exchanges), sum(len(each.spans) for each in exchanges), sum(map(len, theirs.values())))
         shape = str(schema.shape and schema.shape.name)
         return Result(release, schema.revision, shape, *counts, known, len(strange), self._upgraded(release, ours))
 
@@ -112,9 +111,20 @@ class Oracles:
         if release.version not in self._snapshots:
             url = self._clone(release, "theirs")
             with mlflow_server(python_of(release), url) as address:
-                _send(address, self._scenarios)
-            self._snapshots[release.version] = snapshot(url)
+                refused = _send(address, self._taken_by(release))
+                self._snapshots[release.version] = snapshot(url)
+                others = [scenario for scenario in self._scenarios if scenario.name in release.refuses]
+                taken = [scenario.name for scenario in others if not _send(address, [scenario])]
+            assert not refused, "\n".join(refused)
+            assert not taken, f"MLflow {release.version} takes them, after all: {taken}"
         return self._snapshots[release.version]
+
+    def _taken_by(self, release: Release) -> list[Scenario]:
+        return [scenario for scenario in self._scenarios if scenario.name not in release.refuses]
+
+    def _exchanges_for(self, release: Release) -> list[Exchange]:
+        """What both roads are given."""
+        return [exchange for scenario in self._taken_by(release) for exchange in scenario.exchanges]
 
     def _of_headrace(self, release: Release) -> tuple[str, Schema]:
         """The database that we have written, and what its tables are like."""
@@ -125,7 +135,7 @@ class Oracles:
         with database.begin() as connection:
             schema = look(connection)
         assert schema is not None
-        failures = write_all(writer, self._exchanges)
+        failures = write_all(writer, self._exchanges_for(release))
         database.close()
         for failure, count in Counter(failures).most_common(5):
             print(f"{count} requests were not written: {failure}")
@@ -136,7 +146,8 @@ class Oracles:
         chosen = [scenario for scenario in self._scenarios if scenario.name.startswith(FEW)]
         url = self._clone(release, "apart")
         with mlflow_server(python_of(release), url, "--enable-workspaces") as address:
-            _send(address, chosen, {"x-mlflow-workspace": "default"})
+            refused = _send(address, chosen, {"x-mlflow-workspace": "default"})
+        assert not refused, "\n".join(refused)
         return [one for one in diff(theirs, snapshot(url)) if one.trace_id in names_of(chosen)]
 
     def _upgraded(self, release: Release, ours: str) -> int | None:
@@ -167,14 +178,17 @@ class Oracles:
             print(explain(found, self._names), flush=True)
 
 
-def _send(address: str, scenarios: Sequence[Scenario], more: Mapping[str, str] | None = None) -> None:
-    """Sends all to MLflow's `/v1/traces`. It takes each request, or the corpus is wrong."""
+def _send(address: str, scenarios: Sequence[Scenario], more: Mapping[str, str] | None = None) -> list[str]:
+    """Sends all to MLflow's `/v1/traces`. Returns what it refuses, each with the name of its scenario."""
+    refused = []
     with httpx.Client(base_url=address, timeout=600) as client:
         for scenario in scenarios:
             for exchange in scenario.exchanges:
                 headers = {**exchange.headers, "content-type": "application/x-protobuf", **(more or {})}
                 answer = client.post("/v1/traces", content=exchange.request.SerializeToString(), headers=headers)
-                assert answer.status_code == 200, f"{scenario.name}: {answer.status_code} {answer.text[:500]}"
+                if answer.status_code != 200:
+                    refused.append(f"{scenario.name}: {answer.status_code} {answer.text[:500]}")
+    return refused
 
 
 def _slug(release: Release) -> str:

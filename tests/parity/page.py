@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from parity.changes import CHANGES
+from parity.changes import CHANGES, REFUSED
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
@@ -15,7 +15,8 @@ def write_table(lines: Sequence[str]) -> None:
 
 def with_changes(page: str) -> str:
     """The page with the list of what MLflow has changed, as `changes.py` has it."""
-    rows = [f"| {change.since or 'each'} | {change.words} |" for change in CHANGES]
+    said = [(change.since, change.words) for change in CHANGES] + [(refused.since, refused.words) for refused in REFUSED]
+    rows = [f"| {since or 'each'} | {words} |" for since, words in sorted(said, key=lambda row: row[0] or "9")]
     return _between("changes", page, ["| since | what is other |", "|---|---|", *rows])
 
 

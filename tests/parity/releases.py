@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mlflow.version import VERSION
 
-from parity.changes import CHANGES, Change
+from parity.changes import CHANGES, REFUSED, Change
 from parity.compare import Difference, unknown
 from parity.values import Value, values_of
 
@@ -31,6 +31,12 @@ class Release:
         """What MLflow has changed between this release and the installed one."""
         one, other = sorted((_number(self.minor), _number(minor_of(VERSION))))
         return [change for change in CHANGES if not change.since or one < _number(change.since) <= other]
+
+    @property
+    def refuses(self) -> frozenset[str]:
+        """The scenarios of which its own server does not take every request."""
+        minor = _number(self.minor)
+        return frozenset[str]().union(*(each.scenarios for each in REFUSED if _number(each.since) <= minor))
 
 
 def minor_of(version: str) -> str:

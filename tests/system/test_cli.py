@@ -129,18 +129,46 @@ def test_demo_without_a_server_says_so() -> None:
     assert "headrace up" in done.stderr
 
 
-def test_demo_prints_the_trace_s_link(up: Running) -> None:
+def test_demo_prints_the_traces_links(up: Running) -> None:
+    """Of each scenario one: and MLflow has what makes it worth a look."""
     done = run("demo", HEADRACE_HTTP_PORT=up.url.rpartition(":")[2], HEADRACE_UI_PORT=up.ui_url.rpartition(":")[2])
     assert done.returncode == 0, done.stderr
-    link = done.stdout.strip()
-    assert link.startswith("http://localhost:")
-    trace = httpx.get(f"{up.ui_url}/api/3.0/mlflow/traces/{link.rpartition('=')[2]}").json()["trace"]["trace_info"]
-    assert trace["state"] == "OK"
+    links = done.stdout.split()
+    assert all(link.startswith("http://localhost:") for link in links)
+    services, agent, pipeline = (
+        httpx.get(f"{up.ui_url}/api/3.0/mlflow/traces/{link.rpartition('=')[2]}").json()["trace"]["trace_info"]
+        for link in links
+    )
+    assert {trace["state"] for trace in (services, agent, pipeline)} == {"OK"}
+    assert agent["trace_metadata"]["mlflow.trace.session"] == "support-4711"
+    assert agent["trace_metadata"]["mlflow.trace.user"] == "ada"
+    assert '"total_tokens": 1217' in agent["trace_metadata"]["mlflow.trace.tokenUsage"]
+    assert "leaves our warehouse" in agent["response_preview"]
+    run_id = done.stderr.strip().rpartition("/")[2]
+    asked = {"run_id": run_id, "metric_key": "accuracy"}
+    history = wait_until(
+        lambda: httpx.get(f"{up.ui_url}/api/2.0/mlflow/metrics/get-history", params=asked).json().get("metrics"), 30
+    )
+    assert [point["step"] for point in history] == [1, 2, 3, 4, 5]
+    status = httpx.get(f"{up.ui_url}/api/2.0/mlflow/runs/get", params={"run_id": run_id}).json()["run"]["info"]["status"]
+    assert status == "FINISHED"
 
 
 def test_demo_sends_many_and_stops(headrace: Launcher, database_url: str) -> None:
     running = headrace(database_url=database_url)
-    done = run("demo", "--endpoint", f"{running.url}/v1/traces", "--rate", "1200", "--duration", "1.2")
+    done = run(
+        "demo",
+        "--endpoint",
+        f"{running.url}/v1/traces",
+        "--scenario",
+        "services",
+        "--scenario",
+        "agent",
+        "--rate",
+        "1200",
+        "--duration",
+        "1.2",
+    )
     assert done.returncode == 0, done.stderr
     sent = int(done.stderr.split()[1])
     assert sent > 1
@@ -203,7 +231,9 @@ def test_demo_says_why_it_was_refused_and_takes_a_key(headrace: Launcher, databa
     assert refused.returncode == 1
     assert "answered 401: Headrace asks for an API key" in " ".join(refused.stderr.split())
     assert "--api-key" in refused.stderr
-    sent = run("demo", *endpoint, "--api-key", key, HEADRACE_UI_PORT=str(free_port()))  # no UI: accepted all the same
+    sent = run(
+        "demo", *endpoint, "--scenario", "services", "--api-key", key, HEADRACE_UI_PORT=str(free_port())
+    )  # no UI: accepted all the same
     assert sent.returncode == 0, sent.stderr
     wait_until(running.drained)
     assert len(rows(database_url, "SELECT 1 FROM spans")) == 6

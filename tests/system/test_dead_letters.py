@@ -29,6 +29,7 @@ from headrace.export.worker import Worker
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
 from headrace.otlp.json_encoding import decode_json
+from headrace.otlp.signals import TRACES
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
 from headrace.store.dead_letters import DeadLetter, Selection, check_table, count, drop, newest, store
@@ -94,7 +95,7 @@ def make_experiments(url: str, *names: str) -> list[str]:
 def work(config: Config, url: str, directory: Path, deliveries: Sequence[Delivery]) -> None:
     """All of it through the queue and the worker, a few requests a batch."""
     with closing(DiskQueue(directory, 1 << 26)) as queue, closing(Database(url)) as database:
-        exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), open_writer)
+        exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), {TRACES: open_writer})
         worker = Worker(config, queue, database, exporter)
         for offered in [queue.offer(what.to_envelope()) for what in deliveries]:
             offered.result(5)

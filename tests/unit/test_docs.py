@@ -2,13 +2,17 @@
 
 import ast
 import importlib.util
+import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from sources import nodes, trees
 
@@ -145,6 +149,84 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
         if not target.startswith("http"):
             assert ((ROOT / page).parent / target).exists(), target
+
+
+@cache
+def anchors(page: str) -> set[str]:
+    """Those of a page's headings, as a repository's pages and `make site` make them."""
+    heads = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w -]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head).lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+)
+def test_links_lead_to_headings_that_there_are(page: str) -> None:
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", (ROOT / page).read_text()):
+        path = ((ROOT / page).parent / target).resolve().relative_to(ROOT) if target else Path(page)
+        if path.suffix == ".md":
+            assert anchor in anchors(str(path)), f"{target}#{anchor}"
+
+
+def test_the_site_has_each_page_in_its_order() -> None:
+    """The decisions are added by docs/pages.py."""
+    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    pages = {path.name for path in ROOT.glob("docs/*.md")} | {
+        str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md")
+    }
+    outside = {
+        "index.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "CODE_OF_CONDUCT.md",
+        "SECURITY.md",
+        "proto/README.md",
+        "examples/README.md",
+    }
+    assert listed == pages | outside
+
+
+def code(language: str) -> list[tuple[str, str]]:
+    """The blocks of one language in all pages: page, and code."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/README.md")]
+    block = re.compile(rf"^( *)```{language}\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+    return [
+        (str(page.relative_to(ROOT)), textwrap.dedent(each)) for page in pages for _, each in block.findall(page.read_text())
+    ]
+
+
+def test_blocks_of_code_can_be_read() -> None:
+    """What a person copies is at least a text of its language; tests/world/test_recipes.py runs more of it."""
+    for page, block in code("python"):
+        ast.parse(block, page)
+    for page, block in code("yaml"):
+        assert yaml.safe_load(block), page
+    for page, block in code("json"):
+        assert json.loads(block), page
+
+
+def test_each_command_in_a_block_of_shell_is_one_that_there_is() -> None:
+    import typer
+
+    from headrace.cli.main import app
+
+    asked = [
+        (page, line)
+        for page, block in code("sh")
+        for line in block.splitlines()
+        if re.match(r"\s*(\S*/bin/)?headrace [a-z]", line)
+    ]
+    assert len(asked) > 10
+    for page, line in asked:
+        command: Any = typer.main.get_command(app)
+        words = line.partition("#")[0].split()[1:]
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands, f"{page}: {line}"
+            command = command.commands[words.pop(0)]
+        known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, f"{page}: {line}"
 
 
 def test_the_list_of_decisions_has_each_of_them() -> None:

@@ -38,6 +38,15 @@ HEALTHY = {
     'headrace_requests_total{protocol="http",signal="none",code="404"}': "0+6000x120",
     'headrace_requests_refused_total{reason="unexpected"}': "0x120",
     'headrace_requests_refused_total{reason="malformed_body"}': "0+6x120",
+    'headrace_records_dead_lettered_total{signal="metrics"}': "0x120",
+    'headrace_records_received_total{signal="metrics"}': "0+6000x120",
+    'headrace_records_rejected_total{signal="metrics",reason="no_run"}': "0+3000x120",
+    'headrace_records_rejected_total{signal="metrics",reason="unknown_run"}': "0+60x120",
+    'headrace_records_accepted_total{signal="logs"}': "0+6000x120",
+    'headrace_logs_expired_total{reason="too_old"}': "0+60x120",
+    "headrace_forward_oldest_age_seconds": "1x120",
+    'headrace_forwarded_points_total{outcome="sent"}': "0+600x120",
+    'headrace_forwarded_points_total{outcome="refused"}': "0x120",
     'headrace_ack_seconds_bucket{le="0.05"}': "0+500x120",
     'headrace_ack_seconds_bucket{le="0.25"}': "0+599x120",
     'headrace_ack_seconds_bucket{le="1"}': "0+600x120",
@@ -51,6 +60,13 @@ HEALTHY = {
     'process_start_time_seconds{worker="1"}': "1000x120",
     "process_open_fds": "100x120",
     "process_max_fds": "1024x120",
+    "headrace_kafka_away": "0x120",
+    "headrace_kafka_lag_records": "20x120",
+    'headrace_kafka_records_total{outcome="acknowledged"}': "0+6000x120",
+    'headrace_kafka_records_total{outcome="failed"}': "0x120",
+    'headrace_spilled_requests_total{stage="kept"}': "0x120",
+    "headrace_kafka_rebalances_total": "6x120",
+    "headrace_kafka_records_expired_total": "0x120",
 }
 """One sample a minute for two hours, of a Headrace that is well."""
 
@@ -75,6 +91,20 @@ TROUBLE: dict[str, tuple[dict[str, str], str]] = {
     "HeadraceBodiesInFlight": ({"headrace_in_flight_bytes": "100x60 9000x60"}, "67m"),
     "HeadraceRestarts": ({'process_start_time_seconds{worker="1"}': "1000x60 4600 4660 4720x58"}, "65m"),
     "HeadraceFilesRunOut": ({"process_open_fds": "100x60 900x60"}, "67m"),
+    "HeadraceKafkaAway": ({"headrace_kafka_away": "0x60 1x60"}, "63m"),
+    "HeadraceKafkaFails": ({'headrace_kafka_records_total{outcome="failed"}': "0x60 0+120x60"}, "80m"),
+    "HeadraceKafkaLag": ({"headrace_kafka_lag_records": "20x60 1100x60"}, "77m"),
+    "HeadraceKafkaSpills": ({'headrace_spilled_requests_total{stage="kept"}': "0x60 0+3x60"}, "70m"),
+    "HeadraceKafkaRebalances": ({"headrace_kafka_rebalances_total": "6x60 6+2x60"}, "80m"),
+    "HeadraceKafkaExpired": ({"headrace_kafka_records_expired_total": "0x60 5x60"}, "64m"),
+    "HeadraceRecordDeadLetters": ({'headrace_records_dead_lettered_total{signal="metrics"}': "0x60 1x60"}, "64m"),
+    "HeadraceRecordsRejected": (
+        {'headrace_records_rejected_total{signal="metrics",reason="unknown_run"}': "0x60 0+600x60"},
+        "80m",
+    ),
+    "HeadraceLogsExpire": ({'headrace_logs_expired_total{reason="too_old"}': "0x40 0+600x80"}, "115m"),
+    "HeadraceForwardWaits": ({"headrace_forward_oldest_age_seconds": "1x60 301x60"}, "67m"),
+    "HeadraceForwardLoses": ({'headrace_forwarded_points_total{outcome="refused"}': "0x60 5x60"}, "64m"),
 }
 """An alert → what of the above is otherwise, and when it is to fire; it, and no other."""
 
@@ -139,7 +169,8 @@ def test_the_runbook_has_no_section_of_an_alert_that_is_none() -> None:
 def test_the_dashboard_is_whole() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     panels = dashboard["panels"]
-    assert [panel["title"] for panel in panels if panel["type"] == "row"] == ["Intake", "Queue", "Writing", "Errors", "Process"]
+    titles = ["Intake", "Queue", "Writing", "Errors", "Logs and metrics", "Process", "Kafka"]
+    assert [panel["title"] for panel in panels if panel["type"] == "row"] == titles
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
     for panel in panels:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import Launcher
 
-UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "headrace.service"
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy" / "systemd" / "headrace.service"
 _PR_SET_MDWE = 65
 
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
@@ -23,6 +25,27 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     (tmp_path / UNIT.name).write_text(text.replace("/opt/headrace/bin/headrace", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", tmp_path / UNIT.name], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.slow("deploy/systemd docs/deployment.md migrations cli")
+def test_the_recipe_installs_what_the_unit_starts(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^sudo (env .* uv tool install .*)$", (ROOT / "docs" / "deployment.md").read_text(), re.MULTILINE)
+    assert "UV_TOOL_DIR=/opt " in line
+    uv = Path(sys.executable).with_name("uv")
+    for old, new in {
+        "=/opt ": f"={tmp_path}/opt ",
+        "/usr/local/bin": f"{tmp_path}/bin",
+        " uv ": f" {uv} ",
+        "/usr/bin/python3": sys.executable,
+    }.items():
+        line = line.replace(old, new)
+    done = subprocess.run(shlex.split(line), cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (program,) = re.findall(r"^ExecStart=(\S+) serve$", UNIT.read_text(), re.MULTILINE)
+    installed = Path(f"{tmp_path}{program}")
+    for each in (installed, tmp_path / "bin" / "headrace"):
+        assert subprocess.run([each, "--version"], check=True, capture_output=True).stdout.startswith(b"headrace ")
 
 
 def test_the_service_reaches_little_of_the_machine() -> None:

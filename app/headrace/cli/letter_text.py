@@ -93,6 +93,8 @@ def _runs(destinations: Iterable[pb.Destination]) -> list[str]:
 
 
 def _destination(destination: pb.Destination) -> str:
+    if destination.forward:
+        return "none: passed on to HEADRACE_METRICS_FORWARD"
     id_, name = destination.experiment_id, destination.experiment_name
     by = _ROUTED_BY.get(destination.routed_by)
     return (f"{id_} ({name})" if id_ and name else id_ or name) + (f", by {by}" if by else "")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,6 +12,7 @@ from headrace.cli.dead_letters import dead_letters
 from headrace.cli.dialects import dialects
 from headrace.cli.keys import keys
 from headrace.cli.queue import queue
+from headrace.cli.shell import COMPLETES, commands
 
 app = typer.Typer(
     name="headrace",
@@ -28,9 +30,6 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(queue, name="queue")
 app.add_typer(dialects, name="dialects")
 
-_COMPLETES = "_HEADRACE_COMPLETE"
-"""The variable with which a shell's completion script calls us."""
-
 _ALL = "All settings, with their defaults: `headrace settings`."
 
 DataDir = Annotated[
@@ -46,12 +45,12 @@ UiPort = Annotated[int | None, typer.Option(help="HEADRACE_UI_PORT: the MLflow U
 def main() -> None:
     """The entry point of the console script. What is wrong with the arguments is one line on stderr, and exit status 2."""
     command = typer.main.get_command(app)
-    if _COMPLETES in os.environ:  # a shell asks what may follow
+    if COMPLETES in os.environ:  # a shell asks what may follow
         from typer.completion import completion_init  # type: ignore[attr-defined]
 
         completion_init()
     try:
-        sys.exit(command.main(prog_name="headrace", complete_var=_COMPLETES, standalone_mode=False))
+        sys.exit(command.main(prog_name="headrace", complete_var=COMPLETES, standalone_mode=False))
     except typer.Abort:
         print("Aborted.", file=sys.stderr)
         sys.exit(1)
@@ -152,19 +151,57 @@ def backfill_(
     backfill(experiment, since)
 
 
-@app.command("demo", short_help="Send one realistic trace, and print its link.", epilog=_ALL)
+class Scenario(str, Enum):
+    """What `headrace demo` sends."""
+
+    services = "services"
+    agent = "agent"
+    pipeline = "pipeline"
+
+
+@app.command("demo", short_help="Send realistic traces, and print their links.", epilog=_ALL)
 def demo_(
     endpoint: Annotated[str, typer.Option(help="OTLP/HTTP URL to send to [default: this machine, HEADRACE_HTTP_PORT].")] = "",
     experiment_id: Annotated[str, typer.Option(help="Id of the MLflow experiment.")] = "0",
     api_key: Annotated[str, typer.Option(help="If Headrace asks for one.")] = "",
+    scenario: Annotated[
+        list[Scenario] | None, typer.Option(help="HTTP services, an LLM agent, or a training; may be repeated [default: all].")
+    ] = None,
     rate: Annotated[float, typer.Option(min=0, max=6000, help="Send so many traces a minute, some slow, some failed.")] = 0,
     duration: Annotated[float, typer.Option(min=0, help="With --rate: stop after so many seconds [default: never].")] = 0,
 ) -> None:
-    """Send one realistic multi-service trace and print its link in the MLflow UI; with --rate, send traces all the time."""
+    """Send a trace of each scenario and print their links in the MLflow UI; with --rate, send traces all the time.
+
+    services: a checkout, a fraud scorer and a model server. agent: memory, retrieval, tools, an error, a slow span, tokens, a
+    session, a user. pipeline: from ingest to deployment, with the metrics of its epochs in an MLflow run.
+    """
     from headrace.cli.command import run
     from headrace.cli.demo import demo
 
-    run(lambda: demo(endpoint, experiment_id, api_key, rate, duration))
+    run(lambda: demo(endpoint, experiment_id, api_key, [each.value for each in scenario or ()], rate, duration))
+
+
+@app.command("top", short_help="Watch the road of the spans in a terminal.", epilog=_ALL)
+def top_(
+    url: Annotated[str, typer.Option(help="URL of the receiver [default: HEADRACE_RECEIVER_URL, else this machine's].")] = "",
+    interval: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")] = 2,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print it once, after one interval; so, too, where no terminal is.")
+    ] = False,
+    api_key: Annotated[
+        str, typer.Option(help="A key without limits, to see who was refused where Headrace asks for keys.")
+    ] = "",
+    ca: Annotated[Path | None, typer.Option(help="PEM certificates that are believed [default: the system's].")] = None,
+) -> None:
+    """Watch what a receiver takes, refuses, queues and writes, as the console's status page shows it. Ctrl-C ends it.
+
+    It asks `/metrics`, `/readyz` and `/refused` of the receiver, and MLflow (HEADRACE_MLFLOW_URL) for its version. The exit
+    status is 1 if nobody answers.
+    """
+    from headrace.cli.command import run
+    from headrace.cli.top import top
+
+    run(lambda: top(url, api_key, ca, interval, once))
 
 
 @app.command("doctor", short_help="Check everything, and say what to do about what is wrong.", epilog=_ALL)
@@ -200,34 +237,4 @@ def retention_(
     run(lambda: retention(experiment, days, keep, delete, as_json))
 
 
-@app.command("healthy", short_help="Ask whether the Headrace of this machine lives.")
-def healthy_() -> None:
-    """Ask `/healthz` of this machine's Headrace, with the environment's settings: exit status 0 if it lives, else 1 and why.
-
-    Health checks of containers run `python -m headrace.cli.healthy`, which is the same and five times as quick.
-    """
-    from headrace.cli.healthy import main
-
-    main()
-
-
-@app.command("completion", short_help="Print the script that completes commands in a shell.")
-def completion_(shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")]) -> None:
-    """Print the script with which a shell completes the commands and options of headrace.
-
-    bash: `headrace completion bash >> ~/.bashrc`; zsh: `headrace completion zsh >> ~/.zshrc`;
-    fish: `headrace completion fish > ~/.config/fish/completions/headrace.fish`.
-    """
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]
-
-    if shell not in ("bash", "zsh", "fish"):
-        raise typer.BadParameter("give bash, zsh or fish", param_hint="SHELL")
-    print(get_completion_script(prog_name="headrace", complete_var=_COMPLETES, shell=shell))
-
-
-@app.command("settings", short_help="List every setting, its default and its meaning.")
-def settings_() -> None:
-    """List every setting: its environment variable, its default and its meaning."""
-    from headrace.cli.settings import settings
-
-    print(settings())
+app.add_typer(commands)  # without a name: they stand beside the others, at the end

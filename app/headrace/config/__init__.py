@@ -13,6 +13,7 @@ Each concern has a module with a small model of its settings:
     retention   how long traces are kept
     writing     what is made of the spans in MLflow's tables
     metrics     names and steps of the metrics of a run
+    forward     where metrics without a run are passed on to
     reading     how much the read side may ask of Postgres
     telemetry   the log, and traces of Headrace itself
 
@@ -28,8 +29,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headrace.config.access import Access
 from headrace.config.console import Console
+from headrace.config.forward import Forward
 from headrace.config.limits import Limits
-from headrace.config.listen import Listen
+from headrace.config.listen import Listen, reachable
 from headrace.config.logs import Logs
 from headrace.config.metrics import Metrics
 from headrace.config.mlflow import MLFLOW_DEFAULTS
@@ -66,11 +68,32 @@ _OPTIONS = ("data_dir", "host", "http_port", "grpc_port", "ui_port")
 
 # Pydantic takes the fields of the last base first: read upwards, this is the order of the table in the documentation.
 class Config(
-    Telemetry, Reading, Logs, Metrics, Retention, Writing, Queue, Limits, Access, Routing, Console, Listen, Store, BaseSettings
+    Telemetry,
+    Reading,
+    Logs,
+    Forward,
+    Metrics,
+    Retention,
+    Writing,
+    Queue,
+    Limits,
+    Access,
+    Routing,
+    Console,
+    Listen,
+    Store,
+    BaseSettings,
 ):
     """All settings. Where none of them has an `HEADRACE_*` variable, `unknown_variables` reports it."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @property
+    def own_url(self) -> str:
+        """The receiver's URL, as its own machine reaches it, without a slash at its end."""
+        host = reachable(self.host)
+        scheme = "http" if self.tls_cert is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
 
 def load(**overrides: Any) -> Config:

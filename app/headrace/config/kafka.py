@@ -5,7 +5,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 _EXAMPLE = "kafka://broker-1:9092,broker-2:9092/otlp_spans"
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-_PARAMETERS = ("group", "tls", "ca", "cert", "key", "sasl", "username", "password_file", "session_seconds")
+_SIGNALS = ("traces", "logs", "metrics")
+_PARAMETERS = ("group", "signal", "tls", "ca", "cert", "key", "sasl", "username", "password_file", "session_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +14,13 @@ class KafkaUrl:
     """Where the queue is, and how the brokers are spoken to. It holds no secret: passwords and keys stand in files.
 
     `group`: the consumer group of the writers. `ca`, `cert`, `key`: PEM files. `session_seconds`: how long a writer that is not
-    heard of keeps its partitions.
+    heard of keeps its partitions. `signal`: what records hold that others wrote, and that do not say it.
     """
 
     brokers: str
     topic: str
     group: str = "headrace"
+    signal: str = "traces"
     tls: bool = False
     ca: str = ""
     cert: str = ""
@@ -58,6 +60,8 @@ class KafkaUrl:
             raise ValueError("must have both parameters cert and key, or neither")
         if (self.ca or self.cert) and not self.tls:
             raise ValueError("must not have tls=false beside ca or cert")
+        if self.signal not in _SIGNALS:
+            raise ValueError(f"must have one of {', '.join(_SIGNALS)} as its parameter signal")
         if not self.group:
             raise ValueError("must have a name as its parameter group")
 

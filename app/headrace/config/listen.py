@@ -18,6 +18,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def reachable(host: str) -> str:
+    """An address to listen on → one at which this machine is reached: every address includes this machine's own."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
 class Listen(BaseModel):
     """Addresses, ports, paths, and processes behind them."""
 

@@ -1,10 +1,10 @@
 """How long traces are kept."""
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import NoDecode
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from headrace.config.values import Rules
 
 Spared = Literal["tagged", "assessed", "linked"]
 
@@ -35,19 +35,9 @@ class RetentionRule(BaseModel):
 class Retention(BaseModel):
     """Retention."""
 
-    retention: Annotated[tuple[RetentionRule, ...], NoDecode] = Field(
+    retention: Rules[RetentionRule] = Field(
         (),
         description="JSON list of rules that say which traces are deleted, looked at each hour. For each experiment the first "
         'that names it holds: `[{"experiment": "shop", "days": 30}, {"experiment": "*", "days": 90, "keep": 1000000}]`. '
         "`headrace retention` shows what they would delete. Unset: Headrace deletes no trace.",
     )
-
-    @field_validator("retention", mode="before")
-    @classmethod
-    def _parse_retention(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value) if value.strip() else ()
-        except json.JSONDecodeError as error:
-            raise ValueError(f"is no JSON: {error}") from None

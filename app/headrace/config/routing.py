@@ -1,10 +1,8 @@
 """Which experiment a span goes to, and how many experiments clients may make."""
 
-import json
-from typing import Annotated, Any
-
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_settings import NoDecode
+
+from headrace.config.values import Rules
 
 
 class RouteRule(BaseModel):
@@ -28,7 +26,7 @@ class Routing(BaseModel):
         description="Name of the experiment for spans that nothing else routes. It may be a template over resource "
         "attributes: `{service.name}`. Unset: such a request is answered 400. `up` sets it to `Default`.",
     )
-    routes: Annotated[tuple[RouteRule, ...], NoDecode] = Field(
+    routes: Rules[RouteRule] = Field(
         (),
         description="JSON list of rules over resource attributes, with globs. The first that matches wins: "
         '`[{"match": {"service.name": "shop-*"}, "experiment": "shop"}]`.',
@@ -55,17 +53,6 @@ class Routing(BaseModel):
     experiment_cache_seconds: float = Field(
         60, gt=0, description="Seconds for which a looked-up experiment is trusted before Postgres is asked again."
     )
-
-    @field_validator("routes", mode="before")
-    @classmethod
-    def _parse_routes(cls, value: Any) -> Any:
-        """Parses the JSON here rather than in pydantic-settings, whose error would not name the variable."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value) if value.strip() else ()
-        except json.JSONDecodeError as error:
-            raise ValueError(f"is no JSON: {error}") from None
 
     @field_validator("default_experiment", mode="after")
     @classmethod

@@ -1,11 +1,11 @@
 """What Headrace says of its own work: its log, and traces of itself."""
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
-from headrace.config.values import Secret, Text
+from headrace.config.values import Secret, Text, otlp_url
 
 
 class Telemetry(BaseModel):
@@ -34,19 +34,7 @@ class Telemetry(BaseModel):
     @field_validator("traces_endpoint", mode="after")
     @classmethod
     def _check_traces_endpoint(cls, value: str | None) -> str | None:
-        """The URL, with OTLP's path where it has none."""
-        if value is None:
-            return None
-        try:
-            url = urlsplit(value)
-            good = url.scheme in ("http", "https") and url.hostname and url.port != 0
-        except ValueError:  # it would repeat the text
-            good = False
-        if not good:
-            raise ValueError("must be an OTLP/HTTP URL such as `http://collector:4318/v1/traces`") from None
-        if "@" in url.netloc:
-            raise ValueError("must not hold a password: set HEADRACE_TRACES_HEADERS instead")
-        return value if url.path.strip("/") else url._replace(path="/v1/traces").geturl()
+        return otlp_url(value, "/v1/traces", "HEADRACE_TRACES_HEADERS")
 
     @field_validator("traces_headers", mode="after")
     @classmethod

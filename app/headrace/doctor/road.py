@@ -8,7 +8,6 @@ import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -16,7 +15,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from headrace.config import Config
 from headrace.doctor import Finding, Probe, ok, skipped, wrong
-from headrace.doctor.running import SECONDS, ask, base_url, tls_context
+from headrace.doctor.running import SECONDS, tls_context
+from headrace.local.sending import opener, send, sentence, wait_visible
 
 _WAIT_SECONDS = 15.0
 
@@ -34,8 +34,7 @@ def road(config: Config, probe: Probe, receiver_answers: bool, mlflow_answers: b
     if not mlflow_answers:
         yield skipped("a span's road", "The span was accepted. Whether it is seen cannot be told: MLflow does not answer.")
         return
-    seen = _seen(config, f"tr-{trace_id.hex()}")
-    if seen:
+    if wait_visible(opener(past_proxies=True), config.mlflow_api, f"tr-{trace_id.hex()}", _WAIT_SECONDS):
         _delete(config, probe, f"tr-{trace_id.hex()}")
         yield ok("a span's road", f"A span was seen in MLflow {time.monotonic() - began:.1f} s after it was sent.")
     else:
@@ -58,42 +57,16 @@ def _request(trace_id: bytes) -> bytes:
 
 def _send(config: Config, probe: Probe, body: bytes) -> str:
     """Sends the span. Returns why it was refused; empty: it was accepted."""
-    headers = {"content-type": "application/x-protobuf", "x-mlflow-experiment-id": probe.experiment_id}
+    headers = {"x-mlflow-experiment-id": probe.experiment_id}
     if probe.api_key:
         headers["authorization"] = f"Bearer {probe.api_key}"
-    request = urllib.request.Request(f"{base_url(config)}/v1/traces", body, headers)  # noqa: S310 - this machine's own
-    context = tls_context(config)
-    handlers = [urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=context)] if context else [])]
     try:
-        with urllib.request.build_opener(*handlers).open(request, timeout=2 * SECONDS):
-            return ""
+        send(opener(past_proxies=True, context=tls_context(config)), f"{config.own_url}/v1/traces", body, headers)
     except urllib.error.HTTPError as error:
-        return f"{error.code}: {_message(error.read(65_536))}"
+        return f"{error.code}: {sentence(error.read(65_536))}"
     except (OSError, HTTPException) as error:
         return f"The connection broke: {error}."
-
-
-def _message(body: bytes) -> str:
-    """The sentence in an OTLP error."""
-    from google.rpc.status_pb2 import Status
-
-    try:
-        return str(Status.FromString(body).message)
-    except DecodeError:
-        return body[:200].decode("utf-8", "replace")
-
-
-def _seen(config: Config, trace_id: str) -> bool:
-    """Asks MLflow until it shows the trace."""
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if ask(f"{config.mlflow_api}/api/3.0/mlflow/traces/{trace_id}")[0] == 200:
-                return True
-        except OSError:
-            pass
-        time.sleep(0.1)
-    return False
+    return ""
 
 
 def _delete(config: Config, probe: Probe, trace_id: str) -> None:
@@ -102,7 +75,7 @@ def _delete(config: Config, probe: Probe, trace_id: str) -> None:
     url = f"{config.mlflow_api}/api/2.0/mlflow/traces/delete-traces"
     request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - the user's own MLflow
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=SECONDS):
+        with opener(past_proxies=True).open(request, timeout=SECONDS):
             pass
     except (OSError, HTTPException):
         pass

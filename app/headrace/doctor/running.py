@@ -11,13 +11,14 @@ from http.client import HTTPException
 from typing import Any
 
 from headrace.config import Config
+from headrace.config.listen import reachable
+from headrace.console.web.watch import anybody
 from headrace.doctor import Finding, ok, skipped, wrong
 
 SECONDS = 5.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """How a client of HTTP/2 begins: RFC 9113, section 3.4, with an empty SETTINGS frame."""
 _SETTINGS = 4
-_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +29,9 @@ class Answered:
     answers: bool
 
 
-def address(config: Config) -> str:
-    """The address at which this machine reaches the receiver."""
-    return _EVERYWHERE.get(config.host, config.host)
-
-
-def base_url(config: Config) -> str:
-    """The receiver's URL, as this machine reaches it."""
-    host = address(config)
-    return f"{'http' if config.tls_cert is None else 'https'}://{f'[{host}]' if ':' in host else host}:{config.http_port}"
-
-
 def tls_context(config: Config) -> ssl.SSLContext | None:
     """For calls to this machine itself: the certificate may name whatever host it likes."""
-    if config.tls_cert is None:
-        return None
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+    return None if config.tls_cert is None else anybody()
 
 
 def ask(url: str, context: ssl.SSLContext | None = None) -> tuple[int, bytes]:
@@ -71,7 +57,7 @@ def receiver(config: Config) -> Answered:
     if config.tls_client_ca is not None:
         said = "It asks for a client's certificate (HEADRACE_TLS_CLIENT_CA), and the doctor has none."
         return Answered([skipped("OTLP/HTTP", said)], False)
-    url = base_url(config)
+    url = config.own_url
     try:
         status, body = ask(f"{url}/readyz", tls_context(config))
     except (OSError, ValueError) as error:
@@ -92,7 +78,7 @@ def receiver(config: Config) -> Answered:
 
 def grpc(config: Config, http_answers: bool) -> Iterator[Finding]:
     """Whether somebody speaks HTTP/2, as gRPC does, on its port."""
-    where = f"{address(config)}:{config.grpc_port}"
+    where = f"{reachable(config.host)}:{config.grpc_port}"
     if not http_answers:
         yield skipped("OTLP/gRPC", "Headrace does not answer over HTTP.")
         return
@@ -109,7 +95,7 @@ def grpc(config: Config, http_answers: bool) -> Iterator[Finding]:
 
 def _first_frame(config: Config) -> bytes:
     """The head of the first frame that the port sends. Raises OSError."""
-    with socket.create_connection((address(config), config.grpc_port), SECONDS) as plain:
+    with socket.create_connection((reachable(config.host), config.grpc_port), SECONDS) as plain:
         context = tls_context(config)
         if context is None:
             return _exchange(plain)

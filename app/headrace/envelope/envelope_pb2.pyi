@@ -30,18 +30,20 @@ SIGNAL_METRICS: Signal
 SIGNAL_LOGS: Signal
 
 class Destination(_message.Message):
-    __slots__ = ("experiment_id", "experiment_name", "routed_by", "run_id", "run_name")
+    __slots__ = ("experiment_id", "experiment_name", "routed_by", "run_id", "run_name", "forward")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_NAME_FIELD_NUMBER: _ClassVar[int]
     ROUTED_BY_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_NAME_FIELD_NUMBER: _ClassVar[int]
+    FORWARD_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     experiment_name: str
     routed_by: RoutedBy
     run_id: str
     run_name: str
-    def __init__(self, experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., routed_by: _Optional[_Union[RoutedBy, str]] = ..., run_id: _Optional[str] = ..., run_name: _Optional[str] = ...) -> None: ...
+    forward: bool
+    def __init__(self, experiment_id: _Optional[str] = ..., experiment_name: _Optional[str] = ..., routed_by: _Optional[_Union[RoutedBy, str]] = ..., run_id: _Optional[str] = ..., run_name: _Optional[str] = ..., forward: _Optional[bool] = ...) -> None: ...
 
 class Limit(_message.Message):
     __slots__ = ("experiment_ids", "experiment_names")

@@ -4,6 +4,7 @@ Nobody waits for an answer any more. So what a receiver would reject is kept: it
 Whoever may write to the topic may write to any experiment: Kafka's own rules say who may.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +18,9 @@ from headrace.envelope.split import AnyDelivery, halves
 from headrace.errors import HeadraceError, MalformedBody, Unroutable
 from headrace.otlp.attributes import to_dict
 from headrace.otlp.codec import Encoding
-from headrace.otlp.signals import SIGNALS, TRACES, Decoded, Signal
+from headrace.otlp.signals import METRICS, SIGNALS, TRACES, Decoded, Signal
 from headrace.processor import Processor, chain
+from headrace.processor.points import RUN_ID, RUN_NAME, run_of
 from headrace.processor.route import route_headers, route_resource
 from headrace.processor.verdict import Verdict
 from headrace.telemetry.logging import log_rarely
@@ -29,6 +31,7 @@ _SIGNAL_HEADERS = ("headrace-signal", "otelcol.signal")
 _AGENT = "kafka"
 """The user agent of a record that names none."""
 _MAX_TEXT = 256
+_FIRST_KEY = re.compile(rb'\s*{\s*"(\w+)"')
 
 Refusable = tuple[bytes, str]
 """An envelope, and why it can never be written. Empty: it can."""
@@ -54,7 +57,7 @@ class Adopter:
     """Reads records that no Headrace wrote: `otlp_proto` or `otlp_json`, of any number of traces, with any key. The headers are
     taken for those of a request: `x-mlflow-experiment-id` and its like say where it goes.
 
-    `processors`: what a request of each signal passes through. A signal without them is not written from Kafka.
+    `processors`: what a request of each signal passes through.
     """
 
     def __init__(self, config: Config, processors: Mapping[Signal, Sequence[Processor]]) -> None:
@@ -65,8 +68,8 @@ class Adopter:
         """See `headrace.queue.kafka.queue.Adopt`."""
         said = {name.lower(): text.decode(errors="replace") for name, text in headers.items()}
         try:
-            signal = self._signal(said)
             encoding = Encoding.JSON if value[:64].lstrip()[:1] == b"{" else Encoding.PROTOBUF
+            signal = self._signal(said, value if encoding is Encoding.JSON else b"")
             decode = partial(signal.decode, value, encoding)
             decoded = decode()
         except HeadraceError as error:
@@ -77,12 +80,14 @@ class Adopter:
         record = _Record(signal, Sender({"user-agent": _AGENT} | said), written_unix_nano)
         return [*self._accepted(decoded, record, decode), *_unparsed(decoded, value, record)]
 
-    def _signal(self, headers: Mapping[str, str]) -> Signal:
-        name = next((headers[header] for header in _SIGNAL_HEADERS if header in headers), TRACES.name)
+    def _signal(self, headers: Mapping[str, str], json: bytes) -> Signal:
+        """What a record holds: as a header says; as the first key of its JSON says; else as HEADRACE_QUEUE_URL does, since in
+        protobuf the signals cannot be told apart."""
+        name = next((headers[header] for header in _SIGNAL_HEADERS if header in headers), "")
+        name = name or _in_json(json) or (self._config.kafka.signal if self._config.kafka else TRACES.name)
         known = next((signal for signal in SIGNALS if signal.name == name), None)
-        if known not in self._processors:
-            raise MalformedBody(f"The record holds {name[:40]}, which Headrace does not write from Kafka.")
-        assert known is not None  # noqa: S101 - for mypy
+        if known is None:
+            raise MalformedBody(f"The record holds {name[:40]}, which Headrace does not write.")
         return known
 
     def _accepted(self, decoded: Decoded, record: _Record, decode: Callable[[], Decoded]) -> Iterator[Refusable]:
@@ -122,7 +127,7 @@ class Adopter:
     def _routed(self, request: AnyRequest, record: _Record) -> Iterator[Refusable]:
         """One envelope, if all resources have a destination; else one for each."""
         form = record.signal.form
-        fates = [self._fate(resource, record.sender) for resource in request.resources]
+        fates = [self._fate(resource, record) for resource in request.resources]
         places = [fate for fate in fates if isinstance(fate, pb.Destination)]
         if len(places) == len(fates):
             request.destinations = places
@@ -137,13 +142,27 @@ class Adopter:
                 COUNTERS[record.signal.name].rejected("no_experiment").inc(form.count_in(resource))
                 yield record.delivery(alone).to_envelope(), str(fate)
 
-    def _fate(self, resource: Any, sender: Sender) -> pb.Destination | Unroutable:
+    def _fate(self, resource: Any, record: _Record) -> pb.Destination | Unroutable:
+        """Where a resource goes. Whether there is such a run, and in which experiment, the writer of metrics tells."""
+        headers = record.sender.headers
+        run: Mapping[str, str] = {}
+        if record.signal is METRICS:
+            run = run_of(resource)
+            if id_ := said_once(headers.get(RUN_HEADER, "")) or run.get(RUN_ID, ""):
+                return pb.Destination(run_id=id_)
         try:
-            route = route_headers(sender.headers) or route_resource(to_dict(resource.resource.attributes), self._config)
+            route = route_headers(headers) or route_resource(to_dict(resource.resource.attributes), self._config)
         except Unroutable as error:
             return error
-        id_ = "" if route.id is None else str(route.id)
-        return pb.Destination(experiment_id=id_, experiment_name=route.name, routed_by=route.routed_by)
+        experiment = "" if route.id is None else str(route.id)
+        named = run.get(RUN_NAME, "")
+        return pb.Destination(experiment_id=experiment, experiment_name=route.name, routed_by=route.routed_by, run_name=named)
+
+
+def _in_json(text: bytes) -> str:
+    """The signal that the first key of a JSON object names. Empty: none."""
+    key = found[1].decode().replace("_", "").lower() if (found := _FIRST_KEY.match(text)) else ""
+    return next((signal.name for signal in SIGNALS if signal.form.resources.replace("_", "") == key), "")
 
 
 def _unparsed(decoded: Decoded, value: bytes, record: _Record) -> Iterator[Refusable]:

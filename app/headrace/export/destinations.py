@@ -40,8 +40,10 @@ class Destinations:
         return replace(delivery, destinations=destinations)
 
     def _resolve(self, records: int, destination: pb.Destination) -> pb.Destination:
-        if destination.experiment_id or destination.run_id or not records:
-            return destination  # a resource without records goes nowhere, so it may not fail for want of a place
+        if destination.experiment_id or destination.run_id or destination.forward or not records:
+            # Metrics that are passed on have no experiment. A resource without records goes nowhere, so it may not fail for
+            # want of a place.
+            return destination
         route = Route(None, destination.experiment_name, destination.routed_by)
         id_ = self._experiments.cached(route)
         if id_ is None:

@@ -25,15 +25,12 @@ from headrace.envelope import Delivery
 from headrace.envelope.split import AnyDelivery, halves
 from headrace.errors import HeadraceError, PermanentExportError, RowsRefused, StatementTimeout, TablesChanged
 from headrace.export.destinations import Destinations
+from headrace.export.openers import Opener, openers
 from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from headrace.mlflow.experiments import Experiments
-from headrace.mlflow.logs.record import Bound
 from headrace.mlflow.logs.weight import weigh_logs
 from headrace.mlflow.metrics.weight import weigh as weigh_points
-from headrace.mlflow.metrics.writer import open_metrics_writer
-from headrace.mlflow.schema import open_writer
 from headrace.mlflow.tables import Tables
-from headrace.mlflow.translate.dialects import known as known_dialects
 from headrace.mlflow.translate.weight import MOST_OF_A_BYTE
 from headrace.mlflow.translate.weight import weigh as weigh_spans
 from headrace.mlflow.write import Translated, Writer
@@ -51,8 +48,6 @@ from headrace.telemetry.records import COUNTERS
 
 Writers = Mapping[Signal, Writer[Any]]
 """The writer of each signal."""
-Opener = Callable[[Database], Writer[Any]]
-"""Opens a writer. It may fail while Postgres is away."""
 
 _WEIGHERS: Mapping[Signal, Callable[[AnyDelivery, int], int]] = {
     TRACES: weigh_spans,
@@ -69,15 +64,14 @@ class Exporter:
         self,
         database: Database,
         experiments: Experiments,
-        open_writer: Opener,
+        openers: Mapping[Signal, Opener],
         max_write_bytes: int = 64 * MIB,
         tables: Tables | None = None,
-        others: Mapping[Signal, Opener] | None = None,
     ) -> None:
-        """`open_writer`: opens the writer of spans. `others`: those of the other signals that are stored."""
+        """`openers`: what opens the writer of each signal that is stored."""
         self._database = database
         self.destinations = Destinations(experiments)
-        self._openers = {TRACES: open_writer, **(others or {})}
+        self._openers = openers
         self._writers: Writers | None = None
         self._tables = tables or Tables()
         self.max_bytes = max_write_bytes
@@ -90,9 +84,7 @@ class Exporter:
         """An exporter with the writer that fits the database's schema, configured by the settings. It notes in `tables` what
         that schema is."""
         tables = tables or Tables()
-        opener = _Remembering(writer_opener(config, tables))
-        others: Mapping[Signal, Opener] = {LOGS: opener.open_for_logs, METRICS: partial(open_metrics_writer, config=config)}
-        return cls(database, experiments, opener, config.max_write_bytes, tables, others)
+        return cls(database, experiments, openers(config, tables), config.max_write_bytes, tables)
 
     @property
     def writers(self) -> Writers | None:
@@ -203,38 +195,6 @@ class Exporter:
             self._writers = None
             self._tables.note_misfit(str(error))
             raise
-
-
-class _Remembering:
-    """Opens the writer of spans, and then that of log records, which writes through it."""
-
-    def __init__(self, opener: Opener) -> None:
-        self._opener = opener
-        self._spans: Writer[Any] | None = None
-
-    def __call__(self, database: Database) -> Writer[Any]:
-        self._spans = self._opener(database)
-        return self._spans
-
-    def open_for_logs(self, database: Database) -> Writer[Any]:
-        """Opens the writer of log records."""
-        from headrace.mlflow.write.logs import log_writer  # imports MLflow
-
-        return log_writer(database, self._spans or self(database))
-
-
-def writer_opener(config: Config, tables: Tables) -> Callable[[Database], Writer[Any]]:
-    """`open_writer`, with all that the settings say."""
-    return partial(
-        open_writer,
-        enrich=config.enrich,
-        note_unfinished=config.finishes,
-        max_tags=config.max_tags_per_trace,
-        tables=tables,
-        index=config.index,
-        dialects=known_dialects(config.dialects) if config.enrich else None,
-        bound=Bound(config.max_logs_per_span, config.max_log_bytes_per_span),
-    )
 
 
 def _weigh(delivery: AnyDelivery, limit: int) -> int:

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.errors import HeadraceError, TablesChanged
-from headrace.mlflow.schema import known_shape
+from headrace.export.housekeeper import Housekeeper
 from headrace.mlflow.write import Writer
-from headrace.parts import PartThread
 from headrace.store.database import Database
 from headrace.telemetry.logging import log, log_rarely
 
@@ -15,11 +14,8 @@ _PAUSE_SECONDS = 1.0
 _EXPIRE_SECONDS = 60.0
 
 
-class Joiner:
-    """A thread that joins log records which a writer of spans has missed, and deletes those that have waited too long.
-
-    It does nothing if MLflow's own store writes because the schema is not one that we know.
-    """
+class Joiner(Housekeeper):
+    """A thread that joins log records which a writer of spans has missed, and deletes those that have waited too long."""
 
     def __init__(
         self,
@@ -29,35 +25,20 @@ class Joiner:
         max_bytes: int,
         pause_seconds: float = _PAUSE_SECONDS,
     ) -> None:
-        self._database = database
+        super().__init__("joiner", database, pause_seconds, pause_seconds)
         self._open_writer = open_writer
         self._wait_seconds = wait_seconds
         self._max_bytes = max_bytes
-        self._pause = pause_seconds
         self._writer: Writer[Any] | None = None
         self._expire_at = 0.0
-        self._thread = PartThread("joiner", self._run)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the thread, after the transaction in progress."""
-        self._thread.stop()
-
-    def _run(self) -> None:
-        while not self._thread.stopping.wait(self._pause):
-            try:
-                self._turn()
-            except TablesChanged:
-                self._writer = None
-            except HeadraceError as error:  # Postgres is away
-                log_rarely("log records wait for their spans", "joiner", error=str(error))
+    def _put_off(self, error: HeadraceError) -> None:
+        if isinstance(error, TablesChanged):
+            self._writer = None
+        else:
+            log_rarely("log records wait for their spans", "joiner", error=str(error))
 
     def _turn(self) -> None:
-        if known_shape(self._database) is None:
-            return
         from headrace.mlflow.write.bulk import BulkWriter  # imports MLflow
         from headrace.mlflow.write.waiting import look_again
 

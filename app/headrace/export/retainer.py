@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from headrace.config.retention import RetentionRule
 from headrace.errors import HeadraceError
-from headrace.mlflow.schema import known_shape
-from headrace.parts import PartThread
+from headrace.export.housekeeper import Housekeeper
 from headrace.store.database import Database
 from headrace.telemetry.logging import log, log_rarely
 
@@ -21,37 +20,18 @@ _PAUSE_SECONDS = 3600.0
 _LEAST_REST_SECONDS = 0.02
 
 
-class Retainer:
+class Retainer(Housekeeper):
     """A thread that looks five minutes after the start, and then each hour. It deletes a few traces at a time, and rests as
-    long as that took: Postgres has half of the time for all else. It does nothing if MLflow's own store writes."""
+    long as that took: Postgres has half of the time for all else."""
 
     def __init__(self, database: Database, rules: Sequence[RetentionRule], first_seconds: float = _FIRST_SECONDS) -> None:
-        self._database = database
+        super().__init__("retainer", database, first_seconds, _PAUSE_SECONDS)
         self._rules = rules
-        self._first_seconds = first_seconds
-        self._thread = PartThread("retainer", self._run)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
+    def _put_off(self, error: HeadraceError) -> None:
+        log_rarely("old traces wait to be deleted", "retainer", error=str(error))
 
-    def stop(self) -> None:
-        """Ends the thread, after the transaction in progress."""
-        self._thread.stop()
-
-    def _run(self) -> None:
-        pause = self._first_seconds
-        while not self._thread.stopping.wait(pause):
-            try:
-                self._expire_all()
-                pause = _PAUSE_SECONDS
-            except HeadraceError as error:  # Postgres is away
-                pause = self._first_seconds
-                log_rarely("old traces wait to be deleted", "retainer", error=str(error))
-
-    def _expire_all(self) -> None:
-        if known_shape(self._database) is None:
-            return
+    def _turn(self) -> None:
         from headrace.mlflow.write.retain import shares  # imports MLflow
 
         for share in shares(self._database, self._rules):
@@ -62,7 +42,7 @@ class Retainer:
     def _expire(self, share: "Share") -> Iterator[int]:
         for step in steps(self._database, share):
             yield step[0]
-            if self._thread.stopping.wait(step[2]):
+            if self._rests(step[2]):
                 return
 
 

@@ -16,9 +16,12 @@ from headrace import __version__, tracing
 from headrace.config import Config
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
 from headrace.export.adopt import Adopter
-from headrace.export.exporter import Exporter, writer_opener
+from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
+from headrace.export.forwarder import Forwarder
+from headrace.export.housekeeper import Housekeeper
 from headrace.export.joiner import Joiner
+from headrace.export.openers import writer_opener
 from headrace.export.pruner import Pruner
 from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
@@ -57,6 +60,8 @@ from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import start_gauges
 
 _CUT_AGAIN_SECONDS = 0.5
+Beside = Housekeeper | Forwarder
+"""A thread beside the writer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +90,7 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     start_gauges(config.max_in_flight_bytes)
     keys = Keys.open(config.api_keys) if config.api_keys is not None and role.receives else None
     before_queue = processors(config)
-    of_others = {  # which run a metric is of, receivers look up: from others, metrics are not taken
-        signal: chain for signal, chain in before_queue.items() if signal is not METRICS
-    }
-    queue = open_queue(config, number, Adopter(config, of_others), QueueParts(sends=role.receives, reads=role.writes))
+    queue = open_queue(config, number, Adopter(config, before_queue), QueueParts(sends=role.receives, reads=role.writes))
     database = Database(database_url)
     experiments = Experiments.of(config, database)
     resolver = ExperimentResolver(config, experiments, database)
@@ -122,9 +124,7 @@ def _of_queue(queue: Queue) -> Iterator[RecordSize]:
         yield RecordSize(most)
 
 
-def _housekeepers(
-    config: Config, database: Database, number: int, tables: Tables
-) -> Iterator[Finisher | Joiner | Pruner | Retainer]:
+def _housekeepers(config: Config, database: Database, number: int, tables: Tables) -> Iterator[Beside]:
     """The threads beside the writer. One process of several has them."""
     if number == 0:
         if config.finishes:
@@ -132,6 +132,8 @@ def _housekeepers(
         if config.enrich:
             yield Joiner(database, writer_opener(config, tables), config.logs_wait_seconds, config.logs_wait_max_bytes)
         yield Pruner(database, config.origin_days, config.index_days)
+        if config.metrics_forward is not None:
+            yield Forwarder(config, database)
         if config.retention:
             yield Retainer(database, config.retention)
 
@@ -145,7 +147,7 @@ class _Parts:
     queue: Queue
     database: Database
     worker: Worker | None = None
-    housekeepers: Sequence[Finisher | Joiner | Pruner | Retainer] = ()
+    housekeepers: Sequence[Beside] = ()
     grpc: GrpcReceiver | None = None
     tasks: list[PartTask] = field(default_factory=list)
 
@@ -169,7 +171,7 @@ class _Parts:
         self._drain_and_stop()
 
     @property
-    def _threads(self) -> Sequence[Worker | Finisher | Joiner | Pruner | Retainer]:
+    def _threads(self) -> Sequence[Worker | Beside]:
         return self.housekeepers if self.worker is None else (self.worker, *self.housekeepers)
 
     def _drain_and_stop(self) -> None:

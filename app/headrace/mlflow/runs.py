@@ -2,7 +2,8 @@
 
 First that applies: header `x-mlflow-run-id` → resource attribute `mlflow.run_id` → `mlflow.run_name` within the experiment that
 the request is routed to. A run that is named by id is looked up here. One that is named by its name is looked up, or made, by
-the writer (`metrics/runs.py`): only under its lock it is known whether there is one.
+the writer (`metrics/runs.py`): only under its lock it is known whether there is one. What names none is passed on to another
+endpoint: without HEADRACE_METRICS_FORWARD it does not come here.
 """
 
 import time
@@ -64,11 +65,16 @@ class RunResolver:
         """See `Resolver`. The destination of a resource names its run."""
         route_headers(sender.headers)  # raises for a workspace that is not ours
         header = said_once(sender.headers.get(RUN_HEADER, ""))
-        ids = [header or run_of(resource).get(RUN_ID, "") for resource in resources]
-        by_name = [resource for resource, id_ in zip(resources, ids, strict=True) if not id_]
+        runs = [run_of(resource) for resource in resources]
+        ids = [header or run.get(RUN_ID, "") for run in runs]
+        names = ["" if id_ else run.get(RUN_NAME, "") for id_, run in zip(ids, runs, strict=True)]
+        by_name = [resource for resource, name in zip(resources, names, strict=True) if name]
         named = iter(await self._by_name(by_name, sender))
         known = await self._by_id(dict.fromkeys(filter(None, ids)), sender.limit)
-        return [known[id_] if id_ else next(named) for id_ in ids]
+        return [
+            known[id_] if id_ else next(named) if name else pb.Destination(forward=True)
+            for id_, name in zip(ids, names, strict=True)
+        ]
 
     async def _by_name(self, resources: Sequence[ReadableHolder], sender: Sender) -> list[Fate]:
         fates = await self._experiments.resolve(resources, sender) if resources else ()

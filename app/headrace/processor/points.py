@@ -28,6 +28,8 @@ class Points:
 
     max_points: int
     """Most values that a request may become. A histogram becomes seven."""
+    forwards: bool = False
+    """Whether those that name no run pass, too: they are passed on to another endpoint."""
 
     def process(self, request: AnyRequest, verdict: Verdict) -> AnyRequest:
         """See `Processor`."""
@@ -46,11 +48,11 @@ class Points:
         by_header = bool(said_once(request.sender.headers.get(RUN_HEADER, "")))
         room = self.max_points
         for resource in request.resources:
-            has_run = by_header or names_run(resource)
+            passes = self.forwards or by_header or names_run(resource)
             for metric in DATA_POINTS.items_of(resource):
                 kind = metric.WhichOneof("data")
                 for point in DATA_POINTS.records_of(metric):
-                    reason = _reason(metric.name, kind, point, has_run)
+                    reason = _reason(metric.name, kind, point, passes)
                     rows = _ROWS.get(kind) or 2 + len(point.quantile_values)
                     if reason is None and rows > room:
                         reason = "too_many_points"
@@ -58,8 +60,8 @@ class Points:
                     yield reason
 
 
-def _reason(name: str, kind: str, point: Any, has_run: bool) -> str | None:
-    if not has_run:
+def _reason(name: str, kind: str, point: Any, passes: bool) -> str | None:
+    if not passes:
         return "computed_by_mlflow" if name in COMPUTED else "no_run"
     if kind in ("gauge", "sum") and point.WhichOneof("value") is None and not point.flags & _NO_VALUE:
         return "no_value"

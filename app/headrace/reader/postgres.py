@@ -37,6 +37,7 @@ from headrace.telemetry.metrics import READS_CUT
 
 _MS_NS = 1_000_000
 _HOUR_NS = 3_600_000_000_000
+_DAY_HOURS = 24
 
 
 class PostgresReader:
@@ -115,8 +116,7 @@ class PostgresReader:
 
     def dependencies(self, since: int, until: int, experiments: Experiments = None) -> list[Edge]:
         """See `TraceReader.dependencies`."""
-        hours = {"since": max(0, since) // _HOUR_NS, "until": min(max(0, until), END_OF_TIME) // _HOUR_NS}
-        rows = self._rows("dependencies", EDGES, **hours, experiments=_ids(experiments))
+        rows = self._rows("dependencies", EDGES, **_hours_and_days(since, until), experiments=_ids(experiments))
         return [Edge(caller, callee, calls, errors, int(duration)) for caller, callee, calls, errors, duration in rows]
 
     def experiments(self) -> list[Experiment]:
@@ -145,6 +145,17 @@ class PostgresReader:
         if len(rows) == most:
             READS_CUT.labels(what).inc()
         return iter(rows)
+
+
+def _hours_and_days(since: int, until: int) -> dict[str, int]:
+    """The hours between these times, both included, as three parts: `since` … `before`; whole days, `first_day` … `end_day`;
+    `after` … `until`. `before` and `end_day` are not included. Where no day is whole, the last part has all hours."""
+    first, last = max(0, since) // _HOUR_NS, min(max(0, until), END_OF_TIME) // _HOUR_NS
+    first_day, end_day = -(-first // _DAY_HOURS), (last + 1) // _DAY_HOURS
+    if end_day <= first_day:
+        return {"since": first, "before": first, "first_day": 0, "end_day": 0, "after": first, "until": last}
+    before, after = first_day * _DAY_HOURS, end_day * _DAY_HOURS
+    return {"since": first, "before": before, "first_day": first_day, "end_day": end_day, "after": after, "until": last}
 
 
 def _ids(experiments: Experiments) -> list[int] | None:

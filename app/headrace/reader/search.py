@@ -5,16 +5,15 @@ So a search that finds enough soon reads little, and one that finds nothing ends
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
 from headrace.config.reading import Reading
 from headrace.mlflow.keys import MLFLOW_SERVICE, SERVICE
 from headrace.reader import Found, Query, SearchResult
 from headrace.reader.connections import Rows
-from headrace.reader.matching import has_attributes, wanted_attributes, wanted_error
+from headrace.reader.matching import has_attributes, texts_of, wanted_attributes, wanted_error
 from headrace.reader.spans import StoredSpan, empty, parse
-from headrace.reader.statements import OF_EXPERIMENTS, OF_SERVICE, matching
+from headrace.reader.statements import MORE_OF_EXPERIMENTS, MORE_OF_SERVICE, OF_BOTH, OF_EXPERIMENTS, OF_SERVICE, matching
 
 PREFIX = "tr-"
 """What MLflow puts before OTLP's trace id."""
@@ -23,9 +22,13 @@ _MAX_NAME = 500
 END_OF_TIME = 2**63 - 1_000_000
 _MS_NS = 1_000_000
 _MAX_LIMIT = 1000
-_PAGE = 50
+_PAGE, _MAX_PAGE = 50, 400
+"""Traces that are looked at in one statement: few at first, then twice as many each time."""
 _FEW = 100
 """Traces that a search asks for at first. Most searches find enough among them; 2,000 take twenty times as long to list."""
+_WALKED = 10
+"""Of a service's traces, and of an experiment's, so many times those that a search looks at are asked whether they are of the
+other."""
 _ANY_TRACE = bytes(16)
 
 
@@ -53,6 +56,8 @@ class _Candidate(NamedTuple):
     timestamp_ms: int
     execution_time_ms: int | None
     status: str
+    start_ns: int
+    """When the first span of the service that is asked for began. 0: none is."""
 
 
 def find(cursor: Rows, query: Query, config: Reading) -> SearchResult:
@@ -61,12 +66,12 @@ def find(cursor: Rows, query: Query, config: Reading) -> SearchResult:
     pages = _Pages(cursor, query, config)
     found: list[Found] = []
     few, most = min(_FEW, config.search_max_traces), config.search_max_traces
-    candidates = _candidates(cursor, query, few)
+    candidates, whole = _candidates(cursor, query, few)
     looked_at = 0
     while looked_at < len(candidates):
         if pages.exhausted:
             return SearchResult(found, complete=False)
-        listed = candidates[looked_at : looked_at + _PAGE]
+        listed = candidates[looked_at : looked_at + min(max(_PAGE, looked_at), _MAX_PAGE)]
         page = [candidate for candidate in listed if is_otlp_id(candidate.request_id.removeprefix(PREFIX))]
         matching_ids = pages.matching([candidate.request_id for candidate in page])
         found += [_found(candidate) for candidate in page if candidate.request_id in matching_ids]
@@ -75,20 +80,40 @@ def find(cursor: Rows, query: Query, config: Reading) -> SearchResult:
         looked_at += len(listed)
         if looked_at == few < most:
             known = set(candidates)  # others may have come before them since
-            candidates += [candidate for candidate in _candidates(cursor, query, most) if candidate not in known]
-    return SearchResult(found, complete=len(candidates) < most and not pages.exhausted)
+            listed, whole = _candidates(cursor, query, most)
+            candidates += [candidate for candidate in listed if candidate not in known]
+    return SearchResult(found, complete=whole and not pages.exhausted)
 
 
-def _candidates(cursor: Rows, query: Query, most: int) -> list[_Candidate]:
+def _candidates(cursor: Rows, query: Query, most: int) -> tuple[list[_Candidate], bool]:
+    """The newest traces that could be it, so many at most; and whether there are no more."""
     parameters = {
         "service": service_name(query.service),
         "since": min(max(0, query.since), END_OF_TIME),
         "until": min(max(0, query.until), END_OF_TIME) or END_OF_TIME,
         "experiments": None if query.experiments is None else sorted(query.experiments),
         "most": most,
+        "walked": _WALKED * most,
     }
-    cursor.execute(OF_SERVICE if query.service else OF_EXPERIMENTS, parameters)
+    found = _listed(cursor, OF_SERVICE if query.service else OF_EXPERIMENTS, parameters)
+    if not query.service or len(found) >= most:
+        return found, len(found) < most
+    if not _asks(cursor, MORE_OF_SERVICE, parameters):
+        return found, True
+    if query.experiments is None:
+        return found, False
+    found = sorted({*found, *_listed(cursor, OF_BOTH, parameters)}, key=lambda each: (-each.start_ns, each.request_id))[:most]
+    return found, len(found) < most and not _asks(cursor, MORE_OF_EXPERIMENTS, parameters)
+
+
+def _listed(cursor: Rows, statement: str, parameters: Mapping[str, Any]) -> list[_Candidate]:
+    cursor.execute(statement, parameters)
     return [_Candidate(*row) for row in cursor]
+
+
+def _asks(cursor: Rows, statement: str, parameters: Mapping[str, Any]) -> bool:
+    cursor.execute(statement, parameters)
+    return cursor.fetchone() == (True,)
 
 
 class _Pages:
@@ -97,8 +122,11 @@ class _Pages:
     def __init__(self, cursor: Rows, query: Query, config: Reading) -> None:
         self._cursor = cursor
         self._attributes = wanted_attributes(query)
-        self._statement = matching(bool(query.service), bool(self._attributes))
-        self._parameters = _parameters(query, self._attributes)
+        texts = texts_of(self._attributes)
+        self._statement = matching(bool(query.service), len(texts) if self._attributes else None)
+        self._parameters = _parameters(query)
+        for number, each in enumerate(texts):
+            self._parameters |= {f"{name}{number}": text for name, text in each.items()}
         self._bytes_left = config.read_max_bytes
         self._deadline = time.monotonic() + config.read_seconds
 
@@ -124,8 +152,7 @@ class _Pages:
         return has_attributes(self._attributes, span, empty(bytes(origin or b"")))
 
 
-def _parameters(query: Query, attributes: Mapping[str, str]) -> dict[str, Any]:
-    """Keys that stand in the content as they are let Postgres leave out most spans without our reading them."""
+def _parameters(query: Query) -> dict[str, Any]:
     return {
         "service": service_name(query.service),
         "service_key": SERVICE,
@@ -134,7 +161,6 @@ def _parameters(query: Query, attributes: Mapping[str, str]) -> dict[str, Any]:
         "min": min(max(0, query.min_duration), END_OF_TIME),
         "max": min(max(0, query.max_duration), END_OF_TIME),
         "error": wanted_error(query),
-        "keys": [key for key in attributes if key and quote(key) == f'"{key}"' and "\0" not in key],
     }
 
 

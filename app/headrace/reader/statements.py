@@ -24,24 +24,54 @@ WHERE size <= %(bytes)s
 
 TAGGED_SERVICE = "SELECT value FROM trace_tags WHERE request_id = %(id)s AND key = %(key)s AND value <> ''"
 
-_DIGEST = """(
-    SELECT m.found[1]
-    FROM regexp_matches(s.content, '"otlp": \\{"origin": "([0-9a-f]{32})"', 'g') WITH ORDINALITY AS m (found, number)
-    ORDER BY m.number DESC LIMIT 1
-)"""
-"""The origin that a span's note names; the note is the last of its content."""
-
 OF_SERVICE = """
-SELECT t.request_id, t.experiment_id, t.trace_name, t.timestamp_ms, t.execution_time_ms, t.status
-FROM headrace.trace_service c JOIN trace_info t ON t.request_id = c.trace_id
-WHERE c.service = %(service)s AND c.start_ns >= %(since)s AND c.start_ns < %(until)s
-  AND (%(experiments)s::int[] IS NULL OR t.experiment_id = ANY (%(experiments)s::int[]))
+SELECT t.request_id, t.experiment_id, t.trace_name, t.timestamp_ms, t.execution_time_ms, t.status, c.start_ns
+FROM (
+    SELECT trace_id, start_ns FROM headrace.trace_service
+    WHERE service = %(service)s AND start_ns >= %(since)s AND start_ns < %(until)s
+    ORDER BY start_ns DESC, trace_id LIMIT %(walked)s
+) c JOIN trace_info t ON t.request_id = c.trace_id
+WHERE %(experiments)s::int[] IS NULL OR t.experiment_id = ANY (%(experiments)s::int[])
 ORDER BY c.start_ns DESC, c.trace_id
 LIMIT %(most)s
 """
+"""`walked`: so many traces of the service are looked at. Where few of them are of the experiments, `OF_BOTH` finds them."""
+
+OF_BOTH = """
+SELECT t.*, c.start_ns
+FROM (
+    SELECT t.* FROM unnest(%(experiments)s::int[]) AS e (experiment_id) CROSS JOIN LATERAL (
+        SELECT request_id, experiment_id, trace_name, timestamp_ms, execution_time_ms, status FROM trace_info
+        WHERE experiment_id = e.experiment_id AND timestamp_ms < (%(until)s::bigint + 999999) / 1000000
+        ORDER BY timestamp_ms DESC LIMIT %(walked)s
+    ) t
+    ORDER BY t.timestamp_ms DESC LIMIT %(walked)s
+) t JOIN headrace.trace_service c ON c.trace_id = t.request_id AND c.service = %(service)s
+WHERE c.start_ns >= %(since)s AND c.start_ns < %(until)s
+ORDER BY c.start_ns DESC, c.trace_id
+LIMIT %(most)s
+"""
+"""The same from the other side: the newest traces of the experiments, those that have the service. Its first span in a trace
+never begins before the trace does."""
+
+MORE_OF_SERVICE = """
+SELECT count(*) > %(walked)s FROM (
+    SELECT 1 FROM headrace.trace_service
+    WHERE service = %(service)s AND start_ns >= %(since)s AND start_ns < %(until)s LIMIT %(walked)s + 1
+) s
+"""
+"""Whether the service has more traces than are looked at."""
+
+MORE_OF_EXPERIMENTS = """
+SELECT count(*) > %(walked)s FROM (
+    SELECT 1 FROM trace_info
+    WHERE experiment_id = ANY (%(experiments)s::int[]) AND timestamp_ms < (%(until)s::bigint + 999999) / 1000000
+    LIMIT %(walked)s + 1
+) t
+"""
 
 OF_EXPERIMENTS = """
-SELECT t.* FROM experiments e CROSS JOIN LATERAL (
+SELECT t.*, 0 FROM experiments e CROSS JOIN LATERAL (
     SELECT request_id, experiment_id, trace_name, timestamp_ms, execution_time_ms, status FROM trace_info
     WHERE experiment_id = e.experiment_id
       AND timestamp_ms >= %(since)s::bigint / 1000000 AND timestamp_ms < (%(until)s::bigint + 999999) / 1000000
@@ -58,35 +88,57 @@ _MATCHING = """
 SELECT c.id, m.*
 FROM unnest(%(ids)s::text[]) AS c (id) CROSS JOIN LATERAL (
     SELECT {read}
-    FROM spans s {origin}
+    FROM spans s {note}
     WHERE s.trace_id = c.id AND s.content <> ''
       AND (%(operation)s::text = '' OR s.name = %(operation)s::text)
       AND coalesce(s.end_time_unix_nano, s.start_time_unix_nano) - s.start_time_unix_nano >= %(min)s::bigint
       AND (%(max)s::bigint = 0 OR s.end_time_unix_nano - s.start_time_unix_nano <= %(max)s::bigint)
       AND (%(error)s::bool IS NULL OR (s.status = 'ERROR') = %(error)s::bool)
       {more}
+    {one}
 ) m
 """
-_NOTE = f"CROSS JOIN LATERAL (SELECT {_DIGEST} AS digest OFFSET 0) n"
-_ORIGIN = "LEFT JOIN headrace.origin o ON o.digest = n.digest"
+"""`OFFSET 0` keeps the order of the traces: a search that may read no more bytes has then read the newest."""
+_NOTE = """CROSS JOIN LATERAL (
+        SELECT CASE WHEN ltrim(left(m.tail, 33), '0123456789abcdef') = '"' THEN left(m.tail, 32) END AS digest, m.tail
+        FROM (SELECT split_part(s.content, '"otlp": {"origin": "', -1) AS tail OFFSET 0) m OFFSET 0
+    ) n"""
+"""The origin that a span's note names; the note is the last of its content. A search asks this of thousands of spans, and a
+regular expression takes twenty times as long."""
 _OF_THE_SERVICE = """AND CASE WHEN n.digest IS NULL
           THEN coalesce((SELECT left(nullif(g.value, ''), 500) FROM trace_tags g
                          WHERE g.request_id = c.id AND g.key = %(service_key)s), %(no_service)s) = %(service)s
           ELSE n.digest IN (SELECT digest FROM headrace.origin_service WHERE service = %(service)s) END
       """
 """Where a span's content names no service, the trace's tag does: see `mlflow/write/cover.py`."""
-_HAS_KEYS = """AND NOT EXISTS (
-          SELECT 1 FROM unnest(%(keys)s::text[]) AS k (key)
-          WHERE position(k.key IN s.content) = 0
-            AND position(convert_to(k.key, 'UTF8') IN coalesce(o.origin, ''::bytea)) = 0)"""
+_HAS_TEXTS = """AND (
+          CASE WHEN n.digest IS NULL OR %(value{0})s = '' THEN strpos(s.content, %(key{0})s) > 0
+               ELSE strpos(s.content, %(value{0})s) > 0
+                    AND (strpos(s.content, %(text{0})s) > 0 OR strpos(s.content, %(bare{0})s) > 0) END
+          OR strpos(n.tail, ', "span": "') > 0
+          OR EXISTS (SELECT 1 FROM headrace.origin o WHERE o.digest = n.digest
+                     AND position(%(shared_key{0})s::bytea IN o.origin) > 0
+                     AND position(%(shared{0})s::bytea IN o.origin) > 0))
+      """
+"""What cannot have an attribute, as it stands neither in the content nor in the origin, is not read. Of a note that has the
+span itself, coded, that cannot be told."""
 
 
-def matching(by_service: bool, by_attributes: bool) -> str:
-    """Of these traces (`ids`) those that have such a span. By attributes: each such span, with its content and its origin."""
+def matching(by_service: bool, attributes: int | None) -> str:
+    """Of these traces (`ids`) those that have such a span.
+
+    `attributes`: of how many the statement tells which spans cannot have them. Then each span that may have them is given, with
+    its content and its origin. None: no attribute is asked for.
+    """
+    read = attributes is not None
+    texts = "".join(_HAS_TEXTS.format(number) for number in range(attributes or 0))
     return _MATCHING.format(
-        read="s.content, o.origin" if by_attributes else "NULL AS content, NULL AS origin",
-        origin=f"{_NOTE if by_service or by_attributes else ''} {_ORIGIN if by_attributes else ''}",
-        more=(_OF_THE_SERVICE if by_service else "") + (_HAS_KEYS if by_attributes else " LIMIT 1"),
+        read="s.content, (SELECT o.origin FROM headrace.origin o WHERE o.digest = n.digest) AS origin"
+        if read
+        else "NULL AS content, NULL AS origin",
+        note=_NOTE if by_service or read else "",
+        more=(_OF_THE_SERVICE if by_service else "") + texts,
+        one="OFFSET 0" if read else "LIMIT 1",
     )
 
 
@@ -103,11 +155,20 @@ ORDER BY name, kind LIMIT %(rows)s
 """
 
 EDGES = """
-SELECT caller, callee, sum(calls)::bigint, sum(errors)::bigint, sum(duration_ns)::text FROM headrace.edge
-WHERE hour >= %(since)s AND hour <= %(until)s
-  AND (%(experiments)s::int[] IS NULL OR experiment_id = ANY (%(experiments)s::int[]))
+SELECT caller, callee, sum(calls)::bigint, sum(errors)::bigint, sum(duration_ns)::text FROM (
+    SELECT experiment_id, caller, callee, calls, errors, duration_ns FROM headrace.edge
+    WHERE hour >= %(since)s AND hour < %(before)s
+    UNION ALL
+    SELECT experiment_id, caller, callee, calls, errors, duration_ns FROM headrace.edge_day
+    WHERE day >= %(first_day)s AND day < %(end_day)s
+    UNION ALL
+    SELECT experiment_id, caller, callee, calls, errors, duration_ns FROM headrace.edge
+    WHERE hour >= %(after)s AND hour <= %(until)s
+) e
+WHERE %(experiments)s::int[] IS NULL OR experiment_id = ANY (%(experiments)s::int[])
 GROUP BY caller, callee ORDER BY caller, callee LIMIT %(rows)s
 """
+"""Whole days, and the hours before and after them: a week has 24 times as many hours as days."""
 
 EXPERIMENTS = """
 SELECT experiment_id, name FROM experiments
@@ -160,5 +221,5 @@ SELECT run_uuid, key, value FROM latest_metrics WHERE run_uuid = ANY (%(ids)s::t
 ORDER BY run_uuid, key LIMIT %(rows)s
 """
 
-TABLES_ARE_THERE = "SELECT to_regclass('headrace.operation') IS NOT NULL"
+TABLES_ARE_THERE = "SELECT to_regclass('headrace.edge_day') IS NOT NULL"
 """Those of the index came last."""

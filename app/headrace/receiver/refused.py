@@ -14,8 +14,9 @@ from headrace.receiver.http import failure
 from headrace.receiver.refusals import BOOK
 from headrace.receiver.who import Who
 
-_PROXY = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
-"""Headers of a proxy: what comes from this machine's own address is not of this machine then."""
+_PROXY = ("forwarded", "x-real-ip", "via", "true-client-ip", "cf-connecting-ip", "x-client-ip")
+"""Headers of a proxy, as all that begin with `x-forwarded`: what comes from this machine's own address is not of this machine
+then."""
 
 
 class Refused:
@@ -44,4 +45,5 @@ class Refused:
 
     @staticmethod
     def _is_here(request: Request, address: str) -> bool:
-        return is_loopback(address) and not any(name in request.headers for name in _PROXY)
+        proxied = any(name in _PROXY or name.startswith("x-forwarded") for name in request.headers)
+        return is_loopback(address) and not proxied

@@ -164,6 +164,14 @@ LOGS_EXPIRED = counter(
     "writes, which has none.",
     reason=("too_old", "too_much", "over_span", "foreign", "unwritable", "no_place"),
 )
+FORWARDED_POINTS = counter(
+    "headrace_forwarded_points",
+    "Data points that were to be passed on to `HEADRACE_METRICS_FORWARD`. `sent`: it took them. `rejected`: it took their "
+    "request, but not them. `refused`: it refused their request for good. `too_old`, `too_much`: deleted because they waited "
+    "too long (`HEADRACE_METRICS_FORWARD_SECONDS`), or too many bytes waited (`HEADRACE_METRICS_FORWARD_MAX_BYTES`).",
+    outcome=("sent", "rejected", "refused", "too_old", "too_much"),
+)
+FORWARD_RETRIES = counter("headrace_forward_retries", "Exports to `HEADRACE_METRICS_FORWARD` that failed and are tried again.")
 TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
 EXPERIMENTS_CREATED = counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = counter(
@@ -228,6 +236,11 @@ QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
 QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits, in seconds.")
 LOGS_WAITING = _gauge("headrace_logs_waiting", "Log records that wait for their span.")
 LOGS_WAITING_BYTES = _gauge("headrace_logs_waiting_bytes", "Bytes of log records that wait for their span.")
+FORWARD_WAITING = _gauge("headrace_forward_waiting_points", "Data points that wait for `HEADRACE_METRICS_FORWARD`.")
+FORWARD_WAITING_BYTES = _gauge("headrace_forward_waiting_bytes", "Bytes of metrics that wait for `HEADRACE_METRICS_FORWARD`.")
+FORWARD_AGE = _gauge(
+    "headrace_forward_oldest_age_seconds", "Age of the oldest metrics that wait for `HEADRACE_METRICS_FORWARD`, in seconds."
+)
 READY = _gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
 DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
 TABLES_FIT = _gauge(
@@ -245,13 +258,17 @@ PART_RESTARTS = counter(
     "Times that a part of Headrace (a thread, a task or a worker process) ended without being asked, and was started again.",
     part=(
         *("worker", "finisher", "pruner", "retainer", "joiner", "queue", "tls", "grpc", "jaeger", "watch", "supervisor-watch"),
-        *("worker-process", "kafka-sender", "kafka-reader", "kafka-watch", "spill"),
+        *("forwarder", "worker-process", "kafka-sender", "kafka-reader", "kafka-watch", "spill"),
     ),
 )
 KAFKA_RECORDS = counter(
     "headrace_kafka_records",
     "Records sent to Kafka: `acknowledged` by all replicas in sync; `failed`: not in time, and the client was told.",
     outcome=("acknowledged", "failed"),
+)
+KAFKA_AWAY = _gauge(
+    "headrace_kafka_away",
+    "1 while Kafka takes nothing: it does not answer, refuses, or has too few replicas in sync. 0: it does, or is not used.",
 )
 KAFKA_LAG = _gauge("headrace_kafka_lag_records", "Records in the topic that the writers' group has not committed.")
 KAFKA_REBALANCES = counter("headrace_kafka_rebalances", "Times that partitions were given to this writer, or taken from it.")

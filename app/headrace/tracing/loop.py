@@ -1,4 +1,4 @@
-"""Refuses an endpoint for our own traces that is this Headrace itself."""
+"""Refuses an endpoint that we send to and that is this Headrace itself."""
 
 import socket
 from collections.abc import Collection
@@ -14,8 +14,18 @@ Address = IPv4Address | IPv6Address
 _LOOPBACK = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
 
 
-def refuse_loop(endpoint: str, host: str, ports: Collection[int]) -> None:
+TRACES = (
+    "HEADRACE_TRACES_ENDPOINT",
+    "it would trace the receipt of its own traces. Send them to another Headrace, to MLflow's own /v1/traces, or to a "
+    "Collector",
+)
+METRICS = ("HEADRACE_METRICS_FORWARD", "it would pass the same metrics on for ever. Name a store for metrics, or a Collector")
+
+
+def refuse_loop(endpoint: str, host: str, ports: Collection[int], setting: tuple[str, str] = TRACES) -> None:
     """Checks the URL `endpoint` against the address `host` and the `ports` that we listen on. Resolves host names.
+
+    `setting`: the name of the endpoint's setting, and what would happen and what to do instead.
 
     Raises:
         StartError: the endpoint is one of our own ports.
@@ -31,10 +41,8 @@ def refuse_loop(endpoint: str, host: str, ports: Collection[int]) -> None:
     # A connection to 0.0.0.0 goes to this machine's loopback address.
     theirs = {_LOOPBACK[a.version] if a.is_unspecified else a for a in _addresses(url.hostname or "")}
     if any(address in ours or (everywhere and address.is_loopback) for address in theirs):
-        raise StartError(
-            f"HEADRACE_TRACES_ENDPOINT, {url.hostname}:{port}, is this Headrace itself: it would trace the receipt of its own "
-            "traces. Send them to another Headrace, to MLflow's own /v1/traces, or to a Collector; or unset it."
-        )
+        name, why = setting
+        raise StartError(f"{name}, {url.hostname}:{port}, is this Headrace itself: {why}; or unset it.")
 
 
 def _addresses(host: str) -> set[Address]:

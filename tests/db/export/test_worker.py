@@ -23,6 +23,7 @@ from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.schema import open_writer
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.write import Translated, Writer
+from headrace.otlp.signals import TRACES
 from headrace.otlp.spans import spans_of
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
@@ -42,7 +43,7 @@ MakeWorker = Callable[..., Worker]
 def make_worker(config: Config, queue: DiskQueue, database: Database) -> MakeWorker:
     def make(opener: Callable[[Database], Writer] = open_writer) -> Worker:
         experiments = Experiments(database, create=False, cache_seconds=60)
-        return Worker(config, queue, database, Exporter(database, experiments, opener))
+        return Worker(config, queue, database, Exporter(database, experiments, {TRACES: opener}))
 
     return make
 
@@ -383,7 +384,7 @@ def test_what_takes_longer_than_the_statement_timeout_is_written_in_halves(
 
 def test_what_no_half_of_it_can_meet_waits(database: Database, database_url: str) -> None:
     slow(database_url, 400)
-    exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), open_writer)
+    exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), {TRACES: open_writer})
     envelope = pb.Envelope(
         destinations=[pb.Destination(experiment_id="0")], request=otlp.request(otlp.span()).SerializeToString()
     )
@@ -412,7 +413,7 @@ def test_a_span_that_breaks_its_connection_costs_one_span(queue: DiskQueue, make
 def test_a_span_that_no_row_can_hold_is_known_by_its_size(queue: DiskQueue, database: Database, config: Config) -> None:
     """Nothing of it is built or sent; the others of its request are written."""
     experiments = Experiments(database, create=False, cache_seconds=60)
-    worker = Worker(config, queue, database, Exporter(database, experiments, open_writer, max_write_bytes=1 << 20))
+    worker = Worker(config, queue, database, Exporter(database, experiments, {TRACES: open_writer}, max_write_bytes=1 << 20))
     offer(queue, otlp.span("small"), otlp.span("large", attrs={"a": "x" * (3 << 20)}), otlp.span("also small"))
     assert worker.export_once() == 1
     with database.begin() as connection:
@@ -424,7 +425,7 @@ def test_a_span_that_no_row_can_hold_is_known_by_its_size(queue: DiskQueue, data
 
 def test_a_batch_that_would_be_too_large_is_written_in_parts(queue: DiskQueue, database: Database, config: Config) -> None:
     experiments = Experiments(database, create=False, cache_seconds=60)
-    worker = Worker(config, queue, database, Exporter(database, experiments, open_writer, max_write_bytes=1 << 20))
+    worker = Worker(config, queue, database, Exporter(database, experiments, {TRACES: open_writer}, max_write_bytes=1 << 20))
     offer(queue, *(otlp.span(attrs={"a": "x" * 400_000}) for _ in range(8)))
     split = count("headrace_batches_split_total")
     assert worker.export_once() == 1

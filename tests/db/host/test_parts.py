@@ -180,7 +180,7 @@ def test_the_finisher_outlives_a_lack_of_descriptors(database: Database, monkeyp
         asked.release()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("headrace.export.finisher.known_shape", knows)
+    monkeypatch.setattr("headrace.export.housekeeper.known_shape", knows)
     finisher = Finisher(database, 0.1)
     finisher.start()
     for _ in range(3):

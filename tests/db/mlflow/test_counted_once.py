@@ -32,7 +32,7 @@ class Interrupted(BulkWriter):
 
 @pytest.fixture
 def exporter(database: Database) -> Exporter:
-    return Exporter(database, Experiments(database, create=False, cache_seconds=60), Interrupted)
+    return Exporter(database, Experiments(database, create=False, cache_seconds=60), {TRACES: Interrupted})
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from headrace.mlflow.schema import open_writer
 from headrace.mlflow.shape.needs import Shape, TableShape, text
 from headrace.mlflow.write import Writer
 from headrace.mlflow.write.bulk import BulkWriter
+from headrace.otlp.signals import TRACES
 from headrace.processor.route import Route
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
@@ -251,7 +252,7 @@ def test_such_a_span_is_a_dead_letter_and_the_others_are_written(
     good, bad = [otlp.span(f"good {n}") for n in range(5)], otlp.span("a\x00b")
     queue = DiskQueue(tmp_path / "queue", 1 << 24)
     queue.offer(deliver(otlp.request(*good[:2], bad, *good[2:])).to_envelope()).result(5)
-    exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), open_writer)
+    exporter = Exporter(database, Experiments(database, create=False, cache_seconds=60), {TRACES: open_writer})
     worker = Worker(config, queue, database, exporter)
     assert worker.export_once() == 1
     assert queue.drain(5)

@@ -143,6 +143,7 @@ def test_what_is_old_or_gone_is_deleted(database: Database, database_url: str, l
         cursor.execute("UPDATE headrace.operation SET seen_on = current_date - 31 WHERE service = 'bank'")
         cursor.execute("UPDATE headrace.edge SET hour = hour + 1000000 WHERE callee = 'bank'")  # a clock that goes wrong
         cursor.execute("UPDATE headrace.edge SET hour = 9 WHERE callee = 'pay'")
+        cursor.execute("UPDATE headrace.edge_day SET day = CASE callee WHEN 'bank' THEN day + 40000 ELSE 0 END")
     while prune_index(database, days=30, limit=limit):
         pass
     assert edges(database_url) == []

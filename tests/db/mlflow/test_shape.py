@@ -21,6 +21,7 @@ from headrace.mlflow.schema import open_writer, verify_mlflow_schema
 from headrace.mlflow.shape import look
 from headrace.mlflow.tables import Tables
 from headrace.mlflow.write.bulk import BulkWriter
+from headrace.otlp.signals import TRACES
 from headrace.store.database import Database
 from headrace.store.migrations import migrate
 from headrace.telemetry.metrics import TABLES_FIT
@@ -214,7 +215,7 @@ UNDERNEATH = ("a NOT NULL column", "a column that is gone", "a shorter text", "a
 
 def exporter_with(database: Database, tables: Tables) -> Exporter:
     experiments = Experiments(database, create=False, cache_seconds=60)
-    return Exporter(database, experiments, lambda opened: open_writer(opened, tables=tables), tables=tables)
+    return Exporter(database, experiments, {TRACES: lambda opened: open_writer(opened, tables=tables)}, tables=tables)
 
 
 @pytest.mark.parametrize("change", UNDERNEATH)

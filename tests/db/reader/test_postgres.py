@@ -20,6 +20,7 @@ from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import StartError, StatementTimeout
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.mlflow.write.statements import transaction
+from headrace.otlp.attributes import to_text
 from headrace.reader import Query
 from headrace.reader.connections import ReadConnections
 from headrace.reader.postgres import PostgresReader
@@ -28,6 +29,7 @@ from headrace.telemetry.metrics import READS_CUT
 from otlp import SECOND, START, attributes, request, span, validate
 
 TRACE = b"\1" * 16
+_HOUR = 3_600_000_000_000
 
 
 @pytest.fixture
@@ -118,15 +120,93 @@ def test_a_long_trace_is_cut_and_says_so(database: Database, database_url: str) 
 
 @pytest.mark.parametrize("settings", [{"search_max_traces": 120}, {"read_max_bytes": 20_000}], ids=str)
 def test_a_search_ends_at_its_limits(database: Database, database_url: str, settings: dict[str, int]) -> None:
-    traces = (span("x", n.to_bytes(16, "big"), start=START + n * SECOND, attrs={"n": n}) for n in range(1, 200))
+    """Fractions are spelled in several ways, so that all spans with the key are read."""
+    traces = (span("x", n.to_bytes(16, "big"), start=START + n * SECOND, attrs={"n": n / 2}) for n in range(1, 200))
     write(database, *((0, request(each)) for each in traces))
     reader, before = limited(database_url, **settings), cut("search")
-    newest, oldest = (reader.search(Query(attributes={"n": n}, limit=1)) for n in ("199", "1"))
+    newest, oldest = (reader.search(Query(attributes={"n": n}, limit=1)) for n in ("99.5", "0.5"))
     reader.close()
     assert [each.start for each in newest.found] == [START + 199 * SECOND]
     assert newest.complete
     assert (oldest.found, oldest.complete) == ([], False)
     assert cut("search") == before + 1
+
+
+_VALUES: list[Any] = [
+    *(
+        "plain",
+        "a b",
+        "/v1/7",
+        "true",
+        "7",
+        "07",
+        "7.0",
+        "1e3",
+        "1000.0",
+        "nan",
+        "",
+        " ",
+        "None",
+        "[]",
+        "{}",
+        '"',
+        "'",
+        "\\",
+        "\n",
+    ),
+    *("é", "\U0001f600", '{"a": 1}', "[1, 2]", '"plain"', '"', "b'x'", "a\\u0041", "x" * 3000),
+    *(True, False, 7, -7, 0, 2**60, 7.0, 1e3, 1e-9, 1e22, -0.0, float("inf"), float("nan")),
+    *(b"x", b"", b"\xff", [], ["a", 1, 2.5, None, True], {"a": "b"}, {"span": "x"}, None),
+]
+
+
+@pytest.mark.parametrize("place", ["span", "resource", "odd span"])
+def test_each_attribute_is_found_by_its_text(database: Database, reader: PostgresReader, place: str) -> None:
+    """However its row spells it. A span that has an odd value besides is stored coded."""
+    by_text: dict[str, set[str]] = {}
+    sent = []
+    for number, value in enumerate(_VALUES, 1):
+        more = {"odd": float("nan")} if place == "odd span" else {}
+        own, shared = ({}, {"k": value}) if place == "resource" else ({"k": value, **more}, {})
+        made = request(span("x", number.to_bytes(16, "big"), start=START + number, attrs={"key": "k", **own}))
+        made.resource_spans[0].resource.attributes.extend(attributes(shared))
+        by_text.setdefault(to_text(value), set()).add(f"{number:032x}")
+        sent.append((0, made))
+    write(database, *sent)
+    for text, expected in by_text.items():
+        found = reader.search(Query(attributes={"k": text}, limit=100)).found
+        assert {each.trace_id for each in found} == expected, text
+
+
+def test_hours_and_days_make_the_same_map(database: Database, reader: PostgresReader) -> None:
+    """Whatever hours are asked for, the calls of these are counted, of each once."""
+    hours = [*range(20, 28), *range(45, 51), 72, 96, 97, 120]
+    for number, hour in enumerate(hours, 1):
+        trace_id, start = number.to_bytes(16, "big"), (hour + 24 * 20_000) * _HOUR
+        web = request(span("buy", trace_id, b"\1" * 8, start=start), service="web")
+        write(database, (0, web), (0, request(span("pay", trace_id, b"\2" * 8, b"\1" * 8, start, start + 1), service="pay")))
+    for since in range(18, 122, 3):
+        for until in range(since - 1, 123, 5):
+            found = reader.dependencies((since + 24 * 20_000) * _HOUR, (until + 24 * 20_000) * _HOUR)
+            assert sum(each.calls for each in found) == sum(since <= hour <= until for hour in hours), (since, until)
+
+
+def test_a_service_in_an_experiment_where_it_is_rare(database: Database, database_url: str) -> None:
+    """A search by both looks from both sides, and says whether it has seen all."""
+    many = [(0, request(span("x", n.to_bytes(16, "big"), start=START + n), service="web")) for n in range(10, 310)]
+    rare = [(1, request(span("x", n.to_bytes(16, "big"), start=START - n), service="web")) for n in range(1, 4)]
+    with transaction(database) as (_, cursor):
+        cursor.execute(
+            "INSERT INTO experiments (experiment_id, name, lifecycle_stage, workspace) VALUES (1, 'e', 'active', 'default')"
+        )
+    write(database, *many, *rare)
+    reader = limited(database_url, search_max_traces=20)
+    by_both = reader.search(Query(service="web", experiments=[1]))
+    of_many = reader.search(Query(service="web", experiments=[0], operation="nothing"))
+    reader.close()
+    assert [int(each.trace_id, 16) for each in by_both.found] == [1, 2, 3]
+    assert by_both.complete
+    assert (of_many.found, of_many.complete) == ([], False)
 
 
 def test_nothing_is_written_and_a_long_question_ends(database_url: str) -> None:
@@ -163,13 +243,20 @@ def test_reading_waits_for_no_writer(database: Database, database_url: str, read
 
 def test_a_search_asks_for_what_an_index_answers(database: Database, database_url: str) -> None:
     """With many traces, no statement reads a whole table."""
-    from headrace.reader.statements import OF_EXPERIMENTS, OF_SERVICE
+    from headrace.reader.statements import OF_BOTH, OF_EXPERIMENTS, OF_SERVICE
 
     write(database, *((0, request(span("x", n.to_bytes(16, "big"), start=START + n))) for n in range(1, 400)))
     with psycopg.connect(database_url) as connection:
         connection.execute("ANALYZE headrace.trace_service; ANALYZE trace_info")
-        for statement in (OF_SERVICE, OF_EXPERIMENTS):
-            asked = {"service": "checkout", "since": START, "until": START + 10**12, "experiments": [0], "most": 5}
+        for statement in (OF_SERVICE, OF_EXPERIMENTS, OF_BOTH):
+            asked = {
+                "service": "checkout",
+                "since": START,
+                "until": START + 10**12,
+                "experiments": [0],
+                "most": 5,
+                "walked": 50,
+            }
             plan = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}", asked).fetchone()
             assert plan is not None
             text = json.dumps(plan[0])

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from headrace.errors import StartError
-from headrace.tracing.loop import refuse_loop
+from headrace.tracing.loop import METRICS, refuse_loop
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,8 @@ def test_which_endpoints_are_ourselves(endpoint: str, host: str, refused: bool) 
             refuse_loop(endpoint, host, (4318, 4317))
     else:
         refuse_loop(endpoint, host, (4318, 4317))
+
+
+def test_metrics_are_not_passed_on_to_this_headrace() -> None:
+    with pytest.raises(StartError, match=r"HEADRACE_METRICS_FORWARD, 127\.0\.0\.1:4318, is this Headrace itself"):
+        refuse_loop("http://127.0.0.1:4318/v1/metrics", "127.0.0.1", (4318,), METRICS)

@@ -40,7 +40,7 @@ FAULTS = {
     "queue: after the commit": ("queue", "headrace.queue.disk.place.Place.lost", "OverflowError('a fault')"),
     "finisher: no descriptors": (
         "finisher",
-        "headrace.export.finisher.Finisher._finish_all",
+        "headrace.export.finisher.Finisher._turn",
         "OSError(24, 'Too many open files')",
     ),
 }

@@ -10,10 +10,11 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from authority import Authority
 from conftest import Launcher, Running, launcher, wait_until
 
 import otlp
-from system.receiver.test_tls import Authority, secured, trusting
+from system.receiver.test_tls import secured, trusting
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 BODY = otlp.request(otlp.span()).SerializeToString()

@@ -11,6 +11,7 @@ from bench.load import Plan
 from bench.shapes import SHAPES
 from bench.stream import Request, Stream
 from bench.templates import templates
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -41,7 +42,9 @@ def few(name: str) -> list[Request]:
 
 @cache
 def spans(request: Request) -> list[tuple[str, Span]]:
-    """Service and span, in the order of the request."""
+    """Service and span, in the order of the request. None if it holds log records."""
+    if request.signal == "logs":
+        return []
     message = ExportTraceServiceRequest.FromString(request.body)
     return [
         (resource_spans.resource.attributes[0].value.string_value, span)
@@ -123,6 +126,16 @@ def test_what_has_begun_is_sent_to_its_end(name: str, ahead: bool) -> None:
     assert all(sum(not span.parent_span_id for span in trace) == 1 for trace in found.values())
     if not SHAPES[name].long:
         assert {len(trace) for trace in found.values()} == {SHAPES[name].spans}
+
+
+def test_each_span_has_a_log_record_that_comes_before_it_or_after_it() -> None:
+    requests = few("8x8-logs")
+    ids = {(span.trace_id, span.span_id): span for _, span in chain.from_iterable(map(spans, requests))}
+    messages = [ExportLogsServiceRequest.FromString(each.body) for each in requests if each.signal == "logs"]
+    records = [record for each in messages for record in each.resource_logs[0].scope_logs[0].log_records]
+    assert sorted((record.trace_id, record.span_id) for record in records) == sorted(ids)
+    assert all(record.time_unix_nano < ids[record.trace_id, record.span_id].end_time_unix_nano for record in records)
+    assert {request.signal for request in requests if request.opens} == {"traces", "logs"}
 
 
 def test_bodies_are_compressed() -> None:

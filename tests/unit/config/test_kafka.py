@@ -18,10 +18,10 @@ def test_an_address_and_a_topic_are_enough() -> None:
 
 
 def test_all_parameters() -> None:
-    text = "kafka://a:1/t?group=g&ca=/c&cert=/p&key=/k&sasl=SCRAM-SHA-512&username=u&password_file=/f&session_seconds=10"
+    text = "kafka://a:1/t?group=g&signal=logs&ca=/c&cert=/p&key=/k&sasl=SCRAM-SHA-512&username=u&password_file=/f&session_seconds=10"
     assert KafkaUrl.parse(text) == KafkaUrl(
-        "a:1", "t", group="g", tls=True, ca="/c", cert="/p", key="/k", sasl="SCRAM-SHA-512", username="u", password_file="/f",
-        session_seconds=10,
+        "a:1", "t", group="g", signal="logs", tls=True, ca="/c", cert="/p", key="/k", sasl="SCRAM-SHA-512", username="u",
+        password_file="/f", session_seconds=10,
     )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def test_all_parameters() -> None:
         "kafka://a:1/t?tls=perhaps",
         "kafka://a:1/t?session_seconds=1",
         "kafka://a:1/t?group=",
+        "kafka://a:1/t?signal=profiles",
     ],
 )
 def test_what_cannot_be_used_is_said_without_a_secret(url: str) -> None:

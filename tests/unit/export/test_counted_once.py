@@ -19,6 +19,7 @@ from headrace.export.bisect import Export
 from headrace.export.exporter import Exporter
 from headrace.export.worker import Worker
 from headrace.mlflow.write import Translated
+from headrace.otlp.signals import TRACES
 from headrace.otlp.spans import count_spans, spans_of
 from headrace.queue import Item
 from headrace.store.database import Database
@@ -79,7 +80,7 @@ GOOD = sorted("abcdefgh")
 
 def exporter_of(writer: OneRefuses) -> Exporter:
     database = Database("postgresql://nobody@127.0.0.1:1/none")  # never connected to
-    exporter = Exporter(database, ReadyExperiments(), lambda _: writer)
+    exporter = Exporter(database, ReadyExperiments(), {TRACES: lambda _: writer})
     exporter.open()
     return exporter
 

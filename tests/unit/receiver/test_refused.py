@@ -44,7 +44,7 @@ def test_without_keys_this_machine_may_know_or_a_trusted_network() -> None:
     assert asking.status() == 200
     assert asking.status("::1") == 200
     assert asking.status("10.0.0.7") == 403
-    for proxy in ("x_forwarded_for", "forwarded", "via", "x_real_ip"):
+    for proxy in ("x_forwarded_for", "x_forwarded_proto", "forwarded", "via", "x_real_ip", "cf_connecting_ip"):
         assert asking.status(**{proxy: "203.0.113.7"}) == 403
     assert Asking(load(trusted_network=True)).status("10.0.0.7") == 200
 

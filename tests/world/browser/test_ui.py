@@ -62,7 +62,7 @@ def demo(up: Running) -> Demo:
     """`headrace demo`, run in an experiment of its own."""
     experiment_id = MlflowClient(up.ui_url).create_experiment("demo")
     ports = {"HEADRACE_HTTP_PORT": up.url.rpartition(":")[2], "HEADRACE_UI_PORT": up.ui_url.rpartition(":")[2]}
-    command = [sys.executable, "-m", "headrace", "demo", "--experiment-id", experiment_id]
+    command = [sys.executable, "-m", "headrace", "demo", "--scenario", "services", "--experiment-id", experiment_id]
     done = subprocess.run(command, env=os.environ | ports, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     link = done.stdout.strip()

@@ -15,10 +15,13 @@ from typing import Any
 
 import grpc
 import httpx
+import metrics as build
 import psycopg
 import pytest
 import yaml
 from conftest import CloneDatabase, Launcher, Running, database_directory, free_port, launcher, rows, wait_until
+from endpoint import otlp_endpoint
+from faults.signals import Programs, Promised, verify
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
@@ -49,6 +52,7 @@ SENDERS = pytest.mark.parametrize(("configs", "encoding"), [(HTTP, {}), (HTTP, J
 
 READY = "Everything is ready. Begin running and processing data."
 SAMPLED = ("config.yaml", "sampling.yaml")
+SIGNALS = ("config.yaml", "signals.yaml")
 ABSOLUTE = ("processors.", "service.")
 MIB = 1024 * 1024
 RETRY = "Exporting failed. Will retry the request after interval."
@@ -74,7 +78,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exporter_of(configs: tuple[str, ...]) -> str:
     """The exporter that the last of these files has in its pipeline."""
     services = [yaml.safe_load((EXAMPLE / config).read_text()).get("service", {}) for config in configs]
-    pipelines = [service["pipelines"]["traces"] for service in services if "pipelines" in service]
+    pipelines = [service["pipelines"]["traces"] for service in services if "traces" in service.get("pipelines", {})]
     name: str = [pipeline["exporters"][0] for pipeline in pipelines if "exporters" in pipeline][-1]
     return name
 
@@ -94,6 +98,10 @@ class Collector:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        return f"http://127.0.0.1:{self.grpc_port}"
 
     def start(self) -> None:
         """Starts it, and waits until it takes spans."""
@@ -662,3 +670,29 @@ def test_whole_traces_are_sampled_once_they_are_known(
     wait_until(lambda: len(rows(database_url, "SELECT 1 FROM spans")) == 20, 60, "the spans of the traces that are kept")
     found = rows(database_url, "SELECT name, count(*) FROM spans GROUP BY name ORDER BY name")
     assert [(row["name"], row["count"]) for row in found] == [("child", 10), ("failed", 5), ("slow", 5)]
+
+
+def test_all_three_signals_go_through_and_nobody_complains(collect: Collect, headrace: Launcher, database_url: str) -> None:
+    """Programs with OpenTelemetry's SDK, over HTTP and gRPC. Metrics of a run are its metrics, and others are passed on."""
+    with otlp_endpoint() as elsewhere:
+        running = headrace(database_url=database_url, metrics_forward=elsewhere.url)
+        collector = collect(running, SIGNALS)
+        with Programs(collector, database_url, "collected") as programs:
+            wait_until(lambda: all(len(each.values) >= 10 for each in programs.promised), 120, "ten units of work")
+        alone = build.request(build.gauge("of no run", 1.0)).SerializeToString()
+        headers = {"content-type": "application/x-protobuf"}
+        assert httpx.post(f"{collector.url}/v1/metrics", content=alone, headers=headers, timeout=30).status_code == 200
+        for promised in programs.promised:
+            assert promised.refusals == {}
+            wait_until(partial(all_there, database_url, promised), 120, "all that was sent")
+        wait_until(lambda: elsewhere.names == ["of no run"], 60, "the metrics of no run")
+        collector.stop()
+    entries = [json.loads(line) for line in collector.log.read_text().splitlines() if line.startswith("{")]
+    assert [entry for entry in entries if entry["level"] in ("warn", "error")] == []
+
+
+def all_there(url: str, promised: Promised) -> bool:
+    """Whether all that a program was promised is in MLflow's tables; nothing may be there twice."""
+    tallies = verify(url, promised).values()
+    assert all(tally.doubled == 0 for tally in tallies)
+    return all(tally.lost == 0 for tally in tallies)

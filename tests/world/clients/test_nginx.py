@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from authority import Authority
 from conftest import CloneDatabase, Launcher, Running, free_port, rows, wait_until
 from fraud_scorer import PROTOCOLS, SPANS, answers, run
-from system.receiver.test_tls import Authority, trust, trusting
+from system.receiver.test_tls import trust, trusting
 
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "nginx" / "headrace.conf"
 _NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -99,3 +100,22 @@ def test_metrics_are_not_for_everybody(proxied: Proxied) -> None:
 
 def _names(proxied: Proxied) -> list[str]:
     return [row["name"] for row in rows(proxied.database_url, "SELECT name FROM spans")]
+
+
+def test_nginx_accepts_the_file_of_the_secure_profile(tmp_path: Path) -> None:
+    """tests/world/containers runs it, where there is an engine."""
+    pair = Authority(tmp_path, "authority").issue("server")
+    text = (CONFIGURATION.parents[1] / "secure" / "nginx.conf").read_text()
+    for old, new in {
+        "/tmp/": f"{tmp_path}/",
+        "/run/tls/server.crt": str(pair.cert),
+        "/run/tls/server.key": str(pair.key),
+        "secure-mlflow:": "127.0.0.1:",  # a name that only the stack's network knows
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "nginx.conf").write_text(text)
+    assert _NGINX is not None
+    command = [_NGINX, "-t", "-q", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

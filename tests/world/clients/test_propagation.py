@@ -1,15 +1,18 @@
 """One trace over three processes and three SDKs: Python calls the service of examples/node, which calls that of examples/go."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import grpc
 import httpx
 import pytest
-from conftest import Running, wait_until
+from conftest import Running, rows, wait_until
+from jaeger import JaegerClient
 from mlflow import MlflowClient
 from mlflow.entities import TraceState
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -20,13 +23,18 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from order_worker import EXAMPLES, build, build_go
 
+from headrace.console.jaeger import dependency_storage_pb2 as dependency
+
 pytestmark = [
     pytest.mark.timeout(900),  # `npm ci` and Go's modules on a slow network
     pytest.mark.slow(
-        "errors otlp receiver processor pipeline mlflow/experiments mlflow/translate mlflow/fold",
+        "errors otlp receiver processor pipeline mlflow/experiments mlflow/translate mlflow/fold mlflow/write reader console",
         "examples/node examples/go examples/python",
     ),
 ]
+
+_ROW = re.compile(r'<tr><td[^>]*><a[^>]*>([^<]*)</a></td><td[^>]*><a[^>]*>([^<]*)</a></td><td class="num">(\d+)</td>')
+"""Of the table below the map: caller, callee and calls."""
 
 
 @pytest.fixture(scope="session")
@@ -105,11 +113,8 @@ def assert_one_trace(up: Running, experiment: str, trace_id: str) -> None:
     assert trace.info.tags["service.name"] == "shop"
 
 
-@pytest.mark.parametrize("first", ["caller", "callees"])
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_three_services_are_one_trace(stock: list[str], offers: list[str], up: Running, protocol: str, first: str) -> None:
-    """Whoever exports first, the one that has the root or the ones that do not."""
-    experiment = MlflowClient(up.ui_url).create_experiment(f"three services, {protocol}, {first} first")
+def send(stock: list[str], offers: list[str], up: Running, experiment: str, protocol: str, first: str) -> str:
+    """Runs the three services for one call. `first`: who exports first. Returns the trace's id in MLflow's spelling."""
     headers = f"x-mlflow-experiment-id={experiment}"
     http = f"{up.url}/v1/traces"
     go = {
@@ -129,4 +134,35 @@ def test_three_services_are_one_trace(stock: list[str], offers: list[str], up: R
             wait_until(up.drained, 60, "the queue is not drained")
     if first == "callees":
         provider.shutdown()
-    assert_one_trace(up, experiment, trace_id)
+    return trace_id
+
+
+@pytest.mark.parametrize("first", ["caller", "callees"])
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_three_services_are_one_trace(stock: list[str], offers: list[str], up: Running, protocol: str, first: str) -> None:
+    """Whoever exports first, the one that has the root or the ones that do not."""
+    experiment = MlflowClient(up.ui_url).create_experiment(f"three services, {protocol}, {first} first")
+    assert_one_trace(up, experiment, send(stock, offers, up, experiment, protocol, first))
+
+
+def test_three_languages_are_one_map(stock: list[str], offers: list[str], up: Running) -> None:
+    """Two calls, exported in different orders: the edges in the tables, on the console's map, and as Jaeger is told them."""
+    experiment = MlflowClient(up.ui_url).create_experiment("a map of three languages")
+    for first in ("caller", "callees"):
+        send(stock, offers, up, experiment, "http/protobuf", first)
+    wait_until(up.drained, 60, "the queue is not drained")
+    expected = [("offers", "stock", 2), ("shop", "offers", 2)]
+    postgres = f"postgresql://postgres@/mlflow?host={up.log.parent / 'data' / 'postgres'}"
+    for table in ("edge", "edge_day"):
+        query = (
+            f"SELECT caller, callee, sum(calls)::int AS calls, sum(errors)::int AS errors FROM headrace.{table} "
+            f"WHERE experiment_id = {experiment} GROUP BY caller, callee ORDER BY caller"
+        )
+        assert [tuple(row.values()) for row in rows(postgres, query)] == [(*edge, 0) for edge in expected]
+    for window in ("hour", "day", "week"):
+        page = httpx.get(f"{up.console_url}/map", params={"experiment": experiment, "window": window}, timeout=30).text
+        assert sorted((caller, callee, int(calls)) for caller, callee, calls in _ROW.findall(page)) == expected
+    with grpc.insecure_channel(f"127.0.0.1:{up.jaeger_port}") as channel:
+        client = JaegerClient(channel, x_tenant="a map of three languages")
+        found = client.ask("GetDependencies", dependency.GetDependenciesRequest()).dependencies
+    assert [(each.parent, each.child, each.call_count) for each in found] == expected

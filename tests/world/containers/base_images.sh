@@ -4,8 +4,10 @@
 #   base_images.sh PYTHON_IMAGE POSTGRES_IMAGE PYTHON_PREFIX POSTGRES_PREFIX
 #
 # The first is Debian's base system with the CPython of PYTHON_PREFIX; the second adds the Postgres of POSTGRES_PREFIX, and does
-# of the official image's entry point what docker-compose.yaml needs. Root; `docker` and the engine are the environment's.
+# of the official image's entry point what docker-compose.yaml needs. Root; `docker` and the engine are the environment's. Each has
+# a label with the digest of this script, so that a change of it is seen.
 set -euo pipefail
+stand_in=headrace.stand-in=$(sha256sum <"$0" | cut -c1-16)
 python_image=$1 postgres_image=$2 python=$3 postgres=$4
 here=$(mktemp -d)
 trap 'rm -rf "$here"' EXIT
@@ -16,17 +18,21 @@ if ! docker image inspect "$python_image" >/dev/null 2>&1; then
   # What CPython's own modules are linked with.
   libraries=libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libgdbm6
   mkdir "$here/root"
-  mmdebstrap --quiet --variant=minbase "--include=ca-certificates,netbase,tzdata,$libraries" "$VERSION_CODENAME" - "$mirror" |
+  # As Debian's slim image: no documentation, no translations, and no Perl, which `usrmerge` would bring. As Python's: no symbols.
+  mmdebstrap --quiet --variant=minbase '--aptopt=APT::Install-Recommends "false"' "--include=usr-is-merged,ca-certificates,netbase,tzdata,$libraries" "$VERSION_CODENAME" - "$mirror" |
     tar -xC "$here/root"
   version=$("$python/bin/python3" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   tar -C "$python" --exclude=__pycache__ --exclude=test --exclude='libpython*.a' --exclude='site-packages/*' -c \
     "bin/python$version" lib | tar -xC "$here/root/usr/local"
+  ! command -v strip >/dev/null || find "$here/root/usr/local" -type f \( -name '*.so*' -o -name "python$version" \) \
+    -exec strip --strip-unneeded {} +
+  rm -rf "$here"/root/usr/share/{locale,doc,man,info,lintian,bug} "$here"/root/var/{lib/apt/lists,cache/apt}/*
   for name in python python3; do ln -s "python$version" "$here/root/usr/local/bin/$name"; done
   chroot "$here/root" ldconfig
   # The registry of packages may stand behind an authority that only this machine knows.
   cp -L /etc/ssl/certs/ca-certificates.crt "$here/root/etc/ssl/certs/ca-certificates.crt"
   printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' >"$here/root/etc/pip.conf"
-  tar -C "$here/root" -c . | docker import -c 'CMD ["python3"]' -c 'ENV LANG=C.UTF-8' \
+  tar -C "$here/root" -c . | docker import -c "LABEL $stand_in" -c 'CMD ["python3"]' -c 'ENV LANG=C.UTF-8' \
     -c 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' \
     -c 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' - "$python_image" >/dev/null
 fi
@@ -70,5 +76,5 @@ STOPSIGNAL SIGINT
 ENTRYPOINT ["/entrypoint"]
 CMD []
 END
-  docker buildx build --quiet --load --tag "$postgres_image" "$here/postgres" >/dev/null
+  docker buildx build --quiet --load --label "$stand_in" --tag "$postgres_image" "$here/postgres" >/dev/null
 fi

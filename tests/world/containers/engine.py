@@ -1,6 +1,7 @@
 """A Docker engine for the tests: this machine's own, or, where there is none, one that the tests start for themselves."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -131,24 +132,49 @@ def _restore_network(rules: str, forwarding: str) -> None:
     _FORWARDING.write_text(forwarding)
 
 
+_SCRIPT = Path(__file__).with_name("base_images.sh")
+
+
+def _is_an_old_stand_in(client: Engine, name: str) -> bool:
+    """Whether the image was made here, and by another version of the script. What was pulled has a digest of its registry."""
+    pulled, label = client(
+        "image", "inspect", "--format", '{{len .RepoDigests}} {{index .Config.Labels "headrace.stand-in"}}', name
+    ).split(" ", 1)
+    return pulled == "0" and label != hashlib.sha256(_SCRIPT.read_bytes()).hexdigest()[:16]
+
+
 def _have(client: Engine, bases: tuple[str, str]) -> None:
     """Pulls the images that the engine has not, or makes them out of this machine's parts where no registry is reached."""
-    missing = [name for name in bases if not client.succeeds("image", "inspect", name)]
+    missing = [name for name in bases if not client.succeeds("image", "inspect", name) or _is_an_old_stand_in(client, name)]
     missing = [name for name in missing if not client.succeeds("pull", "--quiet", name, seconds=300)]
     if not missing:
         return
     if os.getuid() != 0 or not shutil.which("mmdebstrap"):
         raise NoEngine(f"{missing[0]} can be neither pulled nor made here: see .ci/engine")
+    if old := [name for name in missing if client.succeeds("image", "inspect", name)]:
+        client("image", "rm", "--force", *old)
+    _make(client, [str(_SCRIPT), *bases, _python_prefix(), _postgres_prefix()])
+
+
+def have_nginx(client: Engine, name: str, python: str) -> None:
+    """Pulls the image of nginx, or makes it out of this machine's own.
+
+    Raises:
+        NoEngine: neither is possible.
+    """
+    if client.succeeds("image", "inspect", name) or client.succeeds("pull", "--quiet", name, seconds=300):
+        return
+    if not shutil.which("nginx", path=f"/usr/sbin{os.pathsep}{os.environ['PATH']}"):
+        raise NoEngine(f"{name} can be neither pulled nor made here: nginx is not installed")
+    _make(client, [str(_SCRIPT.with_name("nginx_image.sh")), name, python])
+
+
+def _make(client: Engine, command: list[str]) -> None:
+    """Runs a script that makes images."""
     path = f"{Path(client.program).parent}{os.pathsep}{client.environment['PATH']}"
-    script = Path(__file__).with_name("base_images.sh")
     with tempfile.TemporaryFile() as said:
-        done = subprocess.run(
-            [script, *bases, _python_prefix(), _postgres_prefix()],
-            env=client.environment | {"PATH": path},
-            check=False,
-            stdout=said,
-            stderr=said,
-        )
+        environment = client.environment | {"PATH": path}
+        done = subprocess.run(command, env=environment, check=False, stdout=said, stderr=said)
         said.seek(0)
         assert done.returncode == 0, said.read().decode(errors="replace")[-4_000:]
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,23 +22,31 @@ import grpc
 import httpx
 import pytest
 import yaml
+from authority import Authority
 from conftest import free_port, report, wait_until
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
 from playwright.sync_api import expect
-from system.receiver.test_tls import Authority
 
 import otlp
 from world.browser.test_ui import page
-from world.containers.engine import ROOT, Engine, NoEngine, engine
+from world.containers.engine import ROOT, Engine, NoEngine, engine, have_nginx
 
 __all__ = ["page"]
 pytestmark = [
     pytest.mark.timeout(1_200),
-    pytest.mark.slow("Dockerfile .dockerignore docker-compose.yaml migrations cli config host errors"),
+    pytest.mark.slow(
+        "Dockerfile .dockerignore docker-compose.yaml deploy/image deploy/secure",
+        "requirements-kafka.lock requirements-auth.lock migrations cli config host errors",
+    ),
 ]
 WRITING = ("postgres", "mlflow", "headrace")
 SERVICES = (*WRITING, "console")
+SECURE = ("secure-mlflow", "secure-headrace", "secure-console", "secure-ui")
 
 
 def _cgroups_of_2(container: str) -> Iterator[Path]:
@@ -56,16 +65,19 @@ class Stack:
     console_port: int
     sent: list[str] = field(default_factory=list)
     """The ids of traces that were answered 200, in MLflow's form."""
+    python_image: str = ""
+    first_start: tuple[float, float] = (0, 0)
+    """The seconds of the build, and of the first `up`."""
 
     def compose(self, *arguments: str, check: bool = True, seconds: float = 900) -> str:
         """`docker compose` with the arguments."""
         return self.engine("compose", "-p", self.project, *arguments, check=check, seconds=seconds)
 
-    def up(self, *arguments: str) -> float:
+    def up(self, *arguments: str, profile: str = "") -> float:
         """`docker compose up --wait`; returns the seconds that it took."""
         started = time.monotonic()
         try:
-            self.compose("up", "-d", "--wait", "--wait-timeout", "600", *arguments)
+            self.compose("--profile", profile, "up", "-d", "--wait", "--wait-timeout", "600", *arguments)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.compose('ps', '-a')}\n{self.compose('logs', '--tail', '60')}") from None
         return time.monotonic() - started
@@ -168,8 +180,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ours = Engine(docker.program, kept | dict(zip(names, map(str, ports), strict=True)))
         stack = Stack(ours, f"headrace-test-{os.getpid()}", http_port, grpc_port, ui_port, console_port)
         opened.callback(stack.compose, "down", "--volumes", "--rmi", "local", "--timeout", "20", check=False)
+        started = time.monotonic()
         stack.compose("--progress", "plain", "build")
-        stack.up()
+        stack.python_image = base
+        stack.first_start = (time.monotonic() - started, stack.up())
         yield stack
 
 
@@ -178,7 +192,7 @@ def test_a_trace_is_seen_over_http_and_grpc(stack: Stack) -> None:
 
 
 def test_the_ui_shows_what_the_demo_sent(stack: Stack, request: pytest.FixtureRequest) -> None:
-    link = stack.compose("exec", "-T", "headrace", "headrace", "demo")
+    link = stack.compose("exec", "-T", "headrace", "headrace", "demo", "--scenario", "services")
     assert link.startswith(f"http://localhost:{stack.ui_port}/#/experiments/0/traces")
     page = request.getfixturevalue("page")
     page.goto(link)
@@ -258,15 +272,22 @@ def test_nothing_is_lost_when_a_service_goes_under_load(stack: Stack, service: s
     stack.stored(sent)
 
 
-def test_an_update_of_the_images_keeps_the_data(stack: Stack) -> None:
+def test_an_update_of_the_images_keeps_the_data(stack: Stack, request: pytest.FixtureRequest) -> None:
+    """OpenTelemetry's own exporters, which try again by themselves, do not notice."""
     before = {service: stack.container(service) for service in ("mlflow", "headrace")}
-    with under_load(stack) as sent:
-        wait_until(lambda: len(sent) > 5, 60, "the first answers")
+    with under_load(stack) as sent, exporting(stack, "http") as over_http, exporting(stack, "grpc") as over_grpc:
+        wait_until(lambda: min(map(len, (sent, over_http, over_grpc))) > 5, 60, "the first answers")
         stack.up("--force-recreate", "mlflow", "headrace")
-        after = len(sent)
-        wait_until(lambda: len(sent) > after + 5, 120, "answers after it")
+        after = list(map(len, (sent, over_http, over_grpc)))
+        wait_until(lambda: all(len(x) > n + 5 for x, n in zip((sent, over_http, over_grpc), after, strict=True)), 120, "more")
     assert not set(before.values()) & {stack.container(service) for service in before}
-    stack.stored(sent)
+    exported = over_http | over_grpc
+    refused = [trace_id for trace_id, result in exported.items() if result is not SpanExportResult.SUCCESS]
+    report(request.config, "containers").append(
+        f"new containers under load: {len(exported)} exports of SDKs, {len(refused)} of them refused"
+    )
+    assert not refused
+    stack.stored([*sent, *exported])
 
 
 def test_a_stop_ends_each_service_in_order_and_in_time(stack: Stack, request: pytest.FixtureRequest) -> None:
@@ -330,10 +351,107 @@ def test_a_wrong_password_is_named(stack: Stack) -> None:
 
 
 def test_sizes(stack: Stack, request: pytest.FixtureRequest) -> None:
-    for service in ("mlflow", "headrace"):
+    build, start = stack.first_start
+    report(request.config, "containers").append(
+        f"first start: {build:.0f} s to build both images, {start:.0f} s until all is healthy"
+    )
+    for service, most in (("mlflow", 1_200), ("headrace", 300)):
         size = json.loads(stack.engine("image", "inspect", stack.inspect(service)["Image"]))[0]["Size"]
+        assert size <= most * 1e6, service
         used = stack.engine("stats", "--no-stream", "--format", "{{.MemUsage}}", stack.container(service)).split(" / ")[0]
         report(request.config, "containers").append(f"{service}: image {size / 1e6:.0f} MB, memory {used}")
+
+
+def test_the_image_is_made_of_what_can_be_made_again(stack: Stack) -> None:
+    """Nothing in it tells when it was built; and it lists what is in it."""
+    program = """if True:
+        import importlib.metadata, json, pathlib
+        venv = pathlib.Path("/opt/venv")
+        compiled = [path for path in venv.rglob("*.pyc")]
+        assert len(compiled) > 1000
+        assert {path.read_bytes()[4:8] for path in compiled} == {bytes([1, 0, 0, 0])}, "compiled for a time"
+        assert {path.lstat().st_mtime for path in venv.rglob("*")} == {0}
+        assert not [path for path in venv.rglob("*") if path.suffix in (".pyi", ".pyx")]
+        bill = json.loads(pathlib.Path("/usr/share/headrace/sbom.cdx.json").read_text())
+        listed = {(each["name"].lower().replace("_", "-"), each["version"]) for each in bill["components"]}
+        there = {(each.metadata["Name"].lower().replace("_", "-"), each.version) for each in importlib.metadata.distributions()}
+        assert there - listed <= {name for name in there if name[0] == "headrace"}, there - listed
+        assert "pip" not in {name for name, _ in there}
+        print(len(there))"""
+    found = stack.compose("exec", "-T", "headrace", "python", "-c", program)
+    assert int(found) > 50
+    labels = stack.inspect("headrace")["Config"]["Labels"]
+    assert labels["org.opencontainers.image.title"] == "headrace"
+
+
+def test_the_secure_profile_has_tls_at_all_doors_and_asks_who_one_is(stack: Stack, tmp_path: Path) -> None:
+    service = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["secure-ui"]
+    try:
+        have_nginx(stack.engine, service["image"], stack.python_image)
+    except NoEngine as error:
+        pytest.skip(str(error))
+    ports = {name: free_port() for name in ("HTTP", "GRPC", "UI", "CONSOLE")}
+    variables = {f"SECURE_{name}_PORT": str(port) for name, port in ports.items()}
+    secure = replace(stack, engine=replace(stack.engine, environment=stack.engine.environment | variables))
+    secure.up("secure-ui", profile="secure")
+    shown = secure.compose("--profile", "secure", "run", "--rm", "-T", "secure-setup", "show")
+    key, password = re.findall(r"^(?:key|admin): (\S+)$", shown, re.MULTILINE)
+    (tmp_path / "ca.crt").write_text(shown[shown.index("-----BEGIN") :])
+    client = httpx.Client(verify=ssl.create_default_context(cafile=tmp_path / "ca.crt"), timeout=60)
+    urls = {name: f"https://localhost:{port}" for name, port in ports.items()}
+    request = otlp.request(otlp.span("GET /secure"))
+    body, kind = request.SerializeToString(), {"content-type": "application/x-protobuf"}
+    assert client.post(f"{urls['HTTP']}/v1/traces", content=body, headers=kind).status_code == 401
+    bearer = {"authorization": f"Bearer {key}"}
+    assert client.post(f"{urls['HTTP']}/v1/traces", content=body, headers=kind | bearer).status_code == 200
+    over_grpc = otlp.request(otlp.span("GET /secure-grpc"))
+    credentials = grpc.ssl_channel_credentials((tmp_path / "ca.crt").read_bytes())
+    with grpc.secure_channel(f"localhost:{ports['GRPC']}", credentials) as channel:
+        export = TraceServiceStub(channel).Export  # type: ignore[no-untyped-call]
+        export(over_grpc, timeout=60, metadata=list(bearer.items()))
+    wanted = [stack._note(each) for each in (request, over_grpc)]
+    stack.stored(wanted)
+    trace = f"{urls['UI']}/api/3.0/mlflow/traces/get?trace_id={wanted[0]}"
+    assert client.get(trace).status_code == 401
+    assert client.get(trace, auth=("admin", password)).status_code == 200
+    assert client.get(urls["UI"], auth=("admin", password)).status_code == 200
+    assert client.get(f"{urls['CONSOLE']}/traces/{wanted[0]}", headers=bearer).status_code == 200
+    assert "GET /secure" not in client.get(f"{urls['CONSOLE']}/traces/{wanted[0]}").text
+    for url in urls.values():
+        with pytest.raises(httpx.TransportError):
+            httpx.get(url.replace("https:", "http:"), timeout=10).raise_for_status()
+    for name in SECURE:
+        assert not {key, password} & set(re.findall(r"[\w-]+", json.dumps(secure.inspect(name)))), name
+        assert "0" not in secure.processes(name), name
+    secure.compose("--profile", "secure", "rm", "--stop", "--force", *SECURE)
+
+
+@contextmanager
+def exporting(stack: Stack, protocol: str) -> Iterator[dict[str, SpanExportResult]]:
+    """One of OpenTelemetry's exporters sends ten spans a second. Gives its answers: trace id in MLflow's form → result."""
+    stop, results = threading.Event(), dict[str, SpanExportResult]()
+    exporter = (
+        HttpExporter(f"http://localhost:{stack.http_port}/v1/traces", timeout=60)
+        if protocol == "http"
+        else GrpcExporter(f"localhost:{stack.grpc_port}", insecure=True, timeout=60)
+    )
+
+    def send() -> None:
+        tracer = TracerProvider().get_tracer("stack")
+        while not stop.wait(0.1):
+            span = tracer.start_span("GET /sdk")
+            span.end()
+            assert isinstance(span, ReadableSpan)
+            results[f"tr-{span.get_span_context().trace_id:032x}"] = exporter.export([span])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield results
+    finally:
+        stop.set()
+        sender.join()
+        exporter.shutdown()
 
 
 @contextmanager

@@ -14,7 +14,12 @@ import pytest
 import yaml
 from brokers import Cluster
 from conftest import CloneDatabase, Launcher, database_directory, free_port, launcher, rows, wait_until
+from metrics import gauge, total
+from metrics import number as point
+from metrics import request as metrics
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 import otlp
 
@@ -135,6 +140,93 @@ def test_a_collector_before_the_writer(
     wait_until(lambda: len(stored(url)) == 40, 90, writer.log.read_text())
     assert same(stored(url)) == direct
     assert rows(url, "SELECT reason FROM headrace.dead_letter") == []
+
+
+def logs_of(request: ExportTraceServiceRequest) -> bytes:
+    """A log record of each span of a request, as an OTLP body."""
+    logs = ExportLogsServiceRequest()
+    for resource_spans in request.resource_spans:
+        (span,) = resource_spans.scope_spans[0].spans
+        record = LogRecord(
+            time_unix_nano=span.start_time_unix_nano + 1,
+            observed_time_unix_nano=span.start_time_unix_nano + 2,
+            trace_id=span.trace_id,
+            span_id=span.span_id,
+            severity_number=SeverityNumber.SEVERITY_NUMBER_WARN,
+            body=otlp.value("世界 is short of stock"),
+            event_name="stock.low",
+        )
+        logs.resource_logs.add(resource=resource_spans.resource).scope_logs.add().log_records.append(record)
+        logs.resource_logs[-1].scope_logs[0].scope.SetInParent()
+    return logs.SerializeToString()
+
+
+def points(number: int) -> bytes:
+    """The metrics of a run, as an OTLP body."""
+    loss = gauge("loss", 1 / number, at=otlp.START + number * 10**9)
+    requests_ = total("requests", point(number, otlp.START + number * 10**9, otlp.START))
+    return metrics(loss, requests_, mlflow_run_name="night").SerializeToString()
+
+
+BODIES: dict[str, tuple[Callable[[int], bytes], str]] = {
+    "logs": (
+        lambda number: logs_of(requests(20)[number - 1]),
+        "SELECT count(*) AS n FROM spans WHERE content LIKE '%%stock.low%%'",
+    ),
+    "metrics": (points, "SELECT count(*) AS n FROM metrics"),
+}
+"""Signal → its bodies, by number, and the query that counts what came of them: 40 of each."""
+
+
+def told(url: str, signal: str) -> list[dict[str, Any]]:
+    """What MLflow has of a signal."""
+    if signal == "logs":
+        return same(stored(url))
+    return rows(url, "SELECT key, value, timestamp, step, is_nan FROM metrics ORDER BY key, timestamp")
+
+
+@pytest.mark.parametrize("encoding", ["otlp_proto", "otlp_json"])
+@pytest.mark.parametrize("signal", list(BODIES))
+def test_logs_and_metrics_of_a_collector(
+    collect: Collect, broker: Cluster, headrace: Launcher, new_database: Callable[[], str], signal: str, encoding: str
+) -> None:
+    """A topic each, as the Collector has them by default; what is stored is what a receiver stores of the same bodies."""
+    topic, port, (body, query) = broker.new_topic(3), free_port(), BODIES[signal]
+    url, straight = new_database(), new_database()
+    there = headrace("serve", database_url=straight, data_dir=headrace.directory / "there")
+    here = headrace("serve", database_url=url, data_dir=headrace.directory / "here")
+    collect(
+        {
+            "receivers": {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}", "include_metadata": True}}}},
+            "exporters": {
+                "kafka": {
+                    "brokers": [broker.addresses],
+                    signal: {"topic": topic, "encoding": encoding},
+                    "include_metadata_keys": ["x-mlflow-experiment-id"],
+                    "producer": {"required_acks": -1},
+                }
+            },
+            "service": {"pipelines": {signal: {"receivers": ["otlp"], "exporters": ["kafka"]}}},
+        }
+    )
+    headers = {"content-type": "application/x-protobuf", "x-mlflow-experiment-id": "0"}
+    for request in requests(20) if signal == "logs" else []:  # the spans that they belong to
+        for running in (there, here):
+            running.post(request.SerializeToString(), x_mlflow_experiment_id="0").raise_for_status()
+    for number in range(1, 21):
+        for address in (there.url, f"http://127.0.0.1:{port}"):
+            answer = httpx.post(f"{address}/v1/{signal}", content=body(number), headers=headers, timeout=30)
+            assert answer.status_code == 200, answer.text
+    name = "signal" if encoding == "otlp_proto" else "group"  # JSON says itself what it is
+    headrace("write", queue_url=broker.url(topic, **{name: signal}), database_url=url, data_dir=headrace.directory / "w")
+
+    def complete(which: str) -> bool:
+        assert rows(which, "SELECT reason FROM headrace.dead_letter") == []
+        return bool(rows(which, query)[0]["n"] == 40)
+
+    wait_until(lambda: complete(straight), 120, "the receiver's own")
+    wait_until(lambda: complete(url), 120, "the Collector's")
+    assert told(url, signal) == told(straight, signal)
 
 
 def test_a_collector_behind_the_receiver(

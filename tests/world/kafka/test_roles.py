@@ -139,7 +139,7 @@ def test_what_a_collector_wrote_is_read(sides: tuple[Running, Running], broker: 
     send(broker, topic, as_json(trace(111)), by_name, b"some key")
     send(broker, topic, b"\x0a\xff\xff\xff", by_id)
     send(broker, topic, b"", by_id)
-    send(broker, topic, b"{}", by_id | {"otelcol.signal": "metrics"})
+    send(broker, topic, b"{}", by_id | {"otelcol.signal": "profiles"})
     send(broker, topic, trace(112).SerializeToString())  # says not where
     send(broker, topic, bad.SerializeToString(), by_id)
     send(broker, topic, trace(114).SerializeToString(), by_id)
@@ -147,7 +147,7 @@ def test_what_a_collector_wrote_is_read(sides: tuple[Running, Running], broker: 
     query = "SELECT reason, trace_id FROM headrace.dead_letter ORDER BY trace_id NULLS FIRST, reason"
     letters = wait_until(lambda: len(found := rows(shared_url, query)) >= 5 and found, 30)
     assert [letter["trace_id"] and int(letter["trace_id"], 16) for letter in letters] == [None, None, 112, 112, 113]
-    for letter, word in zip(letters, ("The body", "metrics", "experiment", "experiment", "span_id"), strict=True):
+    for letter, word in zip(letters, ("The body", "profiles", "experiment", "experiment", "span_id"), strict=True):
         assert word in letter["reason"], letter
 
 

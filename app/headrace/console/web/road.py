@@ -39,6 +39,10 @@ class Numbers:
     reason: str = ""
     """Why it takes no requests; or what writing waits for."""
     database: bool = True
+    tables_fit: bool = True
+    """Whether MLflow's tables can be written as they are."""
+    known: bool = True
+    """Whether these were Headrace's metrics at all."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Spans, log records and data points by reason."""
     refused: Mapping[str, int] = field(default_factory=dict)
@@ -111,6 +115,8 @@ def numbers_of(metrics: str, ready: Mapping[str, Any], time: float) -> Numbers:
         ready=bool(total("ready")),
         reason=_reason(ready),
         database=bool(database.get("reachable")) if isinstance(database, Mapping) else bool(total("database_up")),
+        tables_fit=bool(total("tables_fit")) if "headrace_tables_fit" in found else True,
+        known="headrace_ready" in found,
         rejected=by_reason("spans_rejected") | {f"record: {name}": n for name, n in by_reason("records_rejected").items()},
         refused=by_reason("requests_refused") | {f"{name} records": n for name, n in by_reason("records_refused").items()},
     )
@@ -141,6 +147,11 @@ def road_of(samples: Sequence[Numbers], error: str, now: float) -> Road:
     return Road(last, "", _rate(before, last, "received"), _rate(before, last, "written"), chart_of(samples, now))
 
 
+def rates(samples: Sequence[Numbers], name: str) -> list[tuple[float, float]]:
+    """The time of each sample but the first, and spans a second since the one before it. `name`: `received` or `written`."""
+    return [(after.time, _rate(before, after, name)) for before, after in pairwise(samples)]
+
+
 def _rate(before: Numbers, after: Numbers, name: str) -> float:
     """Spans a second between two samples. 0 if the receiver was started again between them."""
     seconds = after.time - before.time
@@ -158,9 +169,7 @@ def chart_of(samples: Sequence[Numbers], now: float) -> Chart | None:
     within = list({int(each.time // _BUCKET): each for each in samples if each.time >= now - SECONDS}.values())
     if len(within) < 3:
         return None
-    pairs = list(pairwise(within))
-    received = [(after.time, _rate(before, after, "received")) for before, after in pairs]
-    written = [(after.time, _rate(before, after, "written")) for before, after in pairs]
+    received, written = rates(within, "received"), rates(within, "written")
     most = max(1.0, *(rate for _, rate in received + written))
     line = _path(received, most, now)
     first, last = (_x(received[place][0], now) for place in (0, -1))

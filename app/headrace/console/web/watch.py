@@ -24,28 +24,33 @@ Ask = Callable[[str, Mapping[str, str]], tuple[int, bytes]]
 
 def receiver_url(config: Config) -> str:
     """Where the receiver is asked."""
-    scheme = "http" if config.tls_cert is None else "https"
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)
-    return (config.receiver_url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.http_port}").rstrip("/")
+    return (config.receiver_url or config.own_url).rstrip("/")
+
+
+def anybody() -> ssl.SSLContext:
+    """TLS with whoever answers: its certificate may name whatever host it likes. For where nothing secret is said."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 class Receiver:
-    """The receiver, as the console asks it: past any proxy, and never elsewhere. Its certificate may name whatever host it
-    likes, for nothing secret is said."""
+    """The receiver, as the console asks it: past any proxy, and never elsewhere.
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    `context`: whose certificates are believed. Without it anybody's, for nothing secret is said.
+    """
+
+    def __init__(self, url: str, context: ssl.SSLContext | None = None, agent: str = "headrace-console") -> None:
+        self._url, self._agent = url.rstrip("/"), agent
         self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context or anybody()), _NoRedirect
         )
 
     def __call__(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """See `Ask`."""
         if urlsplit(self._url).scheme not in ("http", "https"):
-            raise OSError(f"HEADRACE_RECEIVER_URL is no http URL: {self._url}")
-        request = urllib.request.Request(f"{self._url}{path}", headers={"user-agent": "headrace-console", **headers})  # noqa: S310
+            raise OSError(f"{self._url} is no http URL: HEADRACE_RECEIVER_URL names it")
+        request = urllib.request.Request(f"{self._url}{path}", headers={"user-agent": self._agent, **headers})  # noqa: S310
         try:
             with self._opener.open(request, timeout=_TIMEOUT) as answer:
                 return answer.status, answer.read(_MAX_BYTES)
@@ -57,6 +62,18 @@ class Receiver:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
         return None
+
+
+def sample(ask: Ask) -> Numbers | str:
+    """Asks the receiver once: its numbers now; or why there are none."""
+    try:
+        status, metrics = ask("/metrics", {})
+        if status != http.client.OK:
+            return f"/metrics answered {status}."
+        _, ready = ask("/readyz", {})
+        return numbers_of(metrics.decode(errors="replace"), to_object(ready), time.time())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return str(getattr(error, "reason", "") or error)[:300]
 
 
 class Watch:
@@ -110,7 +127,7 @@ class Watch:
 
     async def look(self) -> None:
         """Asks once."""
-        found = await asyncio.to_thread(self._sample)
+        found = await asyncio.to_thread(sample, self.ask)
         if isinstance(found, str):
             self._error = found
         else:
@@ -118,14 +135,3 @@ class Watch:
             self._samples.append(found)
         async with self._changed:
             self._changed.notify_all()
-
-    def _sample(self) -> Numbers | str:
-        """The numbers now; or why there are none."""
-        try:
-            status, metrics = self.ask("/metrics", {})
-            if status != http.client.OK:
-                return f"/metrics answered {status}."
-            _, ready = self.ask("/readyz", {})
-            return numbers_of(metrics.decode(errors="replace"), to_object(ready), time.time())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            return str(getattr(error, "reason", "") or error)[:300]

@@ -19,6 +19,7 @@ from headrace.mlflow.metrics.names import Attributes, Naming
 from headrace.mlflow.metrics.values import has_no_value, values
 from headrace.mlflow.text import Repairs, storable
 from headrace.otlp.attributes import to_dict, to_text
+from headrace.otlp.form import DATA_POINTS
 
 _MAX_FLOAT = 1.7976931348623157e308
 _MAX_STEP = 2**63 - 1
@@ -81,12 +82,15 @@ class Values:
 
 
 def translate(deliveries: Sequence[Metrics], naming: Naming, steps: Sequence[str], repaired: Repairs) -> dict[Target, Values]:
-    """The values of all deliveries, by their runs. Repairs are counted by their rule."""
+    """The values of all deliveries, by their runs. Repairs are counted by their rule. What is passed on is left out."""
     found: dict[Target, Values] = {}
     for index, delivery in enumerate(deliveries):
         reader = _Reader(naming, steps, repaired, delivery.received_unix_nano)
         number = 0
         for resource, destination in zip(delivery.request.resource_metrics, delivery.destinations, strict=True):
+            if destination.forward:
+                number += DATA_POINTS.count_in(resource)
+                continue
             held = found.setdefault(_target(destination), Values())
             held.senders.add(index)
             shared = {key: to_text(value) for key, value in to_dict(resource.resource.attributes).items()}

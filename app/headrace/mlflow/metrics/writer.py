@@ -12,6 +12,7 @@ from headrace.config import Config
 from headrace.envelope import Delivery
 from headrace.errors import PermanentExportError, RejectedRecord
 from headrace.mlflow.metrics.deltas import Sums, add
+from headrace.mlflow.metrics.forward import NOT_SET, forwarded_of, unforwarded_of
 from headrace.mlflow.metrics.names import Naming
 from headrace.mlflow.metrics.runs import Runs
 from headrace.mlflow.metrics.shape import misfit
@@ -22,6 +23,7 @@ from headrace.mlflow.text import Repairs
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.statements import Rows, transaction
 from headrace.store.database import Database
+from headrace.store.waiting_metrics import add as add_waiting
 from headrace.telemetry.logging import log
 
 _BYTES_A_VALUE = 200
@@ -61,10 +63,19 @@ _Values = Mapping[Target, Values]
 class MetricsWriter:
     """A `Writer` of metrics."""
 
-    def __init__(self, database: Database, naming: Naming, steps: Sequence[str], max_names: int, why_not: str = "") -> None:
+    def __init__(
+        self,
+        database: Database,
+        naming: Naming,
+        steps: Sequence[str],
+        max_names: int,
+        why_not: str = "",
+        forwards: bool = False,
+    ) -> None:
         """`steps`: the attributes that say the step. `max_names`: most different metrics of a run. `why_not`: why MLflow's
-        tables cannot be written; empty: they can."""
+        tables cannot be written; empty: they can. `forwards`: whether metrics without a run are passed on."""
         self._why_not = why_not
+        self._forwards = forwards
         self._database = database
         self._naming = naming
         self._steps = steps
@@ -83,10 +94,17 @@ class MetricsWriter:
         return Translated(deliveries, found, repaired)
 
     def write(self, translated: Translated[_Values]) -> Repairs:
-        """See `Writer.write`. One transaction."""
-        if self._why_not:
+        """See `Writer.write`. One transaction, in which metrics that are passed on are stored, too."""
+        forwarded = forwarded_of(translated.deliveries)
+        if forwarded and not self._forwards:
+            raise PermanentExportError(NOT_SET, unforwarded_of(translated.deliveries))
+        if self._why_not and translated.rows:
             raise PermanentExportError(*_none_of(translated, f"Metrics cannot be written: {self._why_not}"))
         with transaction(self._database) as (connection, cursor):
+            if forwarded:
+                add_waiting(cursor, forwarded)
+            if not translated.rows:
+                return translated.repairs
             runs = Runs(cursor, translated.deliveries, translated.rows)
             rejected = runs.rejected or self._over_limit(cursor, runs.values)
             if rejected:
@@ -180,4 +198,5 @@ def open_metrics_writer(database: Database, config: Config) -> MetricsWriter:
     if why_not:
         log.warning("MLflow's tables of runs do not fit: metrics become dead letters", reason=why_not)
     naming = Naming(config.metric_name)
-    return MetricsWriter(database, naming, config.metric_steps, config.max_metrics_per_run, why_not)
+    forwards = bool(config.metrics_forward)
+    return MetricsWriter(database, naming, config.metric_steps, config.max_metrics_per_run, why_not, forwards)

@@ -111,7 +111,7 @@ def prune_index(database: Database, days: int, limit: int = _INDEX_ROWS) -> int:
         if cursor.fetchall() != [(True,)]:
             return 0
         deleted = 0
-        for statement in ("prune_waiting", "prune_operations", "prune_edges", "prune_origin_services"):
+        for statement in ("prune_waiting", "prune_operations", "prune_edges", "prune_edge_days", "prune_origin_services"):
             cursor.execute(_STATEMENTS[statement], {"days": days, "waiting_days": _DAYS_WAITED, "limit": limit})
             deleted += cursor.rowcount
         return deleted + _prune_trace_services(cursor, limit)

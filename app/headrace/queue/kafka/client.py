@@ -4,6 +4,7 @@ Source: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,13 @@ def reader_properties(url: KafkaUrl, max_buffered: int) -> dict[str, Any]:
         "queued.max.messages.kbytes": max(1024, max_buffered // 1024),
         "enable.partition.eof": False,
     }
+
+
+def renew_password(client: Any, url: KafkaUrl) -> None:
+    """Gives a client the password that is in the file now: it was not let in, and somebody may have mended that. Not to be
+    called from a callback of the client: that would end the process."""
+    with suppress(StartError):  # the file is gone: the old one is tried on
+        client.set_sasl_credentials(url.username, _secret(url.password_file))
 
 
 def client_log() -> logging.Logger:

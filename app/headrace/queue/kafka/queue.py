@@ -14,7 +14,6 @@ from headrace.queue.kafka.reader import Fetched, Reader
 from headrace.queue.kafka.records import encode
 from headrace.queue.kafka.sender import Sender
 from headrace.queue.kafka.watch import Watch
-from headrace.telemetry.logging import log_rarely
 
 Adopt = Callable[[dict[str, bytes], bytes, int], Sequence[tuple[bytes, str]]]
 """What another program wrote: a record's headers, its value, and when it was written (Unix nanoseconds) → envelopes, each with
@@ -66,10 +65,10 @@ class KafkaQueue:
         self._under_way = 0, 0  # items and bytes that are not acknowledged
         self._own: dict[tuple[int, int], tuple[int, int]] = {}  # acknowledged, read here, not settled → bytes, when
         self._held = 0  # bytes of both
-        sent = bounds.timeout_seconds, bounds.record, bounds.buffer
+        self._watch = watch = Watch(url, bounds.timeout_seconds, parts.reads)
+        sent = bounds.timeout_seconds, bounds.record, bounds.buffer, watch.failed
         self._sender = Sender(url, *sent) if parts.sends else None
-        self._reader = Reader(url, bounds.buffer, self._changed, self._settled) if parts.reads else None
-        self._watch = Watch(url, bounds.timeout_seconds)
+        self._reader = Reader(url, bounds.buffer, self._changed, self._settled, watch.failed) if parts.reads else None
 
     @property
     def joined(self) -> bool:
@@ -141,7 +140,7 @@ class KafkaQueue:
             items = sum(each.items for each in partitions)
             unknown = max(0, items - known) * (known_bytes // known if known else 0)
             times = [each.oldest_unix_nano for each in partitions] + [offered for _, offered in ahead.values()]
-            refusal = "Headrace is stopping." if self._closed else self._watch.trouble if self._sender else ""
+            refusal = "Headrace is stopping." if self._closed else self._watch.trouble
             return Size(
                 max(items, known) + self._under_way[0],
                 known_bytes + unknown + self._under_way[1],
@@ -192,8 +191,7 @@ class KafkaQueue:
             self._held -= size
             self._changed.notify_all()
         if error:
-            self._watch.failed(error)
-            log_rarely("kafka does not acknowledge", "kafka acknowledge", error=error)
+            self._watch.failed(f"Kafka has not acknowledged a request in time: {error}.")
         else:
             self._watch.is_well()
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from headrace.config.kafka import KafkaUrl
 from headrace.parts import PartThread
-from headrace.queue.kafka.client import client_log, library, reader_properties
+from headrace.queue.kafka.client import client_log, library, reader_properties, renew_password
 from headrace.queue.kafka.progress import Progress, from_text, to_text
 from headrace.queue.kafka.records import decode, offered_at
+from headrace.queue.kafka.words import Said, explain
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import KAFKA_EXPIRED, KAFKA_REBALANCES
 
@@ -50,13 +51,19 @@ class Reader:
     """A member of the group. `changed` is the lock that its owner shares with it, and is notified of every change.
 
     `settled` is told of each record that is settled here, or that is no longer read here: its partition and its offset.
+    `refused` is told why the brokers do not let us read.
     """
 
     def __init__(
-        self, url: KafkaUrl, max_buffered: int, changed: threading.Condition, settled: Callable[[int, int], None]
+        self,
+        url: KafkaUrl,
+        max_buffered: int,
+        changed: threading.Condition,
+        settled: Callable[[int, int], None],
+        refused: Callable[[str], None],
     ) -> None:
         self._library = library()
-        self._url, self._changed, self._settled = url, changed, settled
+        self._url, self._changed, self._settled, self._refused = url, changed, settled, refused
         self._most = max_buffered
         self._properties = reader_properties(url, max_buffered)
         self.partitions: dict[int, Progress] = {}
@@ -64,6 +71,7 @@ class Reader:
         self.buffered = 0
         self.paused = False
         self.joined = False
+        self._locked_out = False
         self._epoch = 0
         self._committed: dict[int, tuple[int, str]] = {}
         self._next_commit = 0.0
@@ -100,21 +108,33 @@ class Reader:
                 self.settle(record.partition, record.offset, record.epoch)
 
     def _fetch(self) -> None:
-        consumer = self._library.Consumer(self._properties | {"on_commit": self._note_commit}, logger=client_log())
+        callbacks = {"on_commit": self._note_commit, "error_cb": self._note}
+        consumer = self._library.Consumer(self._properties | callbacks, logger=client_log())
         try:
             consumer.subscribe([self._url.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
             while not self._thread.stopping.is_set():
                 self._keep(consumer, consumer.consume(_FETCH_RECORDS, _FETCH_SECONDS))
                 self._pause(consumer)
                 self._commit(consumer)
+                if self._locked_out:
+                    self._locked_out = False
+                    renew_password(consumer, self._url)
         finally:
             with suppress(Exception):  # the brokers may be away: what is not committed comes again
                 self._commit(consumer, at_once=True)
             consumer.close()
             self._give_up(list(self.partitions))
 
+    def _note(self, error: Any) -> None:
+        self._locked_out = self._locked_out or Said.of(error).name == "_AUTHENTICATION"
+
     def _keep(self, consumer: Any, messages: Iterable[Any]) -> None:
-        found = [message for message in messages if message.error() is None]
+        found = []
+        for message in messages:
+            if message.error() is None:
+                found.append(message)
+            elif (said := Said.of(message.error())).is_refusal:  # the client tries again by itself
+                self._refused(explain(self._url, said))
         with self._changed:
             for message in found:
                 progress = self.partitions.get(message.partition())

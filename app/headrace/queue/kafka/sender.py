@@ -9,11 +9,16 @@ from typing import Any
 from headrace.config.kafka import KafkaUrl
 from headrace.errors import QueueUnavailable
 from headrace.parts import PartThread
-from headrace.queue.kafka.client import client_log, library, sender_properties
+from headrace.queue.kafka.client import client_log, library, renew_password, sender_properties
 from headrace.queue.kafka.records import Record
+from headrace.queue.kafka.words import Said, explain
 from headrace.telemetry.metrics import KAFKA_RECORDS
 
 _POLL_SECONDS = 0.1
+_AGAIN_SECONDS = 1.0
+"""Before a producer that has failed for good is made anew."""
+_REPORTS = 5
+"""How often a failed producer is asked for its last reports, at the most."""
 
 Acknowledged = Callable[[int, int, int], None]
 """Told of each record that is acknowledged: its partition, its offset, the bytes of its envelope."""
@@ -45,14 +50,21 @@ class Sending:
 
 
 class Sender:
-    """A producer of librdkafka, and the thread that serves its reports. A producer that has failed for good is made anew."""
+    """A producer of librdkafka, and the thread that serves its reports. A producer that has failed for good is made anew;
+    `refused` is told why."""
 
-    def __init__(self, url: KafkaUrl, timeout_seconds: float, max_record: int, max_buffered: int) -> None:
+    def __init__(
+        self, url: KafkaUrl, timeout_seconds: float, max_record: int, max_buffered: int, refused: Callable[[str], None]
+    ) -> None:
         self._library = library()
-        self._topic = url.topic
+        self._url, self._topic = url, url.topic
+        # A fatal error is raised by whichever call serves it, and not given to error_cb; the callbacks of that call then fail
+        # with a SystemError.
+        self._fatal = (self._library.KafkaException, SystemError)
         self._properties = sender_properties(url, timeout_seconds, max_record, max_buffered)
         self._timeout = timeout_seconds
-        self._failed = threading.Event()
+        self._refused = refused
+        self._locked_out = False
         self._producer = self._new()
         self._thread = PartThread("kafka-sender", self._serve, takes_requests=True)
         self._thread.start()
@@ -64,7 +76,7 @@ class Sender:
             try:
                 self._produce(record, sending, acknowledged)
             except (BufferError, self._library.KafkaException) as error:
-                said = "too much waits for its brokers" if isinstance(error, BufferError) else _words(error)
+                said = "too much waits for its brokers" if isinstance(error, BufferError) else Said.of(error).text
                 KAFKA_RECORDS.labels("failed").inc(len(records) - number)
                 sending.done(len(records) - number, said)
                 break
@@ -84,39 +96,38 @@ class Sender:
 
         self._producer.produce(self._topic, record.value, record.key, headers=list(record.headers), on_delivery=report)
 
-    def topic(self, timeout: float) -> Any:
-        """What the brokers say of the topic now. Raises KafkaException."""
-        return self._producer.list_topics(self._topic, timeout).topics[self._topic]
-
-    def flush(self, timeout: float) -> None:
-        """Waits until all reports have come, for `timeout` seconds at most."""
-        self._producer.flush(timeout)
-
     def close(self) -> None:
         """Sends what waits, and ends. What is not acknowledged in time has failed."""
         self._thread.stop()
-        self._producer.flush(self._timeout + 1)
-        self._producer.purge()
-        self._producer.flush(1)
+        with suppress(*self._fatal):
+            self._producer.flush(self._timeout + 1)
+        self._end(self._producer)
 
     def _serve(self) -> None:
         while not self._thread.stopping.is_set():
-            self._producer.poll(_POLL_SECONDS)
-            if self._failed.is_set():
-                self._failed.clear()
+            try:
+                self._producer.poll(_POLL_SECONDS)
+                if self._locked_out:
+                    self._locked_out = False
+                    renew_password(self._producer, self._url)
+            except self._fatal as error:  # librdkafka sends nothing with this producer any more
+                said = Said.of(error.__cause__ or error)
+                self._refused(explain(self._url, said))
+                self._thread.stopping.wait(_AGAIN_SECONDS)
                 failed, self._producer = self._producer, self._new()
-                failed.purge()
-                failed.flush(1)
+                self._end(failed)
+
+    def _end(self, producer: Any) -> None:
+        """Reports what a producer has not sent."""
+        with suppress(*self._fatal):
+            producer.purge()
+        for _ in range(_REPORTS):
+            with suppress(*self._fatal):
+                producer.flush(1)
+                break
 
     def _new(self) -> Any:
         return self._library.Producer(self._properties | {"error_cb": self._note}, logger=client_log())
 
     def _note(self, error: Any) -> None:
-        with suppress(AttributeError):
-            if error.fatal():  # librdkafka sends nothing with this producer any more
-                self._failed.set()
-
-
-def _words(error: Exception) -> str:
-    first = error.args[0] if error.args else error
-    return str(first.str()) if hasattr(first, "str") else str(first)
+        self._locked_out = self._locked_out or Said.of(error).name == "_AUTHENTICATION"

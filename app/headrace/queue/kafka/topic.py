@@ -6,7 +6,9 @@ from typing import Any
 
 from headrace.config.kafka import KafkaUrl
 from headrace.errors import QueueUnavailable, StartError
-from headrace.queue.kafka.client import client_log, library, properties
+from headrace.queue.kafka.client import client_log, library, properties, renew_password
+from headrace.queue.kafka.handshake import wants_tls, why_no_tls
+from headrace.queue.kafka.words import Said, explain
 
 DEFAULT_RECORD = 1_000_000
 _GOOD_REPLICAS = 3
@@ -80,7 +82,8 @@ class Brokers:
         self._library, self._url, self._timeout = library(), url, timeout
         from confluent_kafka.admin import AdminClient
 
-        self._admin = AdminClient(properties(url), logger=client_log())
+        self._refused: Said | None = None
+        self._admin = AdminClient(properties(url) | {"error_cb": self._note}, logger=client_log())
         self._consumer: Any = None
 
     def partitions(self) -> Mapping[int, Any]:
@@ -95,8 +98,12 @@ class Brokers:
             raise self._unavailable(error) from None
         if found.error is not None and found.error.code() == self._library.KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise StartError(no_topic(self._url))
-        if found.error is not None or not found.partitions:
-            raise QueueUnavailable(f"Kafka says of the topic {self._url.topic}: {found.error}")
+        if found.error is not None:
+            raise self._unavailable(found.error)
+        if not found.partitions:
+            raise QueueUnavailable(f"Kafka says of the topic {self._url.topic} no partition.")
+        if self._refused is not None and not self._refused.is_of_group:
+            self._refused = None
         partitions: Mapping[int, Any] = found.partitions
         return partitions
 
@@ -136,16 +143,22 @@ class Brokers:
             first, end = ({p.partition: f.result(self._timeout).offset for p, f in each.items()} for each in (earliest, latest))
         except (self._library.KafkaException, TimeoutError) as error:
             raise self._unavailable(error) from None
+        self._refused = None
         return [Lag(number, max(-1, committed[number]), first[number], end[number]) for number in sorted(committed)]
 
     def close(self) -> None:
-        """Ends its clients."""
+        """Ends the client that has to be told."""
         if self._consumer is not None:
             self._consumer.close()
+            self._consumer = None
 
     def _member(self) -> Any:
         if self._consumer is None:
-            settings = properties(self._url) | {"group.id": self._url.group, "enable.auto.commit": False}
+            settings = properties(self._url) | {
+                "group.id": self._url.group,
+                "enable.auto.commit": False,
+                "error_cb": self._note,
+            }
             self._consumer = self._library.Consumer(settings, logger=client_log())
         return self._consumer
 
@@ -154,9 +167,33 @@ class Brokers:
 
         return ConfigResource(ResourceType.TOPIC, self._url.topic)
 
-    def _unavailable(self, error: Exception) -> QueueUnavailable:
-        said = error.args[0].str() if error.args and hasattr(error.args[0], "str") else str(error) or "no answer in time"
-        return QueueUnavailable(f"Kafka ({self._url.brokers}) does not answer: {said}")
+    def _note(self, error: Any) -> None:
+        """librdkafka's callback, from within a call of ours: of a question that fails it says only that nobody answers."""
+        said = Said.of(error)
+        if said.is_refusal:
+            self._refused = said
+
+    def _unavailable(self, error: Any) -> QueueUnavailable:
+        said = Said.of(error)
+        self._listen()
+        said = said if said.is_refusal else self._refused or said
+        if said.name == "_AUTHENTICATION":
+            renew_password(self._admin, self._url)
+            self.close()  # the consumer is made anew, with the new password
+        return QueueUnavailable(explain(self._url, said, self._of_tls(said)))
+
+    def _of_tls(self, said: Said) -> str:
+        """See `explain`."""
+        if said.name == "_SSL":
+            return why_no_tls(self._url, self._timeout)
+        return "wanted" if not self._url.tls and not said.is_refusal and wants_tls(self._url, self._timeout) else ""
+
+    def _listen(self) -> None:
+        """Takes what the clients have to say beside their answers."""
+        self._admin.poll(0)
+        for message in self._consumer.consume(10, 0) if self._consumer is not None else ():
+            if message.error() is not None:
+                self._note(message.error())
 
 
 def no_topic(url: KafkaUrl) -> str:

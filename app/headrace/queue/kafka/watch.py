@@ -7,8 +7,8 @@ from headrace.config.kafka import KafkaUrl
 from headrace.errors import HeadraceError
 from headrace.parts import PartThread
 from headrace.queue.kafka.topic import Brokers
-from headrace.telemetry.logging import log
-from headrace.telemetry.metrics import KAFKA_LAG
+from headrace.telemetry.logging import log, log_rarely
+from headrace.telemetry.metrics import KAFKA_AWAY, KAFKA_LAG
 
 _EVERY_SECONDS = 5.0
 _IN_TROUBLE_SECONDS = 1.0
@@ -21,10 +21,13 @@ well.)"""
 
 
 class Watch:
-    """A thread that asks the brokers every few seconds, and what the sender says of its records."""
+    """A thread that asks the brokers every few seconds, and what the sender says of its records.
 
-    def __init__(self, url: KafkaUrl, timeout: float) -> None:
-        self._url, self._timeout = url, timeout
+    `reads`: this process is a writer. Only then the group's offsets matter: a receiver needs no right to read them.
+    """
+
+    def __init__(self, url: KafkaUrl, timeout: float, reads: bool) -> None:
+        self._url, self._timeout, self._reads = url, timeout, reads
         self._found = ""
         self._failed = 0.0, ""
         self._soon = threading.Event()
@@ -37,9 +40,10 @@ class Watch:
         when, said = self._failed
         return self._found or (said if time.monotonic() - when < _BELIEVED_SECONDS else "")
 
-    def failed(self, error: str) -> None:
-        """A record was not acknowledged in time."""
-        self._failed = time.monotonic(), f"Kafka has not acknowledged a request in time: {error}."
+    def failed(self, said: str) -> None:
+        """A record was not acknowledged, or cannot be read: why."""
+        log_rarely("kafka fails", "kafka fails", reason=said)
+        self._failed = time.monotonic(), said
         self._soon.set()
 
     def is_well(self) -> None:
@@ -65,10 +69,13 @@ class Watch:
         while not self._thread.stopping.is_set():
             try:
                 in_sync = brokers.topic().min_in_sync
-                self._note(self._short(brokers, in_sync))
-                KAFKA_LAG.set(sum(each.records for each in brokers.lag()))
+                short = self._short(brokers, in_sync)
+                if self._reads:
+                    KAFKA_LAG.set(sum(each.records for each in brokers.lag()))
+                self._note(short)
             except HeadraceError as error:
                 self._note(str(error))
+            KAFKA_AWAY.set(bool(self.trouble))
             self._soon.wait(_IN_TROUBLE_SECONDS if self.trouble else _EVERY_SECONDS)
             self._soon.clear()
 

@@ -13,11 +13,10 @@ WHERE EXISTS (SELECT 1 FROM headrace.trace_service c WHERE c.trace_id = t.trace_
 -- The services of stored parents. The note stands at the end of the content: what an event says in the same words comes before.
 SELECT s.trace_id, s.span_id, coalesce(o.service, '')
 FROM spans s JOIN unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id) USING (trace_id, span_id)
-LEFT JOIN LATERAL (
-    SELECT m.found[1] AS digest
-    FROM regexp_matches(s.content, '"otlp": \{"origin": "([0-9a-f]{32})"', 'g') WITH ORDINALITY AS m (found, number)
-    ORDER BY m.number DESC LIMIT 1
-) n ON true
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN ltrim(left(m.tail, 33), '0123456789abcdef') = '"' THEN left(m.tail, 32) END AS digest
+    FROM (SELECT split_part(s.content, '"otlp": {"origin": "', -1) AS tail OFFSET 0) m OFFSET 0
+) n
 LEFT JOIN headrace.origin_service o ON o.digest = n.digest
 
 -- name: take_waiting
@@ -45,15 +44,23 @@ FROM unnest(%(experiment_id)b::int[], %(service)b::text[], %(name)b::text[], %(k
 ON CONFLICT (experiment_id, service, name, kind) DO UPDATE SET seen_on = excluded.seen_on WHERE o.seen_on < excluded.seen_on
 
 -- name: add_calls
--- The services of traces, then the edges, which writers share. `service` counts in `services`. Arrays come as texts: their
--- elements are many, and psycopg would handle each.
-WITH edges AS (
-    INSERT INTO headrace.edge AS e (hour, experiment_id, caller, callee, slot, calls, errors, duration_ns)
-    SELECT u.hour, u.experiment_id, u.caller, u.callee, pg_backend_pid() %% 16, u.calls, u.errors, u.duration_ns
+-- The services of traces, then the edges, which writers share, by hour and by day. `service` counts in `services`. Arrays come
+-- as texts: their elements are many, and psycopg would handle each.
+WITH called AS (
+    SELECT u.hour, u.experiment_id, u.caller, u.callee, pg_backend_pid() %% 16 AS slot, u.calls, u.errors, u.duration_ns
     FROM unnest(%(hour)s::int[], %(experiment_id)s::int[], %(caller)b::text[], %(callee)b::text[], %(calls)s::bigint[],
                 %(errors)s::bigint[], %(duration_ns)s::numeric[])
          AS u (hour, experiment_id, caller, callee, calls, errors, duration_ns)
+), edges AS (
+    INSERT INTO headrace.edge AS e (hour, experiment_id, caller, callee, slot, calls, errors, duration_ns)
+    SELECT * FROM called
     ON CONFLICT (hour, experiment_id, caller, callee, slot) DO UPDATE
+    SET calls = e.calls + excluded.calls, errors = e.errors + excluded.errors, duration_ns = e.duration_ns + excluded.duration_ns
+), days AS (
+    INSERT INTO headrace.edge_day AS e (day, experiment_id, caller, callee, slot, calls, errors, duration_ns)
+    SELECT floor(hour / 24.0)::int, experiment_id, caller, callee, slot, sum(calls), sum(errors), sum(duration_ns)
+    FROM called GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (day, experiment_id, caller, callee, slot) DO UPDATE
     SET calls = e.calls + excluded.calls, errors = e.errors + excluded.errors, duration_ns = e.duration_ns + excluded.duration_ns
 )
 INSERT INTO headrace.trace_service AS t (trace_id, service, start_ns)

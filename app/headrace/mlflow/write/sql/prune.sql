@@ -51,6 +51,13 @@ DELETE FROM headrace.edge WHERE (hour, experiment_id, caller, callee, slot) IN (
     WHERE hour NOT BETWEEN extract(epoch FROM now()) / 3600 - %(days)s * 24 AND extract(epoch FROM now()) / 3600 + 24
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 
+-- name: prune_edge_days
+-- A day goes with its last hour.
+DELETE FROM headrace.edge_day WHERE (day, experiment_id, caller, callee, slot) IN (
+    SELECT day, experiment_id, caller, callee, slot FROM headrace.edge_day
+    WHERE day * 24 + 23 < extract(epoch FROM now()) / 3600 - %(days)s * 24 OR day * 24 > extract(epoch FROM now()) / 3600 + 24
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
 -- name: prune_operations
 DELETE FROM headrace.operation WHERE (experiment_id, service, name, kind) IN (
     SELECT experiment_id, service, name, kind FROM headrace.operation

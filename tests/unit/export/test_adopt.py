@@ -1,0 +1,78 @@
+"""What others wrote into Kafka: of which signal a record is, and where it goes."""
+
+import re
+from base64 import b64decode
+
+import pytest
+from google.protobuf.json_format import MessageToJson
+from metrics import gauge, request
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1 import logs_pb2
+
+import otlp
+from headrace.config import load
+from headrace.envelope import Delivery
+from headrace.export.adopt import Adopter
+from headrace.otlp.signals import LOGS, METRICS, TRACES, Signal
+from headrace.pipeline import processors
+
+HEADERS = {"x-mlflow-experiment-id": b"0"}
+
+
+def adopted(value: bytes, headers: dict[str, bytes] | None = None, signal: str = "traces") -> Delivery:
+    """The one envelope that a record becomes."""
+    config = load(queue_url=f"kafka://a:1/t?signal={signal}")
+    ((envelope, refused),) = Adopter(config, processors(config))(headers or HEADERS, value, 7)
+    assert refused == ""
+    return Delivery.from_envelope(envelope)
+
+
+def logs() -> ExportLogsServiceRequest:
+    span = otlp.span()
+    record = logs_pb2.LogRecord(
+        time_unix_nano=otlp.START, trace_id=span.trace_id, span_id=span.span_id, severity_text="ERROR", body=otlp.value("text")
+    )
+    scope = logs_pb2.ScopeLogs(log_records=[record])
+    return ExportLogsServiceRequest(resource_logs=[logs_pb2.ResourceLogs(scope_logs=[scope])])
+
+
+EACH = {TRACES: otlp.request(otlp.span()), LOGS: logs(), METRICS: request(gauge("loss", 0.5), mlflow_run_name="night")}
+
+
+@pytest.mark.parametrize("signal", EACH, ids=lambda signal: signal.name)
+def test_protobuf_is_what_a_header_says_or_else_the_url(signal: Signal) -> None:
+    value = EACH[signal].SerializeToString()
+    assert adopted(value, signal=signal.name).signal is signal
+    for header in ("headrace-signal", "otelcol.signal"):
+        other = "logs" if signal is not LOGS else "metrics"
+        assert adopted(value, HEADERS | {header: signal.name.encode()}, other).signal is signal
+
+
+@pytest.mark.parametrize("signal", EACH, ids=lambda signal: signal.name)
+def test_json_says_it_by_its_first_key(signal: Signal) -> None:
+    text = re.sub(r'(Id"): "(.*?)"', lambda id_: f'{id_[1]}: "{b64decode(id_[2]).hex()}"', MessageToJson(EACH[signal]))
+    other = "logs" if signal is not LOGS else "metrics"
+    assert adopted(f"\n {text}".encode(), signal=other).signal is signal
+
+
+def test_an_unknown_signal_is_a_dead_letter() -> None:
+    config = load(queue_url="kafka://a:1/t")
+    ((_, refused),) = Adopter(config, processors(config))({"otelcol.signal": b"profiles"}, b"", 7)
+    assert "profiles" in refused
+
+
+@pytest.mark.parametrize(
+    ("attributes", "headers", "run_id", "run_name", "experiment"),
+    [
+        ({"mlflow_run_id": "abc"}, {}, "abc", "", ""),
+        ({"mlflow_run_id": "abc"}, {"x-mlflow-run-id": b"def"}, "def", "", ""),
+        ({"mlflow_run_name": "night"}, HEADERS, "", "night", "0"),
+        ({"mlflow_run_name": "night"}, {"x-mlflow-experiment-name": b"shop"}, "", "night", ""),
+    ],
+)
+def test_metrics_go_to_the_run_that_is_named(
+    attributes: dict[str, str], headers: dict[str, bytes], run_id: str, run_name: str, experiment: str
+) -> None:
+    value = request(gauge("loss", 0.5), **attributes).SerializeToString()
+    (place,) = adopted(value, headers | {"headrace-signal": b"metrics"}).destinations
+    assert (place.run_id, place.run_name, place.experiment_id) == (run_id, run_name, experiment)
