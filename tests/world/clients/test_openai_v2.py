@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Running, wait_until
-from fake_openai import ANSWER, fake_openai
+from fake_models import ANSWER, fake_models
 from mlflow import MlflowClient
 from mlflow.entities import Trace
 
@@ -94,9 +94,9 @@ def run(python: Path, up: Running, experiment: str, first: str) -> str:
         "OPENAI_API_KEY": "none",
     }
     own = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PYTHON", "OPENAI_"))}
-    with fake_openai() as url:
+    with fake_models() as url:
         command = [str(python), "-c", AGENT, first]
-        settings["OPENAI_BASE_URL"] = url
+        settings["OPENAI_BASE_URL"] = f"{url}/v1"
         done = subprocess.run(command, env=own | settings, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert "Failed to export" not in done.stderr
