@@ -19,7 +19,9 @@ if ! docker image inspect "$python_image" >/dev/null 2>&1; then
   libraries=libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libgdbm6
   mkdir "$here/root"
   # As Debian's slim image: no documentation, no translations, and no Perl, which `usrmerge` would bring. As Python's: no symbols.
-  mmdebstrap --quiet --variant=minbase '--aptopt=APT::Install-Recommends "false"' "--include=usr-is-merged,ca-certificates,netbase,tzdata,$libraries" "$VERSION_CODENAME" - "$mirror" |
+  without_perl="chroot \"\$1\" apt-get purge -y -qq --auto-remove usrmerge perl '^libperl5' '^perl-modules-' >/dev/null"
+  mmdebstrap --quiet --variant=minbase '--aptopt=APT::Install-Recommends "false"' "--customize-hook=$without_perl" \
+    "--include=usr-is-merged,ca-certificates,netbase,tzdata,$libraries" "$VERSION_CODENAME" - "$mirror" |
     tar -xC "$here/root"
   version=$("$python/bin/python3" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   tar -C "$python" --exclude=__pycache__ --exclude=test --exclude='libpython*.a' --exclude='site-packages/*' -c \
