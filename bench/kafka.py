@@ -52,6 +52,8 @@ class Round:
     postgres: float
     brokers: float
     """While the receivers sent to them."""
+    wal: float
+    """Bytes of Postgres' write-ahead log a span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,10 @@ def main() -> int:
         EmbeddedPostgres(Path(directory, "postgres")) as postgres,
     ):
         lab = Lab(Path(directory), postgres.url)
-        rounds = [_round(kafka, lab, int(number), options) for number in options.members.split(",")]
-    console.print(Markdown("\n".join(_table(rounds))))
+        rounds: list[Round] = []
+        for number in options.members.split(","):
+            rounds.append(_round(kafka, lab, int(number), options))
+            console.print(Markdown("\n".join(_table(rounds))))  # so far: a run may be ended before its last round
     return int(any(each.written == 0 for each in rounds))
 
 
@@ -116,14 +120,15 @@ def _round(kafka: Kafka, lab: Lab, members: int, options: argparse.Namespace) ->
         sent, receiver, brokers = _receive(kafka, url, database, plan, members, lab.directory)
         spans = sum(each.spans for each in sent)
         seconds = max(each.last for each in sent) - min(each.first for each in sent)
-        before, began = lab.cpu(), time.monotonic()
+        before, wal, began = lab.cpu(), lab.wal(), time.monotonic()
         with _members("write", url, database, members, lab.directory) as writers:
             _wait_until_written(url)
             took, writer = time.monotonic() - began, sum(cpu_of(pid) - start for pid, start, _ in writers)
         found, micro = count_spans(database), 1e6 / spans
         generator = sum(each.cpu for each in sent)
         cpu = (receiver * micro, generator * micro, writer * micro, (lab.cpu() - before) * micro, brokers * micro)
-        return Round(members, spans, spans / seconds, spans / took if found >= spans else 0.0, *cpu)
+        log = (lab.wal() - wal) / spans
+        return Round(members, spans, spans / seconds, spans / took if found >= spans else 0.0, *cpu, log)
 
 
 def _receive(
@@ -210,6 +215,7 @@ def _table(rounds: Sequence[Round]) -> list[str]:
             *(f"{r.acknowledged:,.0f}", f"{r.acknowledged / first.acknowledged:.2f}"),
             *(f"{r.written:,.0f}", f"{r.written / first.written:.2f}" if first.written else "–"),
             *(f"{micro:.0f} µs" for micro in (r.receiver, r.brokers, r.writer, r.postgres, r.generator)),
+            f"{r.wal:,.0f} B",
         )
         for r in rounds
     ]

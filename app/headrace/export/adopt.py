@@ -144,7 +144,8 @@ class Adopter:
 
     def _fate(self, resource: Any, record: _Record) -> pb.Destination | Unroutable:
         """Where a resource goes. Whether there is such a run, and in which experiment, the writer of metrics tells."""
-        headers, run = record.sender.headers, {}
+        headers = record.sender.headers
+        run: Mapping[str, str] = {}
         if record.signal is METRICS:
             run = run_of(resource)
             if id_ := said_once(headers.get(RUN_HEADER, "")) or run.get(RUN_ID, ""):

@@ -30,7 +30,7 @@ def adopted(value: bytes, headers: dict[str, bytes] | None = None, signal: str =
 def logs() -> ExportLogsServiceRequest:
     span = otlp.span()
     record = logs_pb2.LogRecord(
-        time_unix_nano=otlp.START, trace_id=span.trace_id, span_id=span.span_id, severity_number=17, body=otlp.value("text")
+        time_unix_nano=otlp.START, trace_id=span.trace_id, span_id=span.span_id, severity_text="ERROR", body=otlp.value("text")
     )
     scope = logs_pb2.ScopeLogs(log_records=[record])
     return ExportLogsServiceRequest(resource_logs=[logs_pb2.ResourceLogs(scope_logs=[scope])])

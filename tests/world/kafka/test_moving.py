@@ -13,7 +13,7 @@ from faults.load import Load, verify
 
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.slow("errors parts envelope queue pipeline export host tests/brokers.py tests/faults docs/scale.md"),
+    pytest.mark.slow("errors parts envelope queue pipeline export host tests/brokers.py tests/faults"),
 ]
 
 REQUESTS = 40

@@ -102,7 +102,8 @@ class Brokers:
             raise self._unavailable(found.error)
         if not found.partitions:
             raise QueueUnavailable(f"Kafka says of the topic {self._url.topic} no partition.")
-        self._refused = None
+        if self._refused is not None and not self._refused.is_of_group:
+            self._refused = None
         partitions: Mapping[int, Any] = found.partitions
         return partitions
 
@@ -142,6 +143,7 @@ class Brokers:
             first, end = ({p.partition: f.result(self._timeout).offset for p, f in each.items()} for each in (earliest, latest))
         except (self._library.KafkaException, TimeoutError) as error:
             raise self._unavailable(error) from None
+        self._refused = None
         return [Lag(number, max(-1, committed[number]), first[number], end[number]) for number in sorted(committed)]
 
     def close(self) -> None:

@@ -21,6 +21,11 @@ class Said:
         """Whether a setting has to mend it, or a rule of the brokers."""
         return self.name in _REFUSALS or "PLAINTEXT" in self.text
 
+    @property
+    def is_of_group(self) -> bool:
+        """Whether it is about the group. It is said once; later questions only get no answer."""
+        return self.name == _GROUP
+
     @classmethod
     def of(cls, error: Any) -> "Said":
         """From a `KafkaError`, or an exception that has one."""

@@ -11,13 +11,13 @@ have found stays as well, but where a rule says that it `replaces` it, and where
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from json.encoder import encode_basestring as quote
+from functools import lru_cache
 from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.json_text import JsonText, dumps, quote
 from headrace.mlflow.keys import (
     COST,
     MODEL,
@@ -31,7 +31,7 @@ from headrace.mlflow.keys import (
     TRACE_NAME,
 )
 from headrace.mlflow.text import Repairs, to_object, unquoted
-from headrace.mlflow.translate.content import NO_PARENT, dumps
+from headrace.mlflow.translate.content import NO_PARENT
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
 from headrace.mlflow.translate.dialects.figures import amount, as_json, count
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
@@ -69,6 +69,10 @@ _CALLS = _MODELS | {"EMBEDDING", "RERANKER", ""}
 """Types of spans that are one call of a model, whose cost can be computed. Without a type it may be one."""
 
 
+_MAX_TOOLS = 16 * 1024
+"""Characters of definitions of tools that are remembered."""
+
+
 class Reading:
     """The attributes of one span while rules read it."""
 
@@ -85,11 +89,11 @@ class Reading:
         self.used: list[Finding] = []
         """The findings that have become attributes."""
 
-    def read(self, entries: Iterable[Entry], name: str) -> None:
-        """Changes the attributes as the rules say. `name`: the span's."""
+    def read(self, entries: Iterable[Entry], span: Span) -> None:
+        """Changes the attributes as the rules say."""
         attributes = self._attributes
         model, provider = attributes.get(MODEL), attributes.get(PROVIDER)
-        for finding in find(entries, attributes, name, self.open):
+        for finding in find(entries, attributes, span, self.open):
             if self._take(finding):
                 self.used.append(finding)
         changed = self._settle_usage()
@@ -157,9 +161,13 @@ class Reading:
         """The attribute's JSON."""
         if type(value) is str:
             return quote(value)
-        if rule.target in _VALUES and not (rule.path or rule.forms or rule.flattened):
-            return str(self._attributes[rule.key])  # its JSON is there already
-        return _json(value)
+        made = rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant
+        if made or rule.key not in self._attributes:  # a rule may read the span's name
+            return _json(value)
+        text = str(self._attributes[rule.key])
+        if rule.target in _VALUES:
+            return text  # its JSON is there already
+        return _tools(text) if rule.target == "tools" and 0 < len(text) <= _MAX_TOOLS else _json(value)
 
     def _settle_usage(self) -> bool:
         """The token usage, with what the rules have found of it, and a total. Returns whether that may change the cost."""
@@ -208,7 +216,7 @@ def read_by(
     """
     more = dict(attributes)
     try:
-        Reading(sent, more, is_root(span)).read(entries, span.name)
+        Reading(sent, more, is_root(span)).read(entries, span)
     except Exception:
         repaired["translation_failed"] += 1
         return dict(attributes)
@@ -229,6 +237,12 @@ def _meant(target: str, value: Any) -> Any:
     if target == "tools":
         return definitions(value)
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+@lru_cache(maxsize=128)
+def _tools(text: str) -> str:
+    """The JSON of an attribute → that of the tools that it defines: an agent sends the same with each call."""
+    return _json(definitions(loaded(text)))
 
 
 def _json(value: Any) -> str:
