@@ -183,10 +183,13 @@ def _change(row: Row) -> int:
 def _of_the_same_kind(asked: Asked, trace: Trace, experiment_id: int) -> list[Trace]:
     """The newest other traces of the kind in the same experiment, up to a number of traces and of spans."""
     service, operation = kind_of(trace)
-    query = Query(experiments=[experiment_id], service=service, operation=operation, limit=3 * OTHERS)
+    query = Query(experiments=[experiment_id], service=service, operation=operation, limit=2 * OTHERS)
     found: list[Trace] = []
     spans = 0
-    for each in asked.reader.search(query).found:
+    listed = asked.reader.search(query).found
+    # Most are named after their root: of these alone each need not be read to learn its kind.
+    named = [each for each in listed if each.name == operation]
+    for each in named or listed:
         if len(found) == OTHERS or spans > _MOST_SPANS:
             break
         read = asked.reader.trace(each.trace_id, [experiment_id]) if each.trace_id != trace.trace_id else None
