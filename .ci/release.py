@@ -20,10 +20,18 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 OUTPUT = ROOT / "dist" / "release"
 INIT, CHANGELOG = ROOT / "app" / "headrace" / "__init__.py", ROOT / "CHANGELOG.md"
-STATED = ("deploy/kubernetes/kustomization.yaml", "deploy/kubernetes-kafka/kustomization.yaml", "docs/deployment.md")
+STATED = (
+    "deploy/kubernetes/kustomization.yaml",
+    "deploy/kubernetes-kafka/kustomization.yaml",
+    "docs/deployment.md",
+    "Dockerfile",
+)
 """Files that name the version of the image or of the wheel."""
 VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
-NAMED = re.compile(r"(?<=newTag: )\d+\.\d+\.\d+|(?<=headrace:)\d+\.\d+\.\d+|(?<=headrace-)\d+\.\d+\.\d+(?=-py3)")
+NAMED = re.compile(
+    r"(?<=newTag: )\d+\.\d+\.\d+|(?<=headrace:)\d+\.\d+\.\d+|(?<=headrace-)\d+\.\d+\.\d+(?=-py3)"
+    r"|(?<=image\.version=)\d+\.\d+\.\d+"
+)
 IN_WHEEL = ("headrace/cli/main.py", "headrace/migrations/env.py", "headrace/console/web/templates/")
 IN_SDIST = ("README.md", "CHANGELOG.md", "LICENSE", "NOTICE", "pyproject.toml", "migrations/env.py", "tests/conftest.py")
 

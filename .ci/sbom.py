@@ -5,7 +5,9 @@ It reads the lock files, so it lists what is installed on any system, with the h
 own with exactly what is in it: /usr/share/headrace/sbom.cdx.json.
 """
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,6 +40,14 @@ def write(program: Path, target: Path) -> None:
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}  # it has no graph of who needs whom, and says so
     command = [program, "requirements", *options]
     subprocess.run(command, input=locks, env=environment, text=True, check=True, timeout=_SECONDS)  # noqa: S603 - our own
+    bill = json.loads(target.read_text())
+    bill["metadata"]["component"]["version"] = version()  # pyproject.toml has none to read
+    target.write_text(json.dumps(bill, indent=2, sort_keys=True) + "\n")
+
+
+def version() -> str:
+    """Headrace's."""
+    return re.findall(r'^__version__ = "(.+)"$', (ROOT / "app" / "headrace" / "__init__.py").read_text(), re.MULTILINE)[0]
 
 
 if __name__ == "__main__":

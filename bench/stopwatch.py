@@ -61,8 +61,8 @@ def _measure(directory: Path, with_pip: bool) -> None:
 
 def _install(what: str, environment: Path, cache: Path, with_pip: bool) -> None:
     if with_pip:
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-        pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-cache-dir"]
         subprocess.run([*pip, "--disable-pip-version-check", what], check=True, timeout=_SECONDS)
         return
     uv = str(Path(sys.executable).with_name("uv"))

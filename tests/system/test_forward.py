@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import httpx
 import metrics as build
+import pytest
 from conftest import Launcher, Running, rows, wait_until
 from endpoint import otlp_endpoint
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
@@ -24,6 +25,7 @@ from headrace.config import sqlalchemy_url
 from headrace.otlp.json_encoding import encode_json
 from headrace.otlp.signals import METRICS
 
+pytestmark = pytest.mark.timeout(600)
 _NEW_RUN = """
     INSERT INTO runs (run_uuid, name, source_type, status, lifecycle_stage, experiment_id, artifact_uri)
     VALUES (%s, 'r', 'UNKNOWN', 'RUNNING', 'active', 0, 'x') RETURNING run_uuid

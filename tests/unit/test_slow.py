@@ -201,7 +201,7 @@ def test_what_was_changed_while_it_ran_is_not_noted(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_declarations_of_this_repository_can_be_kept() -> None:
-    folders = ("app", "tests", "examples", "migrations", "deploy", "bench", ".ci")
+    folders = ("app", "tests", "examples", "migrations", "deploy", "bench", ".ci", "docs")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if "node_modules" not in path.parts]
     found = declarations(Checkout(str(path.relative_to(ROOT)) for path in [*paths, *ROOT.glob("*")]))
     assert len(found) > 5

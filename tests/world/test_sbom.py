@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace import __version__
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [
@@ -42,7 +44,8 @@ def test_the_bill_names_all_that_is_locked(tmp_path: Path) -> None:
         sbom.write(python.with_name("cyclonedx-py"), file)
     assert files[0].read_bytes() == files[1].read_bytes()
     bill = json.loads(files[0].read_text())
-    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "headrace")
+    ours = bill["metadata"]["component"]
+    assert (bill["bomFormat"], ours["name"], ours["version"]) == ("CycloneDX", "headrace", __version__)
     locks = "".join((ROOT / name).read_text() for name in ("requirements.lock", "requirements-kafka.lock"))
     locked = set(re.findall(r"^([\w.-]+)==([^ ]+)", locks, re.MULTILINE))
     assert {(each["name"], each["version"]) for each in bill["components"]} == locked

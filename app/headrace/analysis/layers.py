@@ -1,13 +1,18 @@
 """Where the services of a dependency map stand: in layers, callers left of what they call, with few crossings.
 
-It is Sugiyama's method: edges that close a circle are turned around, each node's layer is the longest way to it, and the order
-within a layer follows the middle of its neighbours, in a few sweeps. Nothing recurses. Source: K. Sugiyama, S. Tagawa, M. Toda,
-"Methods for Visual Understanding of Hierarchical System Structures", 1981.
+It is Sugiyama's method: edges that close a circle are turned around, each node's layer is the longest way to it (the shortest,
+where circles make that way long), and the order within a layer follows the middle of its neighbours, in a few
+sweeps. Nothing recurses. Source: K. Sugiyama, S. Tagawa, M. Toda, "Methods for Visual Understanding of Hierarchical
+System Structures", 1981.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 _SWEEPS = 4
+_MANY = 6
+"""Layers, from which on a graph with circles is laid out by the shortest ways: where all call all, the longest way goes through
+each node, and every layer would have one.
+"""
 Pair = tuple[str, str]
 
 
@@ -17,6 +22,8 @@ def layers(pairs: Iterable[Pair]) -> list[list[str]]:
     nodes = sorted({name for pair in edges for name in pair})
     forward = _without_circles(nodes, edges)
     depth = _depths(nodes, forward)
+    if max(depth.values(), default=0) >= _MANY and forward != edges:
+        depth = _nearest(nodes, edges)
     found: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for name in nodes:
         found[depth[name]].append(name)
@@ -69,6 +76,21 @@ def _depths(nodes: Sequence[str], edges: Sequence[Pair]) -> dict[str, int]:
             waiting[following] -= 1
             if not waiting[following]:
                 ready.append(following)
+    return depth
+
+
+def _nearest(nodes: Sequence[str], edges: Sequence[Pair]) -> dict[str, int]:
+    """The shortest way to each node, in edges, from those that nobody calls; from one of a circle that no way leads to."""
+    below, called = _neighbours(edges, above=False), {callee for _, callee in edges}
+    depth: dict[str, int] = {}
+    first = [name for name in nodes if name not in called]
+    for begun in (first, *([name] for name in nodes)):
+        reached = [name for name in begun if name not in depth]
+        number = 0
+        while reached:
+            depth |= dict.fromkeys(reached, number)
+            reached = [each for name in reached for each in below.get(name, ()) if each not in depth]
+            number += 1
     return depth
 
 

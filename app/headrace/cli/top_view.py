@@ -46,9 +46,8 @@ def draw(seen: Seen) -> RenderableType:
     title = f"Headrace at {seen.url}"
     if not seen.error:
         return Panel(table, title=title, border_style="green" if _well(road) else "yellow", expand=False)
-    silent = Text(
-        f"No answer for {age(seen.now - seen.samples[-1].time)}: {seen.error} Below: the last that it said.", "bold red"
-    )
+    since = age(seen.now - seen.samples[-1].time)
+    silent = Text(f"No answer for {since}: {seen.error.rstrip('.')}. Below: the last that it said.", "bold red")
     return Panel(Group(silent, table), title=title, border_style="red", expand=False)
 
 

@@ -26,6 +26,7 @@ from headrace.mlflow.metrics.shape import misfit
 from headrace.mlflow.metrics.writer import open_metrics_writer
 from headrace.mlflow.runs import RunResolver
 from headrace.mlflow.schema import check
+from headrace.otlp.signals import METRICS
 from headrace.processor.authorize import Fate
 from headrace.store.database import Database
 from headrace.store.dead_letters import Selection, newest
@@ -121,8 +122,16 @@ def test_another_workspace_is_refused(opened: Database) -> None:
         fates(opened, of(mlflow_run_id="r" * 32), headers={"x-mlflow-workspace": "other"})
 
 
-def exporter(database: Database) -> Exporter:
-    config = load()
+def test_what_names_no_run_is_passed_on_whoever_sends_it(opened: Database) -> None:
+    """Without HEADRACE_METRICS_FORWARD it does not come so far."""
+    place = pb.Destination(forward=True)
+    assert fates(opened, of(), of(mlflow_run_id="")) == [place, place]
+    assert fates(opened, of(), limit=Limit.of(["9999"])) == [place]
+    assert fates(Database("postgresql://nobody@127.0.0.1:1/none"), of(), limit=Limit.of(["9999"])) == [place]
+
+
+def exporter(database: Database, **settings: str) -> Exporter:
+    config = load(**settings)
     made = Exporter.of(config, database, Experiments.of(config, database))
     made.open()
     return made
@@ -159,6 +168,25 @@ def test_a_batch_of_spans_and_metrics_is_written_and_what_cannot_be_is_buried(
     assert rows(shared_url, count, gone) == [{"count": 3}]
 
 
+def test_what_is_passed_on_is_not_lost_by_what_stands_beside_it(
+    opened: Database, shared_url: str, mlflow: SqlAlchemyStore
+) -> None:
+    """A run that is gone becomes a dead letter; the rest of its request waits to be sent. Replayed without the setting, it
+    stays a dead letter, which says why."""
+    gone = run_in(mlflow)
+    mlflow.delete_run(gone)  # type: ignore[no-untyped-call]
+    mixed = build.request(build.gauge("lost", 1.0), mlflow_run_id=gone)
+    mixed.resource_metrics.append(build.resource(build.gauge("alone", 1.0, 2.0)))
+    delivery = _with(build.delivery(mixed, gone), (pb.Destination(run_id=gone), pb.Destination(forward=True)))
+    (letter,) = Export(exporter(opened, metrics_forward="http://somewhere"), [delivery.to_envelope()]).run()
+    assert (letter.records, "is deleted in MLflow" in letter.reason) == (1, True)
+    assert rows(shared_url, "SELECT points FROM headrace.waiting_metrics") == [{"points": 2}]
+    letters = Export(exporter(opened), [delivery.to_envelope()]).run()
+    assert sorted(letter.records for letter in letters) == [1, 2]
+    (unset,) = [letter for letter in letters if letter.records == 2]
+    assert "HEADRACE_METRICS_FORWARD" in unset.reason
+
+
 def _with(delivery: Delivery, places: tuple[pb.Destination, ...]) -> Delivery:
     return Delivery(delivery.request, places, "", otlp.START, "", signal=delivery.signal)
 
@@ -182,4 +210,7 @@ def test_tables_that_do_not_fit_cost_no_span(new_database: object, database_url:
     (letter,) = export.run()
     assert "latest_metrics" in letter.reason
     assert writer is not None
+    alone = Delivery(build.request(build.gauge("a", 1.0)), (pb.Destination(forward=True),), "", 0, "", signal=METRICS)
+    assert Export(exporter(database, metrics_forward="http://somewhere"), [alone.to_envelope()]).run() == []
+    assert rows(database_url, "SELECT points FROM headrace.waiting_metrics") == [{"points": 1}]
     database.close()

@@ -1,5 +1,7 @@
 """The layers of the dependency map, for any edges."""
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,3 +37,14 @@ def test_a_circle_and_a_long_chain() -> None:
     assert layers([("a", "b"), ("b", "c"), ("c", "a")]) == [["a"], ["b"], ["c"]]
     chain = [(f"{number:05}", f"{number + 1:05}") for number in range(5000)]
     assert len(layers(chain)) == 5001
+
+
+def test_where_all_call_all_the_layers_are_few() -> None:
+    """Else each service would have a layer of its own, and the map twenty."""
+    names = [f"{number:02}" for number in range(20)]
+    every = [(caller, callee) for caller in names for callee in names]
+    assert len(layers(every)) == 2
+    few = [(names[number], names[(number * 7 + step) % 20]) for number in range(20) for step in (1, 3, 8)]
+    assert len(layers(few)) <= 6
+    chain = [*pairwise(names), (names[19], names[18])]
+    assert len(layers(chain)) == 20

@@ -11,7 +11,7 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 import otlp
-from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.json_text import LONG, JsonText, dumps, dumps_long, quote
 from headrace.mlflow.translate.content import content_text, dump_all, inner
 
 VALUES = {
@@ -85,3 +85,30 @@ def test_keys_of_texts_that_may_be_json_are_noted() -> None:
     _, maybe_json, exact = dump_all(otlp.span(attrs={"a": "{", "b": "b", "c": " x", "d": ["{"]}))
     assert maybe_json == {"a": "{", "c": " x"}
     assert exact
+
+
+@pytest.mark.parametrize(
+    "character", [*map(chr, range(32)), '"', "\\", "/", "\x7f", "ü", "\u2028", "中", "😀", "\ud800"], ids=ascii
+)
+@pytest.mark.parametrize("length", [1, LONG - 1, LONG, 4 * LONG])
+def test_a_text_of_any_length_is_quoted_as_by_json(character: str, length: int) -> None:
+    for text in (character * length, "a" * (length - 1) + character, f'{character}{"b" * (length - 1)}\\"\n\t\r'):
+        expected = json.dumps(text, ensure_ascii=False)
+        assert quote(text) == dumps(text) == dumps_long(text) == expected
+        assert dump_all(otlp.span(attrs={"k": text.encode("utf-8", "replace").decode()}))[0] == {
+            "k": expected.encode("utf-8", "replace").decode()
+        }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *VALUES.values(),
+        {"a": ["x" * LONG, {"b": b"\x00"}], "c": (1, None)},
+        math.nan,
+        {1: 2, None: True},
+        JsonText.of("[]", []),
+    ],
+)
+def test_a_value_is_dumped_as_by_json(value: Any) -> None:
+    assert dumps(value) == dumps_long(value) == json.dumps(value, default=str, ensure_ascii=False)

@@ -155,6 +155,16 @@ def test_all_that_is_ever_said_together_is_bounded() -> None:
     assert len(verdict.explain()) <= 2000
 
 
+def test_what_names_no_run_passes_where_it_is_passed_on() -> None:
+    empty = m.Metric(name="empty", gauge=m.Gauge(data_points=[m.NumberDataPoint()]))
+    request = build.sent(build.request(build.gauge("a", 1.0), build.gauge(min(COMPUTED), 2.0), empty))
+    verdict = Verdict.of(request)
+    kept = Points(10, forwards=True).process(request, verdict)
+    assert verdict.rejected == {"no_value": 1}
+    assert METRICS.form.count(kept.message) == 2
+    assert processors(load(metrics_forward="http://somewhere"))[METRICS] == (Points(50_000, forwards=True),)
+
+
 def test_the_settings_decide() -> None:
     (points,) = processors(load(max_points_per_request=1000))[METRICS]
     assert points == Points(1000)

@@ -375,7 +375,7 @@ def test_the_image_is_made_of_what_can_be_made_again(stack: Stack) -> None:
         bill = json.loads(pathlib.Path("/usr/share/headrace/sbom.cdx.json").read_text())
         listed = {(each["name"].lower().replace("_", "-"), each["version"]) for each in bill["components"]}
         there = {(each.metadata["Name"].lower().replace("_", "-"), each.version) for each in importlib.metadata.distributions()}
-        assert there - listed <= {("headrace", "0.1.0")}, there - listed
+        assert there - listed <= {name for name in there if name[0] == "headrace"}, there - listed
         assert "pip" not in {name for name, _ in there}
         print(len(there))"""
     found = stack.compose("exec", "-T", "headrace", "python", "-c", program)

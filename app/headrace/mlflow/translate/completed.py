@@ -13,10 +13,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.json_text import JsonText, loads
+from headrace.mlflow.json_text import JsonText, dumps, loads
 from headrace.mlflow.keys import SPAN_INPUTS, SPAN_OUTPUTS
 from headrace.mlflow.logs.record import CONTENT_NAMES, EVENT_NAME, Records, is_exception, name_of, packed, parsed, time_of
-from headrace.mlflow.translate.content import dumps, events_of
+from headrace.mlflow.translate.content import events_of
 from headrace.mlflow.translate.genai import translate
 from headrace.mlflow.translate.genai_events import INPUT, OUTPUT, SPAN_EVENT_NAMES, Event, attributes_told
 from headrace.otlp.attributes import to_dict, to_python

@@ -7,12 +7,11 @@ import json
 import math
 from base64 import b64encode
 from binascii import b2a_base64 as base64
-from json.encoder import encode_basestring as quote
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.json_text import LONG, JsonText, dumps, quote, quote_short
 from headrace.mlflow.keys import to_trace_id
 from headrace.mlflow.translate.origin import is_exact
 from headrace.otlp.attributes import to_dict, to_python
@@ -36,7 +35,7 @@ def dump_all(span: Span) -> Dumped:
     for pair in span.attributes:
         value = pair.value
         if text := value.string_value:  # by far the most, and cheaper to ask for than which kind it is
-            dumped[pair.key] = quote(text)
+            dumped[pair.key] = quote_short(text) if len(text) < LONG else quote(text)
             if text[0] in _JSON_CHARACTERS:
                 maybe_json[pair.key] = text
             continue
@@ -73,7 +72,10 @@ def inner_texts(dumped: Dumped) -> dict[str, str]:
 def content_text(span: Span, attributes: dict[str, Any], status_name: str) -> str:
     """`dumps` of MLflow's `Span.from_otel_proto(span).to_dict()`, with these attributes."""
     pairs = ", ".join(
-        [f"{quote(key)}: {quote(value) if type(value) is str else _json(value)}" for key, value in attributes.items()]
+        [
+            f"{quote_short(key)}: {quote_short(value) if type(value) is str and len(value) < LONG else _json(value)}"
+            for key, value in attributes.items()
+        ]
     )
     parent_id, status = span.parent_span_id, span.status
     parent = f'"{base64(parent_id, newline=False).decode()}"' if parent_id and parent_id != NO_PARENT else "null"
@@ -90,7 +92,7 @@ def content_text(span: Span, attributes: dict[str, Any], status_name: str) -> st
 
 
 def _json(value: Any) -> str:
-    return value.quoted if type(value) is JsonText else dumps(value)
+    return value.quoted if type(value) is JsonText else quote(value) if type(value) is str else dumps(value)
 
 
 def events_of(span: Span) -> list[dict[str, Any]]:
@@ -112,7 +114,3 @@ def _links(span: Span) -> list[dict[str, Any]]:
         trace_id, span_id = link.trace_id.lstrip(b"\0").rjust(16, b"\0"), link.span_id.lstrip(b"\0").rjust(8, b"\0")
         links.append({"trace_id": to_trace_id(trace_id), "span_id": span_id.hex(), "attributes": attributes or None})
     return links
-
-
-dumps = json.JSONEncoder(default=str, ensure_ascii=False).encode
-"""As MLflow's `json.dumps`; bytes become the text of their Python literal. Made once: half of a short value's time else."""

@@ -7,12 +7,11 @@ Nothing here overwrites what the client sent. Attribute names are OpenTelemetry'
 """
 
 from collections.abc import Mapping
-from json.encoder import encode_basestring as quote
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from headrace.mlflow.json_text import loads
+from headrace.mlflow.json_text import loads, quote
 
 _KINDS = ("", '"internal"', '"server"', '"client"', '"producer"', '"consumer"')
 _METHOD = ("http.request.method", "http.method")

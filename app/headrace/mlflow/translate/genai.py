@@ -12,14 +12,13 @@ Source: mlflow/tracing/otel/translation/__init__.py, `translate_span_when_storin
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from json.encoder import encode_basestring as quote
 from types import FunctionType
 from typing import Any
 
 from mlflow.tracing.otel import translation
 from mlflow.tracing.utils import dump_span_attribute_value
 
-from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.json_text import JsonText, quote
 from headrace.mlflow.keys import PREFIX
 from headrace.mlflow.runtime import SHARED_JSON
 from headrace.mlflow.translate.asked import Asked, record

@@ -3,8 +3,8 @@
 from functools import lru_cache
 from typing import Any
 
+from headrace.mlflow.json_text import dumps
 from headrace.mlflow.keys import REQUEST_ID
-from headrace.mlflow.translate.content import dumps
 
 
 @lru_cache(maxsize=1024)

@@ -6,19 +6,19 @@ MLflow's own translation.
 Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 """
 
-from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
 from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension, finite_float_or_none
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from headrace.mlflow.json_text import quote
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
 from headrace.mlflow.logs.record import Records
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.chat.drawn import draw
 from headrace.mlflow.translate.completed import NOTHING, Completion, completion, completion_of_events, reads, with_events
-from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, dumps, events_of, inner_texts
+from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, events_of, inner_texts
 from headrace.mlflow.translate.dialects.engine import Dialects, Entry
 from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
@@ -212,7 +212,7 @@ def _rules(keys: tuple[str, ...], context: Context) -> tuple[Entry, ...]:
 
 def _draw(attributes: dict[str, Any], sent: dict[str, str], repaired: Repairs) -> None:
     try:
-        draw(attributes, sent, dumps)
+        draw(attributes, sent)
     except Exception:  # nested too deeply, for one: it stays as MLflow's translation leaves it
         repaired["translation_failed"] += 1
 

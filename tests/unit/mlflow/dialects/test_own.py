@@ -49,6 +49,19 @@ def test_the_recipe_of_the_documentation_works() -> None:
     assert (span.attributes["session.id"], span.attributes["user.id"]) == ("c-1", "4711")
 
 
+def test_tools_are_read_in_each_way_that_a_table_can_say() -> None:
+    """From an attribute, the name of the span, a path, and JSON that says nothing; the same twice."""
+    rules = "[{from: acme.tools, where: {acme.kind: a}}, {from: $name, where: {acme.kind: b}}, 'acme.call > tools']"
+    dialects = Dialects(read(f"acme: {{when: acme.kind, tools: {rules}}}", "acme.yaml"))
+    one = [{"type": "function", "function": {"name": "f"}}]
+    for _ in range(2):
+        assert shown({"acme.kind": "a", "acme.tools": '[{"name": "f"}]'}, dialects).attributes["mlflow.chat.tools"] == one
+        assert shown({"acme.kind": "a", "acme.tools": "f"}, dialects).attributes["mlflow.chat.tools"] == one
+        assert shown({"acme.kind": "b"}, dialects).attributes["mlflow.chat.tools"][0]["type"] == "function"
+        told = {"acme.kind": "c", "acme.call": '{"tools": ["f"]}', "acme.tools": "[{broken"}
+        assert shown(told, dialects).attributes["mlflow.chat.tools"] == one
+
+
 def test_a_dialect_of_the_same_name_takes_the_place_of_the_shipped_one() -> None:
     own = read("haystack: {type: {from: haystack.component.type, is: TASK}}", "own.yaml")
     names = {dialect.name for dialect in own}

@@ -4,9 +4,9 @@ Known: OpenAI (chat, responses), GenAI parts, Anthropic, Bedrock, Gemini, LangCh
 Haystack.
 """
 
-import json
 from typing import Any, NamedTuple
 
+from headrace.mlflow.json_text import dumps
 from headrace.mlflow.translate.chat.media import Block, Part, media_of, text_part
 
 ToolCall = dict[str, Any]
@@ -22,6 +22,8 @@ _RESULTS = frozenset(
 )
 _WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall")
 _WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult")
+_CALL_KEYS, _RESULT_KEYS = frozenset(_WRAPPED_CALLS), frozenset(_WRAPPED_RESULTS)
+_BLOCK_KEYS = _CALL_KEYS | _RESULT_KEYS | {"text", "image"}
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
 _NAMES = ("name", "tool_name", "toolName")
 _ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "parameters")
@@ -71,7 +73,7 @@ def is_block(value: Any) -> bool:
     """Whether a value of a list is a block of content, and no message."""
     if not isinstance(value, dict) or "role" in value:
         return False
-    return bool(kind_of(value)) or "text" in value or any(key in value for key in (*_WRAPPED_CALLS, *_WRAPPED_RESULTS, "image"))
+    return bool(kind_of(value)) or not _BLOCK_KEYS.isdisjoint(value)
 
 
 def is_item(value: Block) -> bool:
@@ -83,10 +85,14 @@ def is_item(value: Block) -> bool:
 def call_of(block: Block, kind: str = "") -> ToolCall | None:
     """A tool call of any library, `{"id", "function": {"name", "arguments"}}`, in OpenAI's form."""
     inner: Block | None = block if kind in _CALLS else None
-    for name in _WRAPPED_CALLS:
-        if inner is None and isinstance(found := block.get(name), dict):
-            inner = found
+    if inner is None and not _CALL_KEYS.isdisjoint(block):
+        inner = _wrapped(block, _WRAPPED_CALLS)
     return None if inner is None else as_call(inner)
+
+
+def _wrapped(block: Block, names: tuple[str, ...]) -> Block | None:
+    """What stands under the first of these keys that has an object."""
+    return next((found for name in names if isinstance(found := block.get(name), dict)), None)
 
 
 def as_call(inner: Block) -> ToolCall | None:
@@ -115,9 +121,8 @@ def _reasoning(kind: str, block: Block) -> str | None:
 
 def _result(kind: str, block: Block) -> tuple[str, str] | None:
     inner: Block | None = block if kind in _RESULTS else None
-    for name in _WRAPPED_RESULTS:
-        if inner is None and isinstance(found := block.get(name), dict):
-            inner = found
+    if inner is None and not _RESULT_KEYS.isdisjoint(block):
+        inner = _wrapped(block, _WRAPPED_RESULTS)
     if inner is None:
         return None
     origin = inner.get("origin")  # Haystack
@@ -145,12 +150,15 @@ def shown(what: Read) -> str:
 
 def text_of(value: Any) -> str:
     """A text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else dumps(value)
 
 
 def _any(block: Block, keys: tuple[str, ...], otherwise: Any = "") -> Any:
     """The first of these that has a value."""
-    return next((value for key in keys if (value := block.get(key)) is not None), otherwise)
+    for key in keys:
+        if (value := block.get(key)) is not None:
+            return value
+    return otherwise
 
 
 def _unknown(block: Block) -> str:

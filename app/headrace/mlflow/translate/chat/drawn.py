@@ -6,10 +6,10 @@ attributes; only what MLflow's translation has made of it is written anew, and o
 Source: mlflow/server/js/src/shared/web-shared/model-trace-explorer/ModelTraceExplorer.utils.tsx and chat-utils/ (3.17).
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from headrace.mlflow.json_text import JsonText, loads
+from headrace.mlflow.json_text import JsonText, dumps, dumps_long, loads
 from headrace.mlflow.keys import CHAT_MESSAGES, MESSAGE_FORMAT, SPAN_INPUTS, SPAN_OUTPUTS
 from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
 from headrace.mlflow.translate.chat.shapes import ANSWERS, LISTS, SYSTEM, chat_of, instructions
@@ -22,17 +22,16 @@ _READ = frozenset({*LISTS, *SYSTEM, *ANSWERS, "message", "content", "role", "typ
 """Keys that the chat was read from: the others are kept beside it."""
 
 
-def draw(attributes: dict[str, Any], sent: Collection[str], dumps: Callable[[Any], str]) -> None:
+def draw(attributes: dict[str, Any], sent: Collection[str]) -> None:
     """Writes inputs and outputs that are a chat so that the UI draws them, the system's instructions first.
 
     Args:
         attributes: of one span, as MLflow's translation leaves them, values dumped as JSON; changed in place.
         sent: the keys that the client sent: their values stay.
-        dumps: a value → its JSON.
     """
     if CHAT_MESSAGES in attributes or not (_is_ours(SPAN_INPUTS, attributes, sent) or _is_ours(SPAN_OUTPUTS, attributes, sent)):
         return
-    drawing = _Drawing(attributes, sent, dumps)
+    drawing = _Drawing(attributes, sent)
     asked = drawing.side(SPAN_INPUTS, "user", instructions(_value(attributes, _INSTRUCTIONS)))
     answered = drawing.side(SPAN_OUTPUTS, "assistant")
     if asked and answered is False:
@@ -54,8 +53,8 @@ def _value(attributes: Mapping[str, Any], key: str) -> Any:
 
 
 class _Drawing:
-    def __init__(self, attributes: dict[str, Any], sent: Collection[str], dumps: Callable[[Any], str]) -> None:
-        self._attributes, self._sent, self._dumps = attributes, sent, dumps
+    def __init__(self, attributes: dict[str, Any], sent: Collection[str]) -> None:
+        self._attributes, self._sent = attributes, sent
         self._format = _value(attributes, MESSAGE_FORMAT)
 
     def side(self, key: str, role: str, system: str = "") -> bool | None:
@@ -80,7 +79,7 @@ class _Drawing:
             return
         if role == "assistant" and isinstance(value, str):
             return  # the UI does that by itself
-        text = value if isinstance(value, str) else self._dumps(value)
+        text = value if isinstance(value, str) else dumps(value)
         self._write(key, messages_of({"role": role, "content": text}, role))
 
     def _form(self, value: Any, chat: list[Message]) -> Any:
@@ -93,7 +92,7 @@ class _Drawing:
         return {"messages": chat} | rest
 
     def _write(self, key: str, value: Any) -> None:
-        self._attributes[key] = JsonText.of(self._dumps(value), value)
+        self._attributes[key] = JsonText.of(dumps_long(value), value)
 
 
 def is_drawn(value: Any, form: Any) -> bool:

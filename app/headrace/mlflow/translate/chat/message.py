@@ -6,6 +6,7 @@ from typing import Any
 from headrace.mlflow.json_text import loads
 from headrace.mlflow.translate.chat.blocks import ToolCall, as_call, is_block, is_item, kind_of, plain_text, read
 from headrace.mlflow.translate.chat.media import Block, Part
+from headrace.mlflow.translate.chat.simple import content_of, simple_message
 
 Message = dict[str, Any]
 """`role`, and of `content`, `reasoning`, `tool_calls`, `tool_call_id` and `name` what it has."""
@@ -28,6 +29,7 @@ _CONTENT = ("content", "parts", "blocks", "_content")
 _LANGCHAIN = ("human", "ai", "system", "tool", "function", "chat", "generic")
 _PYDANTIC = {"user_prompt": "user", "system_prompt": "system", "instructions": "system"}
 _REASONS = ("reasoning_content", "reasoning", "thinking")
+_SAID = frozenset({*_CONTENT, "tool_calls", "text", "function_call", *_REASONS})
 
 
 def role_of(name: Any) -> str:
@@ -53,13 +55,15 @@ def is_message(value: Any) -> bool:
 
 
 def _says(value: Block) -> bool:
-    return any(key in value for key in (*_CONTENT, "tool_calls", "text", "function_call", *_REASONS))
+    return not _SAID.isdisjoint(value)
 
 
 def messages_of(value: Any, role: str) -> list[Message]:
     """The messages that one of any library becomes. `role`: whose it is if it does not say. Empty: it says nothing."""
     if not isinstance(value, dict):
         return [] if value is None else _Draft(role).add_all([value]).messages()
+    if (message := simple_message(value)) is not None:
+        return [message]
     if isinstance(kwargs := value.get("kwargs"), dict):  # LangChain's constructors
         names = value.get("id")
         named = kwargs.get("type") or (names[-1] if isinstance(names, list) and names else role)
@@ -181,7 +185,7 @@ class _Draft:
         """Makes a message of what has come."""
         if not (self._parts or self.calls or self.reasoning):
             return
-        message: Message = {"role": self.role, "content": _content(self._parts, alone=not (self.calls or self.reasoning))}
+        message: Message = {"role": self.role, "content": content_of(self._parts, alone=not (self.calls or self.reasoning))}
         if self.name:
             message["name"] = self.name
         if self.reasoning:
@@ -190,12 +194,3 @@ class _Draft:
             message["tool_calls"] = self.calls
         self._done.append(message)
         self._parts, self.calls, self.reasoning, self._ids = [], [], [], set()
-
-
-def _content(parts: list[Part], *, alone: bool) -> str | list[Part] | None:
-    """The text alone where there is nothing else. An empty text counts only if the message says nothing else (`alone`)."""
-    if not alone or len(parts) > 1:
-        parts = [part for part in parts if part.get("text") != ""]
-    if len(parts) == 1 and parts[0]["type"] == "text":
-        return str(parts[0]["text"])
-    return parts or None

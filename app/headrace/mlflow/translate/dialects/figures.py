@@ -4,8 +4,7 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from headrace.mlflow.json_text import JsonText
-from headrace.mlflow.translate.content import dumps
+from headrace.mlflow.json_text import JsonText, dumps
 
 _MAX = 2**63 - 1
 """What a column of MLflow's tables can hold."""

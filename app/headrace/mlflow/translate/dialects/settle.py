@@ -11,13 +11,13 @@ have found stays as well, but where a rule says that it `replaces` it, and where
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from json.encoder import encode_basestring as quote
+from functools import lru_cache
 from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.json_text import JsonText
+from headrace.mlflow.json_text import JsonText, dumps, quote
 from headrace.mlflow.keys import (
     COST,
     MODEL,
@@ -31,7 +31,7 @@ from headrace.mlflow.keys import (
     TRACE_NAME,
 )
 from headrace.mlflow.text import Repairs, to_object, unquoted
-from headrace.mlflow.translate.content import NO_PARENT, dumps
+from headrace.mlflow.translate.content import NO_PARENT
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
 from headrace.mlflow.translate.dialects.figures import amount, as_json, count
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
@@ -67,6 +67,10 @@ _UNKNOWN = ("UNKNOWN", "null", "")
 _MODELS = frozenset({"LLM", "CHAT_MODEL"})
 _CALLS = _MODELS | {"EMBEDDING", "RERANKER", ""}
 """Types of spans that are one call of a model, whose cost can be computed. Without a type it may be one."""
+
+
+_MAX_TOOLS = 16 * 1024
+"""Characters of definitions of tools that are remembered."""
 
 
 class Reading:
@@ -157,9 +161,12 @@ class Reading:
         """The attribute's JSON."""
         if type(value) is str:
             return quote(value)
-        if rule.target in _VALUES and not (rule.path or rule.forms or rule.flattened):
+        if rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant:
+            return _json(value)
+        if rule.target in _VALUES:
             return str(self._attributes[rule.key])  # its JSON is there already
-        return _json(value)
+        text = str(self._attributes.get(rule.key, ""))  # a rule may read the span's name
+        return _tools(text) if rule.target == "tools" and 0 < len(text) <= _MAX_TOOLS else _json(value)
 
     def _settle_usage(self) -> bool:
         """The token usage, with what the rules have found of it, and a total. Returns whether that may change the cost."""
@@ -229,6 +236,12 @@ def _meant(target: str, value: Any) -> Any:
     if target == "tools":
         return definitions(value)
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+@lru_cache(maxsize=128)
+def _tools(text: str) -> str:
+    """The JSON of an attribute → that of the tools that it defines: an agent sends the same with each call."""
+    return _json(definitions(loaded(text)))
 
 
 def _json(value: Any) -> str:
