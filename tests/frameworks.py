@@ -20,6 +20,11 @@ from headrace.otlp.json_encoding import decode_json
 
 EXPORTS = Path(__file__).with_name("parity") / "exports"
 NAMES = tuple(sorted(path.stem for path in EXPORTS.glob("*.json") if not path.stem.endswith(".logs")))
+PROGRAM_EXPORTS = EXPORTS / "programs"
+PROGRAMS = tuple(sorted(path.stem for path in PROGRAM_EXPORTS.glob("*.json")))
+"""Those of the programs in `world/frameworks/programs`, which `world.frameworks.capture` writes."""
+MODELS = ("LLM", "CHAT_MODEL", "EMBEDDING")
+"""Types of the calls of models."""
 
 
 class Shown(NamedTuple):
@@ -56,7 +61,8 @@ class Shown(NamedTuple):
 @cache
 def export(name: str) -> ExportTraceServiceRequest:
     """One export. Nobody may change it."""
-    request: ExportTraceServiceRequest = decode_json((EXPORTS / f"{name}.json").read_bytes())[0]
+    folder = EXPORTS if name in NAMES else PROGRAM_EXPORTS
+    request: ExportTraceServiceRequest = decode_json((folder / f"{name}.json").read_bytes())[0]
     return request
 
 

@@ -6,7 +6,7 @@ A cell is empty only where `WITHOUT` says that the export has nothing for it.
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from frameworks import NAMES, Shown, export, folded, parts, spans
+from frameworks import MODELS, NAMES, PROGRAMS, Shown, export, folded, parts, spans
 from sources import PACKAGE
 
 from headrace.mlflow.model import Trace
@@ -14,7 +14,6 @@ from headrace.mlflow.translate.dialects.messages import is_chat
 
 PAGE = PACKAGE.parents[1] / "docs" / "frameworks.md"
 BEGIN, END = "<!-- matrix: written by `make docs` from real exports -->", "<!-- end of matrix -->"
-MODELS = ("LLM", "CHAT_MODEL", "EMBEDDING")
 WHOSE = {
     "anthropic_sdk_native_double": "Anthropic's SDK, and Traceloop's instrumentation of it",
     "claude_code_reconstructed": "Claude Code",
@@ -39,6 +38,31 @@ WHOSE = {
     "vercel_ai_generateObject": "Vercel's AI SDK: generateObject",
     "vercel_ai_generateText": "Vercel's AI SDK: generateText",
 }
+PROGRAMS_OF = {
+    "agent_framework_own": "Microsoft's Agent Framework",
+    "agno_openinference": "Agno, OpenInference",
+    "anthropic_openinference": "Anthropic's SDK, OpenInference",
+    "autogen_own": "AutoGen's team, and Traceloop's instrumentation of OpenAI's SDK",
+    "crewai_openinference": "CrewAI, OpenInference",
+    "dspy_openinference": "DSPy, OpenInference",
+    "google_adk_legacy": "Google ADK, version 1 of its schema",
+    "google_adk_own": "Google ADK",
+    "haystack_own": "Haystack's agent",
+    "langgraph_openinference": "LangGraph, OpenInference",
+    "langgraph_traceloop": "LangGraph, Traceloop",
+    "litellm_otel": "LiteLLM",
+    "llama_index_openinference": "LlamaIndex, OpenInference",
+    "llama_index_own": "LlamaIndex",
+    "openai_agents_responses": "OpenAI's Agents SDK (responses), OpenInference",
+    "pydantic_ai_own": "Pydantic AI",
+    "semantic_kernel_own": "Semantic Kernel",
+    "smolagents_openinference": "smolagents, OpenInference",
+    "strands_own": "Strands Agents",
+}
+"""Programs in `world/frameworks/programs`. What they export is kept, too."""
+_NO_USER = ("agent_framework_own", "autogen_own", "google_adk_legacy", "google_adk_own", "haystack_own", "llama_index_own",
+            "pydantic_ai_own", "semantic_kernel_own")  # fmt: skip
+_NO_SESSION = ("agent_framework_own", "autogen_own", "haystack_own", "litellm_otel", "llama_index_own", "semantic_kernel_own")
 _LOGS = ("genai_events_in_logs", "genai_inference_details_in_logs", "traceloop_events_in_logs")
 _NOBODY = ("anthropic_sdk_native_double", "genai_parts_preview", "haystack_native", "openinference_openai_agents",
            "openinference_smolagents", "mlflow_otlp_only_root_missing")  # fmt: skip
@@ -46,17 +70,23 @@ WITHOUT: dict[str, frozenset[str]] = {
     "tree": frozenset({"mlflow_otlp_only_root_missing"}),
     "inputs": frozenset(_LOGS),
     "outputs": frozenset(_LOGS),
-    "previews": frozenset({*_LOGS, "haystack_native", "mlflow_otlp_only_root_missing", "vercel_ai_embed",
-                           "vercel_ai_generateObject"}),
-    "chat": frozenset({*_LOGS, "vercel_ai_embed", "vercel_ai_generateObject"}),
-    "session": frozenset({*_NOBODY, "genai_inference_details_in_logs", "litellm_tool_call"}),
-    "user": frozenset({*_NOBODY, "genai_inference_details_in_logs", "openinference_langchain_js", "pydantic_ai_agent",
-                       "pydantic_ai_v2_tool"}),
+    "previews": frozenset({*_LOGS, "llama_index_openinference", "haystack_native", "mlflow_otlp_only_root_missing",
+                           "vercel_ai_embed", "vercel_ai_generateObject"}),
+    "chat": frozenset({*_LOGS, "vercel_ai_embed", "vercel_ai_generateObject", "llama_index_openinference"}),
+    "tokens": frozenset({"dspy_openinference"}),
+    "cost": frozenset({"dspy_openinference"}),
+    "session": frozenset({*_NOBODY, *_NO_SESSION, "genai_inference_details_in_logs", "litellm_tool_call"}),
+    "user": frozenset({*_NOBODY, *_NO_USER, "genai_inference_details_in_logs", "openinference_langchain_js",
+                       "pydantic_ai_agent", "pydantic_ai_v2_tool"}),
     "tools": frozenset({*_LOGS, "claude_code_reconstructed", "genai_parts_preview", "haystack_native", "litellm_tool_call",
-                        "vercel_ai_embed", "vercel_ai_generateObject"}),
+                        "vercel_ai_embed", "vercel_ai_generateObject", "dspy_openinference"}),
 }  # fmt: skip
 """Column → the exports that have nothing for it in attributes of their spans. What was asked or answered is an object in some:
-then no preview is a sentence, and no chat is one."""
+then no preview is a sentence, and no chat is one. OpenInference's LlamaIndex writes what Python shows of objects."""
+
+_OF_PROGRAMS = (
+    "Of programs that the tests run against a server that speaks as models do, each with its framework's newest release:"
+)
 
 
 class Export(NamedTuple):
@@ -110,26 +140,38 @@ COLUMNS: dict[str, Callable[[Export], Any]] = {
 }
 
 
+def shown_of(made: Export) -> dict[str, bool]:
+    """Column → whether it is shown."""
+    return {column: bool(is_there(made)) for column, is_there in COLUMNS.items()}
+
+
 def cells() -> Iterator[tuple[str, dict[str, bool]]]:
     """Each export, and what is shown of it."""
-    for name in NAMES:
-        made = Export(spans(export(name)), folded(parts(export(name))))
-        yield name, {column: bool(is_there(made)) for column, is_there in COLUMNS.items()}
+    for name in (*NAMES, *PROGRAMS):
+        yield name, shown_of(Export(spans(export(name)), folded(parts(export(name)))))
 
 
-def table() -> str:
-    """The matrix as Markdown. A dash: the export has nothing for it."""
-    lines = [f"| Framework | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+def missing(name: str, found: dict[str, bool]) -> list[str]:
+    """The columns that are empty though the export has data for them."""
+    return [column for column, there in found.items() if not there and name not in WITHOUT.get(column, ())]
+
+
+def table(of: dict[str, str], heading: str) -> str:
+    """The matrix of some exports as Markdown. A dash: the export has nothing for it."""
+    lines = [f"| {heading} | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
     for name, found in cells():
-        marks = ["✓" if there else "–" if name in WITHOUT.get(column, ()) else "**missing**" for column, there in found.items()]
-        lines.append(f"| {WHOSE[name]} | {' | '.join(marks)} |")
+        lacks = missing(name, found)
+        marks = ["✓" if there else "**missing**" if column in lacks else "–" for column, there in found.items()]
+        if name in of:
+            lines.append(f"| {of[name]} | {' | '.join(marks)} |")
     return "\n".join(lines)
 
 
 def rendered() -> str:
     """The page with the matrix in its place."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+    tables = f"{table(WHOSE, 'Framework')}\n\n{_OF_PROGRAMS}\n\n{table(PROGRAMS_OF, 'Program')}"
+    return f"{before}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def explain(span: Span, scope: str, dialects: Dialects) -> Iterator[Said]:
         attributes = _translated(attributes, span)
     before = dict(attributes)
     reading = Reading(sent, attributes, is_root(span))
-    reading.read(dialects.wanted(tuple(sent), scope), span.name)
+    reading.read(dialects.wanted(tuple(sent), scope), span)
     rules: dict[str, dict[str, list[str]]] = {}
     for rule, _ in reading.used:
         rules.setdefault(reading.key(rule), {}).setdefault(rule.dialect, []).append(rule.source)

@@ -80,3 +80,24 @@ def test_what_is_a_chat_already() -> None:
     assert not is_chat({"messages": [{"role": "user", "parts": []}]})
     assert not is_chat({"messages": []})
     assert not is_chat("Hello")
+
+
+def test_a_call_that_stands_among_the_parts_too_is_no_text() -> None:
+    """Of OpenInference's instrumentation for Anthropic."""
+    flat = {
+        "0.message.role": "assistant",
+        "0.message.tool_calls.0.tool_call.id": "c1",
+        "0.message.tool_calls.0.tool_call.function.name": "get_weather",
+        "0.message.tool_calls.0.tool_call.function.arguments": '{"city": "Paris"}',
+        "0.message.contents.0.message_content.type": "tool_use",
+        "0.message.contents.0.tool_call.function.name": "get_weather",
+    }
+    assert from_flattened(flat.items()) == [{"role": "assistant", "content": None, "tool_calls": [CALL]}]
+
+
+def test_the_only_call_of_an_answer_that_does_not_say_whose_it_is() -> None:
+    """Of LiteLLM's callback."""
+    flat = {"0.function_call.name": "get_weather", "0.function_call.arguments": '{"city": "Paris"}'}
+    (message,) = from_flattened(flat.items(), "assistant")
+    assert message["role"] == "assistant"
+    assert [call["function"] for call in message["tool_calls"]] == [CALL["function"]]

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from frameworks import shown
+from frameworks import Shown, shown, spans
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 import otlp
 from headrace.errors import StartError
@@ -17,6 +18,14 @@ from headrace.mlflow.translate.explain import MLFLOW, explain
 
 ROOT = Path(__file__).parents[4]
 PAGE = ROOT / "docs" / "frameworks.md"
+
+
+def of_scope(span: Span, scope: str, table: str) -> Shown:
+    """The span of a scope of this name as MLflow shows it, read by a table."""
+    request = otlp.request(span)
+    request.resource_spans[0].scope_spans[0].scope.name = scope
+    (found,) = spans(request, Dialects(read(table, "own.yaml")))
+    return found
 
 
 def recipe() -> str:
@@ -89,7 +98,7 @@ def test_a_dialect_of_the_same_name_takes_the_place_of_the_shipped_one() -> None
         ("acme:\n  type: {from: a, map: {x: MODEL}}\n", "own.yaml:2: `MODEL` is no type of MLflow's. There are AGENT, CHAIN"),
         ("acme:\n  tags: a\n", "own.yaml:2: `tag` names the tag"),
         ("acme:\n  model: {from: a, replaces: perhaps}\n", "own.yaml:2: `replaces` is true or false, not `perhaps`."),
-        ("acme:\n  model: $name\n", "own.yaml:2: `acme` reads $name, so it needs `when`"),
+        ("acme:\n  model: $name\n", "own.yaml:2: `acme` reads $name, so it needs `when` or `scope`"),
         ("acme:\n  model: [[a]]\n", "own.yaml:2: the key of an attribute belongs here, as a text."),
     ],
 )  # fmt: skip
@@ -130,3 +139,48 @@ def test_explain_names_the_rule() -> None:
     assert said["session.id"] == "langfuse: langfuse.session.id"
     assert said["mlflow.chat.tokenUsage"] == "genai: gen_ai.usage.input_tokens"
     assert said["mlflow.llm.cost"].endswith("operation.cost")
+
+
+@pytest.mark.parametrize("told", ["scope: acme.tracer", "when: {$scope: 'acme.*'}"])
+def test_a_span_without_an_attribute_is_told_by_its_scope(told: str) -> None:
+    table = f"acme:\n  {told}\n  type: {{from: $name, map: {{invocation: AGENT}}}}\n"
+    assert of_scope(otlp.span("invocation"), "acme.tracer", table).type == "AGENT"
+    assert of_scope(otlp.span("invocation"), "other", table).type is None
+    assert of_scope(otlp.span("work"), "acme.tracer", table).type is None
+
+
+def test_what_stands_in_a_span_s_events_is_read() -> None:
+    text = """acme:
+  when: {$scope: acme}
+  inputs: $event.asked.messages
+  outputs: {from: $event.answered.answer > text, where: {$scope: acme}}
+  input_tokens: $event.answered.usage.prompt
+"""
+    span = otlp.span("work")
+    for name, attrs in (
+        ("asked", {"messages": '[{"role": "user", "content": "Hello"}]'}),
+        ("answered", {"answer": '{"text": "Good day"}', "usage.prompt": 3}),
+        ("answered", {"answer": '{"text": "too late"}'}),
+    ):
+        span.events.add(name=name, attributes=otlp.span("", attrs=attrs).attributes)
+    found = of_scope(span, "acme", text)
+    assert found.inputs == [{"role": "user", "content": "Hello"}]
+    assert found.outputs == "Good day"
+    assert found.usage["input_tokens"] == 3
+    assert of_scope(span, "other", text).inputs is None
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "meant"),
+    [
+        ("split", "get_weather, get_time,", ["get_weather", "get_time"]),
+        ("split", ["a"], ["a"]),
+        ("said", "StopEvent(result=ChatMessage(blocks=[TextBlock(text='It is sunny.')]))", "It is sunny."),
+        ("said", "AgentInput(user_msg='What\\'s up?', memory=None)", "What\\'s up?"),
+        ("said", "StopEvent(blocks=[TextBlock(text='It is sun...", "It is sun..."),
+        ("said", "no object", "no object"),
+        ("said", {"a": 1}, {"a": 1}),
+    ],
+)
+def test_forms_of_texts(form: str, value: object, meant: object) -> None:
+    assert FORMS[form](value) == meant

@@ -26,7 +26,7 @@ _CALL_KEYS, _RESULT_KEYS = frozenset(_WRAPPED_CALLS), frozenset(_WRAPPED_RESULTS
 _BLOCK_KEYS = _CALL_KEYS | _RESULT_KEYS | {"text", "image"}
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
 _NAMES = ("name", "tool_name", "toolName")
-_ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "parameters")
+_ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "tool_kwargs", "parameters")
 _ANSWERS = ("response", "result", "output", "content", "return_value")
 _NOTHING = ("cachePoint", "cache_control_marker", "step-start", "step_start")
 

@@ -52,6 +52,10 @@ def _value(attributes: Mapping[str, Any], key: str) -> Any:
         return text
 
 
+_ELSEWHERE = frozenset({"parts", "blocks"})
+"""Where a message of Gemini or Pydantic AI, and one of LlamaIndex, has its content: the UI would show an empty one."""
+
+
 class _Drawing:
     def __init__(self, attributes: dict[str, Any], sent: Collection[str]) -> None:
         self._attributes, self._sent = attributes, sent
@@ -110,9 +114,9 @@ def is_drawn(value: Any, form: Any) -> bool:
 def _is_openai(message: Any) -> bool:
     if not isinstance(message, dict) or message.get("role") not in KNOWN_ROLES:
         return False
-    if not all(map(_is_call, message.get("tool_calls") or ())) or (message.get("parts") and message.get("content") is None):
-        return False
     content = message.get("content")
+    if not all(map(_is_call, message.get("tool_calls") or ())) or (content is None and (message.keys() & _ELSEWHERE)):
+        return False
     if isinstance(content, list):
         return all(map(_is_part, content)) and message["role"] != "tool"
     return content is None or isinstance(content, str)

@@ -28,6 +28,11 @@ _WORDS = frozenset(
     | {"answer", "output", "response", "result", "completion", "final_output", "output_text", "generation", "final_answer"}
 )
 """Keys whose value is what was said, where it is the only one that says something."""
+_FIRST = {
+    "user": ("question", "query", "user_msg", "user_input", "user_prompt"),
+    "assistant": ("final_answer", "final_output", "answer", "output_text", "raw"),
+}
+"""Keys whose value is what was said, whatever stands beside it: of DSPy's results and CrewAI's, for example."""
 _NO_ARGUMENTS = ("{}", "null", '""', "")
 _MEDIA = {"text": "text", "image_url": "image", "input_audio": "audio"}
 _DEPTH = 4
@@ -61,7 +66,7 @@ def _only(value: dict[str, Any], role: str, depth: int) -> str:
     """What the one value says that says anything: a text below a known key, or what it wraps."""
     said = {key: inner for key, inner in value.items() if not isinstance(inner, bool) and inner not in (None, "", [], {})}
     if len(said) != 1:
-        return ""
+        return next((text for key in _FIRST.get(role, ()) if isinstance(text := said.get(key), str)), "")
     ((key, inner),) = said.items()
     if key == "args" and isinstance(inner, list) and len(inner) == 1:  # of a function that is traced
         inner = inner[0]

@@ -76,9 +76,11 @@ def _messages(value: Block, role: str, depth: int) -> list[Message] | None:
 
 
 def _message(value: Block, role: str, _: int) -> list[Message] | None:
-    """One message, of Ollama, Cohere or Bedrock; an answer of Anthropic."""
+    """One message, of Ollama, Cohere or Bedrock; an answer of Anthropic; one of Gemini, of several that it could have given."""
     if isinstance(message := value.get("message"), dict):
         return messages_of(message, role)
+    if isinstance(content := value.get("content"), dict) and isinstance(content.get("parts"), list):
+        return messages_of(content, role)
     if "stop_reason" in value and isinstance(value.get("content"), list):
         return messages_of(value, "assistant")
     return None

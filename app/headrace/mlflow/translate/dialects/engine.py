@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
 from headrace.mlflow.json_text import loads
 from headrace.mlflow.translate.dialects.forms import FORMS
 from headrace.mlflow.translate.dialects.messages import from_flattened, nested, numbered
-from headrace.mlflow.translate.dialects.table import SPAN_NAME, Condition, Dialect, Rule
+from headrace.mlflow.translate.dialects.table import BESIDE_ATTRIBUTES, EVENT, SCOPE, SPAN_NAME, Condition, Dialect, Rule
+from headrace.otlp.attributes import to_python
 
 _SAYS_NOTHING: tuple[Any, ...] = (None, "", [], {})
 _MAX_SCOPE = 256
@@ -53,8 +56,8 @@ class Dialects:
 
     def _index(self, number: int, rule: Rule, dialect: Dialect) -> None:
         names = [f"{rule.key}*" if rule.flattened else rule.key]
-        if rule.key == SPAN_NAME:
-            names = [condition.key for condition in dialect.when]
+        if rule.key.startswith(BESIDE_ATTRIBUTES):
+            names = [condition.key for condition in dialect.when] or [SCOPE]
         for name in names:
             if name.endswith("*"):
                 self._by_prefix[name[:-1]].append(number)
@@ -63,7 +66,7 @@ class Dialects:
 
     def _wanted(self, keys: tuple[str, ...], scope: str) -> tuple[Entry, ...]:
         """The rules that may find something in a span with these attribute keys, of a scope of this name."""
-        numbers = {number for key in keys for number in self._by_key.get(key, ())}
+        numbers = {number for key in (*keys, SCOPE) for number in self._by_key.get(key, ())}
         for key in keys:
             if key.startswith(self._prefixes):
                 numbers.update(*(found for prefix, found in self._by_prefix.items() if key.startswith(prefix)))
@@ -73,35 +76,38 @@ class Dialects:
 
 def _entry(rule: Rule, dialect: Dialect, keys: tuple[str, ...], scope: str) -> Entry | None:
     """The rule as it counts in a span with these keys; None: it does not."""
-    when = [condition for condition in dialect.when if _is_there(condition, keys)]
+    when = [condition for condition in dialect.when if _is_there(condition, keys, scope)]
     if not dialect.takes(scope) or (dialect.when and not when):
         return None
-    if not all(_is_there(condition, keys) for condition in rule.where):
+    if not all(_is_there(condition, keys, scope) for condition in rule.where):
         return None
-    certain = any(not condition.values for condition in when)
-    return Entry(rule, tuple(condition for condition in rule.where if condition.values), () if certain else tuple(when))
+    certain = any(not condition.values or condition.key == SCOPE for condition in when)
+    values = tuple(condition for condition in rule.where if condition.values and condition.key != SCOPE)
+    return Entry(rule, values, () if certain else tuple(when))
 
 
-def _is_there(condition: Condition, keys: tuple[str, ...]) -> bool:
+def _is_there(condition: Condition, keys: tuple[str, ...], scope: str) -> bool:
+    if condition.key == SCOPE:
+        return condition.holds(scope)
     if condition.key.endswith("*"):
         return any(key.startswith(condition.key[:-1]) for key in keys)
     return condition.key in keys
 
 
 def find(
-    entries: Iterable[Entry], attributes: Mapping[str, Any], name: str, open_: Callable[[Rule], bool]
+    entries: Iterable[Entry], attributes: Mapping[str, Any], span: Span, open_: Callable[[Rule], bool]
 ) -> Iterator[Finding]:
     """What the rules find in a span, in their order.
 
-    `attributes`: as MLflow stores them, dumped as JSON. `name`: the span's. `open_`: whether anybody wants to know what
-    the rule says; it is asked before the rule's attribute is read.
+    `attributes`: as MLflow stores them, dumped as JSON. `span`: has its name and its events. `open_`: whether anybody wants
+    to know what the rule says; it is asked before the rule's attribute is read.
     """
     for rule, all_of, any_of in entries:
         if not open_(rule):
             continue
         if (all_of or any_of) and not _hold(all_of, any_of, attributes):
             continue
-        if (value := _value(rule, attributes, name)) not in _SAYS_NOTHING:
+        if (value := _value(rule, attributes, span)) not in _SAYS_NOTHING:
             yield Finding(rule, value)
 
 
@@ -120,11 +126,11 @@ def _hold(all_of: tuple[Condition, ...], any_of: tuple[Condition, ...], attribut
     return not any_of or any(condition.holds(loaded(attributes.get(condition.key))) for condition in any_of)
 
 
-def _value(rule: Rule, attributes: Mapping[str, Any], name: str) -> Any:
+def _value(rule: Rule, attributes: Mapping[str, Any], span: Span) -> Any:
     """What the rule's attribute says of its target."""
     if rule.flattened:
         return _list(rule, attributes)
-    value = name if rule.key == SPAN_NAME else loaded(attributes.get(rule.key))
+    value = _beside(rule.key, span) if rule.key.startswith(BESIDE_ATTRIBUTES) else loaded(attributes.get(rule.key))
     for form in rule.forms:
         value = None if value is None else FORMS[form](value)
     if rule.path:
@@ -132,12 +138,24 @@ def _value(rule: Rule, attributes: Mapping[str, Any], name: str) -> Any:
     return value if value is None else rule.mapped(value)
 
 
+def _beside(key: str, span: Span) -> Any:
+    """The span's name; or, of a key `$event.NAME.KEY`, what the attribute KEY of the first event NAME that has it says."""
+    if key == SPAN_NAME:
+        return span.name
+    for event in span.events:
+        start = f"{EVENT}{event.name}."
+        for pair in event.attributes if key.startswith(start) else ():
+            if pair.key == key[len(start) :]:
+                return loaded(to_python(pair.value))
+    return None
+
+
 def _list(rule: Rule, attributes: Mapping[str, Any]) -> list[Any]:
     """A list that is flattened into attributes."""
     start = len(rule.key)
     pairs = [(key[start:], loaded(dumped)) for key, dumped in attributes.items() if key.startswith(rule.key)]
     if rule.target in ("input_messages", "output_messages"):
-        return list(from_flattened(pairs))
+        return list(from_flattened(pairs, "assistant" if rule.target == "output_messages" else "user"))
     return [_unwrapped(item) for item in numbered(nested(pairs))]
 
 

@@ -5,6 +5,7 @@ A table names them with `form`. Each returns None where the value is not of that
 
 import ast
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,9 @@ from headrace.mlflow.translate.dialects.messages import from_events, text_of
 
 _MAX_LITERAL = 64 * 1024
 """Characters of a Python literal that is read: to read one takes many times the time and the memory of JSON."""
+
+_TEXTS = re.compile(r"""\b(?:user_msg|text)=(['"])(.*?)(?:\1[,)\]]|$)""", re.DOTALL)
+"""A text in what Python shows of an object. It may be cut at its end."""
 
 
 def _events_in(value: Any) -> Any:
@@ -97,6 +101,17 @@ def _joined(value: Any) -> Any:
     return ", ".join(map(text_of, value)) if isinstance(value, list) else value
 
 
+def _said(value: Any) -> Any:
+    """`StopEvent(result=…, text='Hello')`, how Python shows an object, → the last text in it. Without one it is itself."""
+    found = _TEXTS.findall(value) if isinstance(value, str) else None
+    return found[-1][1] if found else value
+
+
+def _split(value: Any) -> Any:
+    """`get_weather,get_time` → a list of the texts between the commas."""
+    return [text for part in value.split(",") if (text := part.strip())] if isinstance(value, str) else value
+
+
 def _text(value: Any) -> Any:
     """A model's answer → a message of the assistant."""
     return [{"role": "assistant", "content": text_of(value)}] if value else None
@@ -114,6 +129,8 @@ FORMS: Mapping[str, Callable[[Any], Any]] = {
     "json": _json,
     "lower": _lower,
     "python": _python,
+    "said": _said,
+    "split": _split,
     "text": _text,
 }
 """By the name that a table gives them."""

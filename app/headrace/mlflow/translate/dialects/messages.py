@@ -81,12 +81,12 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("role"), str) and "parts" not in value
 
 
-def from_flattened(pairs: Iterable[tuple[str, Any]]) -> list[Message]:
+def from_flattened(pairs: Iterable[tuple[str, Any]], role: str = "user") -> list[Message]:
     """Attributes without their common prefix, `0.message.role` for example, and their values → messages in numeric order.
 
-    Messages that say nothing are left out.
+    `role`: whose a message is that does not say. Messages that say nothing are left out.
     """
-    found = [_message(_inside(item, "message")) for item in numbered(nested(pairs))]
+    found = [_message(_inside(item, "message"), role) for item in numbered(nested(pairs))]
     return [message for message in found if message is not None]
 
 
@@ -142,13 +142,14 @@ def _inside(item: Any, name: str) -> Any:
     return item.get(name, item) if isinstance(item, dict) else item
 
 
-def _message(raw: Any) -> Message | None:
+def _message(raw: Any, otherwise: str = "user") -> Message | None:
     """A message of any of the flattened forms, or None where it says nothing."""
     if not isinstance(raw, dict):
         return None
-    role = str(raw.get("role") or "user")
+    role = str(raw.get("role") or otherwise)
     message: Message = {"role": _ROLES.get(role, role)}
-    calls = [call for item in numbered(raw.get("tool_calls")) if (call := _tool_call(_inside(item, "tool_call")))]
+    called = numbered(raw.get("tool_calls")) or [raw.get("function_call")]  # the latter of LiteLLM's callback
+    calls = [call for item in called if (call := _tool_call(_inside(item, "tool_call")))]
     content = _content(raw)
     if content is None and not calls:
         return None
@@ -171,7 +172,8 @@ def _content(raw: Mapping[str, Any]) -> Any:
         return text_of(content)
     parts = numbered(raw.get("contents")) or numbered(content)
     if parts:
-        return [_part(_inside(part, "message_content")) for part in parts]
+        said = [_inside(part, "message_content") for part in parts if not (isinstance(part, dict) and "tool_call" in part)]
+        return [_part(part) for part in said] or None
     return text_of(content) if content else None
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from headrace.errors import StartError
 from headrace.mlflow.translate.dialects.forms import FORMS
-from headrace.mlflow.translate.dialects.table import LISTS, SPAN_NAME, TARGETS, TYPES, Condition, Dialect, Rule
+from headrace.mlflow.translate.dialects.table import BESIDE_ATTRIBUTES, LISTS, TARGETS, TYPES, Condition, Dialect, Rule
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HEAD = ("about", "source", "when", "scope")
@@ -114,8 +114,9 @@ class _Reader:
         about = self.text(head["about"], "`about`") if "about" in head else ""
         when = self._conditions(head["when"]) if "when" in head else ()
         scopes = self.texts(head["scope"], "the name of a scope") if "scope" in head else ()
-        if not when and any(rule.key == SPAN_NAME for rule in rules):
-            self.fail(node, f"`{name}` reads {SPAN_NAME}, so it needs `when`: which attributes its spans have.")
+        beside = next((rule.key for rule in rules if rule.key.startswith(BESIDE_ATTRIBUTES)), None)
+        if beside and not (when or scopes):
+            self.fail(node, f"`{name}` reads {beside}, so it needs `when` or `scope`: which spans are its own.")
         return Dialect(name, about, self._file, tuple(rules), when, scopes)
 
     def _conditions(self, node: yaml.Node) -> tuple[Condition, ...]:

@@ -89,11 +89,11 @@ class Reading:
         self.used: list[Finding] = []
         """The findings that have become attributes."""
 
-    def read(self, entries: Iterable[Entry], name: str) -> None:
-        """Changes the attributes as the rules say. `name`: the span's."""
+    def read(self, entries: Iterable[Entry], span: Span) -> None:
+        """Changes the attributes as the rules say."""
         attributes = self._attributes
         model, provider = attributes.get(MODEL), attributes.get(PROVIDER)
-        for finding in find(entries, attributes, name, self.open):
+        for finding in find(entries, attributes, span, self.open):
             if self._take(finding):
                 self.used.append(finding)
         changed = self._settle_usage()
@@ -161,11 +161,12 @@ class Reading:
         """The attribute's JSON."""
         if type(value) is str:
             return quote(value)
-        if rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant:
+        made = rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant
+        if made or rule.key not in self._attributes:  # a rule may read the span's name
             return _json(value)
+        text = str(self._attributes[rule.key])
         if rule.target in _VALUES:
-            return str(self._attributes[rule.key])  # its JSON is there already
-        text = str(self._attributes.get(rule.key, ""))  # a rule may read the span's name
+            return text  # its JSON is there already
         return _tools(text) if rule.target == "tools" and 0 < len(text) <= _MAX_TOOLS else _json(value)
 
     def _settle_usage(self) -> bool:
@@ -215,7 +216,7 @@ def read_by(
     """
     more = dict(attributes)
     try:
-        Reading(sent, more, is_root(span)).read(entries, span.name)
+        Reading(sent, more, is_root(span)).read(entries, span)
     except Exception:
         repaired["translation_failed"] += 1
         return dict(attributes)

@@ -69,6 +69,12 @@ TYPES = (
 
 SPAN_NAME = "$name"
 """In place of an attribute's key: the span's name."""
+EVENT = "$event."
+"""What an attribute's key begins with, if it is that of a span event: `$event.` + the event's name + `.` + the key."""
+BESIDE_ATTRIBUTES = "$"
+"""What keys begin with that stand for something beside the span's attributes. Such a rule needs `when` or `scope`."""
+SCOPE = "$scope"
+"""In place of an attribute's key, in a condition: the name of the span's instrumentation scope."""
 
 
 @dataclass(frozen=True, slots=True)

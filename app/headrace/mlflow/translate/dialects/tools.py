@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_WRAPPERS = ("tool", "json_schema", "toolSpec", "function")
+_WRAPPERS = ("tool", "json_schema", "toolSpec", "function", "data")
 """What a dialect wraps a definition in."""
 _SCHEMAS = ("parameters", "input_schema", "inputSchema", "parameters_json_schema", "json_schema", "schema")
 """Where a definition has the schema of its arguments."""
