@@ -31,7 +31,9 @@ _SIGNAL_HEADERS = ("headrace-signal", "otelcol.signal")
 _AGENT = "kafka"
 """The user agent of a record that names none."""
 _MAX_TEXT = 256
-_FIRST_KEY = re.compile(rb'\s*{\s*"(\w+)"')
+_JSON = re.compile(rb'\s*{\s*(?:"(\w+)"\s*:|}\s*$)')
+"""The beginning of a JSON object. Protobuf begins with a line feed, and then with `{` where what follows has 123 bytes: so the
+first key has to be there, or nothing."""
 
 Refusable = tuple[bytes, str]
 """An envelope, and why it can never be written. Empty: it can."""
@@ -68,7 +70,7 @@ class Adopter:
         """See `headrace.queue.kafka.queue.Adopt`."""
         said = {name.lower(): text.decode(errors="replace") for name, text in headers.items()}
         try:
-            encoding = Encoding.JSON if value[:64].lstrip()[:1] == b"{" else Encoding.PROTOBUF
+            encoding = Encoding.JSON if _JSON.match(value) else Encoding.PROTOBUF
             signal = self._signal(said, value if encoding is Encoding.JSON else b"")
             decode = partial(signal.decode, value, encoding)
             decoded = decode()
@@ -161,7 +163,7 @@ class Adopter:
 
 def _in_json(text: bytes) -> str:
     """The signal that the first key of a JSON object names. Empty: none."""
-    key = found[1].decode().replace("_", "").lower() if (found := _FIRST_KEY.match(text)) else ""
+    key = (found[1] or b"").decode().replace("_", "").lower() if (found := _JSON.match(text)) else ""
     return next((signal.name for signal in SIGNALS if signal.form.resources.replace("_", "") == key), "")
 
 

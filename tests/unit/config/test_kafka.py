@@ -9,7 +9,7 @@ from headrace.config import load, unknown_variables
 from headrace.config.kafka import KafkaUrl
 from headrace.errors import StartError
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+ROOT = Path(__file__).parents[3]
 SECRET = "hunter2"
 
 
@@ -59,9 +59,9 @@ def test_the_queue_is_on_disk_by_default() -> None:
     assert load(queue_url="").kafka is None
 
 
-@pytest.mark.parametrize("folder", ["kafka", "kubernetes-kafka"])
-def test_what_the_files_of_deploy_set_are_settings(folder: str) -> None:
-    text = "".join(path.read_text() for path in sorted((DEPLOY / folder).glob("*.yaml")))
+@pytest.mark.parametrize("files", ["docker-compose.yaml", "deploy/kubernetes-kafka/*.yaml"])
+def test_what_the_files_of_deploy_set_are_settings(files: str) -> None:
+    text = "".join(path.read_text() for path in sorted(ROOT.glob(files)))
     names = set(re.findall(r"(?<![$\w{])HEADRACE_[A-Z_]+(?=:)", text))
     assert unknown_variables(dict.fromkeys(names, "")) == []
     (url,) = set(re.findall(r"HEADRACE_QUEUE_URL: (\S+)", text))

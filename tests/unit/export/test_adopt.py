@@ -7,7 +7,9 @@ import pytest
 from google.protobuf.json_format import MessageToJson
 from metrics import gauge, request
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.logs.v1 import logs_pb2
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 import otlp
 from headrace.config import load
@@ -53,6 +55,21 @@ def test_json_says_it_by_its_first_key(signal: Signal) -> None:
     text = re.sub(r'(Id"): "(.*?)"', lambda id_: f'{id_[1]}: "{b64decode(id_[2]).hex()}"', MessageToJson(EACH[signal]))
     other = "logs" if signal is not LOGS else "metrics"
     assert adopted(f"\n {text}".encode(), signal=other).signal is signal
+
+
+def test_protobuf_of_any_length_is_not_taken_for_json() -> None:
+    """A resource of 123 bytes begins with a line feed and `{`, and one in it of 34 bytes goes on as a key would begin."""
+    for length in range(140):
+        message = otlp.request(otlp.span(), service="x" * length)
+        assert adopted(message.SerializeToString()).request == message
+    resource = Resource(attributes=otlp.attributes({"service.name": "x" * 14}))
+    span = otlp.span("x")
+    del span.attributes[:]
+    message = ExportTraceServiceRequest()
+    message.resource_spans.add(resource=resource).scope_spans.add(spans=[span])
+    message.resource_spans[0].scope_spans[0].spans[0].name += "x" * (123 - message.resource_spans[0].ByteSize())
+    assert message.SerializeToString().startswith(b'\n{\n"'), message.SerializeToString()
+    assert adopted(message.SerializeToString()).request == message
 
 
 def test_an_unknown_signal_is_a_dead_letter() -> None:
