@@ -141,6 +141,7 @@ class _Run:
     def _stop(self) -> None:
         self._stream.stop()
         if self._upcoming and self._upcoming.opens:
+            self._stream.take_back(self._upcoming)
             self._upcoming = self._stream.next()
 
     def _send(self, request: Request, due: float) -> None:

@@ -44,6 +44,7 @@ class Stream:
         self._templates = cycle(templates(shape))
         self._stopped = False
         self._begun: set[int] = set()
+        self._first = False
         self._made = self._long(requests) if shape.long else self._groups(max(1, round(requests / shape.requests)))
         self._ahead: deque[Request] = deque()
 
@@ -63,9 +64,15 @@ class Stream:
         while request := self._ahead.popleft() if self._ahead else next(self._made, None):
             if self._stopped and (request.opens or request.group not in self._begun):
                 continue
+            self._first = request.group not in self._begun
             self._begun.add(request.group)
             return request
         return None
+
+    def take_back(self, request: Request) -> None:
+        """The request that `next` gave last is not sent. If it was the first of its group, the group has not begun."""
+        if self._first:
+            self._begun.discard(request.group)
 
     def _groups(self, groups: int) -> Iterator[Request]:
         """Groups whose requests take turns: at each time some have just begun, and others are about to end."""

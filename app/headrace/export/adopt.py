@@ -152,6 +152,8 @@ class Adopter:
             run = run_of(resource)
             if id_ := said_once(headers.get(RUN_HEADER, "")) or run.get(RUN_ID, ""):
                 return pb.Destination(run_id=id_)
+            if not run.get(RUN_NAME):  # without HEADRACE_METRICS_FORWARD the processors have rejected it
+                return pb.Destination(forward=True)
         try:
             route = route_headers(headers) or route_resource(to_dict(resource.resource.attributes), self._config)
         except Unroutable as error:

@@ -138,6 +138,18 @@ def test_each_span_has_a_log_record_that_comes_before_it_or_after_it() -> None:
     assert {request.signal for request in requests if request.opens} == {"traces", "logs"}
 
 
+@pytest.mark.parametrize("name", ["8x8-logs", "pieces"])
+def test_a_group_whose_first_request_is_taken_back_is_not_sent(name: str) -> None:
+    stream = Stream(SHAPES[name], 10**9)
+    begun = {request.group for _ in range(3) if (request := stream.next())}
+    while (request := stream.next()) and request.group in begun:
+        pass
+    assert request is not None
+    stream.stop()
+    stream.take_back(request)
+    assert {each.group for each in sent(stream)} <= begun
+
+
 def test_bodies_are_compressed() -> None:
     stream = Stream(SHAPES["agent"], 6, partial(gzip.compress, compresslevel=1, mtime=0))
     stream.make_ahead()

@@ -93,3 +93,13 @@ def test_metrics_go_to_the_run_that_is_named(
     value = request(gauge("loss", 0.5), **attributes).SerializeToString()
     (place,) = adopted(value, headers | {"headrace-signal": b"metrics"}).destinations
     assert (place.run_id, place.run_name, place.experiment_id) == (run_id, run_name, experiment)
+
+
+def test_metrics_of_no_run_are_passed_on_where_that_is_set() -> None:
+    config = load(queue_url="kafka://a:1/t?signal=metrics", metrics_forward="http://elsewhere")
+    value = request(gauge("loss", 0.5)).SerializeToString()
+    ((envelope, refused),) = Adopter(config, processors(config))(HEADERS, value, 7)
+    (place,) = Delivery.from_envelope(envelope).destinations
+    assert (refused, place.forward, place.experiment_id, place.run_name) == ("", True, "", "")
+    ((_, refused),) = Adopter(without := load(queue_url="kafka://a:1/t?signal=metrics"), processors(without))(HEADERS, value, 7)
+    assert "x-mlflow-run-id" in refused
