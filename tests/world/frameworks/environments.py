@@ -12,7 +12,7 @@ PROGRAMS = Path(__file__).with_name("programs")
 NAMES = tuple(sorted(path.stem for path in PROGRAMS.glob("*_*.py")))
 """Each program is a framework, and who instruments it."""
 _DIRECTORY = Path(os.environ.get("HEADRACE_FRAMEWORKS", "~/.cache/headrace-frameworks")).expanduser()
-_ALL_NEED = ("opentelemetry-exporter-otlp-proto-http==1.45.2", "opentelemetry-sdk==1.45.2")
+_ALL_NEED = ("opentelemetry-exporter-otlp-proto-http>=1.39",)  # Google ADK allows older ones only
 _BUILT = ("pybars4", "pymeta3")
 """Semantic Kernel's, which have no wheels. Of nothing else is a build run."""
 
