@@ -314,6 +314,7 @@ def answers_and_errors(stand: Stand, transport: Transport) -> None:
         other = stand[GUARDED].send(transport, body, headers={**sent, "origin": f"{ORIGIN}.evil"})
         assert "access-control-allow-origin" not in other.headers
     plain = stand[PLAIN].send(transport, good, headers={"origin": ORIGIN})
+    assert plain.code == 200, plain
     assert "access-control-allow-origin" not in plain.headers
     stand[PLAIN].assert_stored(trace_id, span(trace_id))
 
