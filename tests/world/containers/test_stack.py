@@ -401,26 +401,27 @@ def test_the_secure_profile_has_tls_at_all_doors_and_asks_who_one_is(stack: Stac
     shown = secure.compose("--profile", "secure", "run", "--rm", "-T", "secure-setup", "show")
     key, password = re.findall(r"^(?:key|admin): (\S+)$", shown, re.MULTILINE)
     (tmp_path / "ca.crt").write_text(shown[shown.index("-----BEGIN") :])
-    client = httpx.Client(verify=ssl.create_default_context(cafile=tmp_path / "ca.crt"), timeout=60)
     urls = {name: f"https://localhost:{port}" for name, port in ports.items()}
     request = otlp.request(otlp.span("GET /secure"))
     body, kind = request.SerializeToString(), {"content-type": "application/x-protobuf"}
-    assert client.post(f"{urls['HTTP']}/v1/traces", content=body, headers=kind).status_code == 401
-    bearer = {"authorization": f"Bearer {key}"}
-    assert client.post(f"{urls['HTTP']}/v1/traces", content=body, headers=kind | bearer).status_code == 200
-    over_grpc = otlp.request(otlp.span("GET /secure-grpc"))
-    credentials = grpc.ssl_channel_credentials((tmp_path / "ca.crt").read_bytes())
-    with grpc.secure_channel(f"localhost:{ports['GRPC']}", credentials) as channel:
-        export = TraceServiceStub(channel).Export  # type: ignore[no-untyped-call]
-        export(over_grpc, timeout=60, metadata=list(bearer.items()))
-    wanted = [stack._note(each) for each in (request, over_grpc)]
-    stack.stored(wanted)
-    trace = f"{urls['UI']}/api/3.0/mlflow/traces/get?trace_id={wanted[0]}"
-    assert client.get(trace).status_code == 401
-    assert client.get(trace, auth=("admin", password)).status_code == 200
-    assert client.get(urls["UI"], auth=("admin", password)).status_code == 200
-    assert client.get(f"{urls['CONSOLE']}/traces/{wanted[0]}", headers=bearer).status_code == 200
-    assert "GET /secure" not in client.get(f"{urls['CONSOLE']}/traces/{wanted[0]}").text
+    context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    with httpx.Client(verify=context, timeout=60) as client:
+        assert client.post(f"{urls['HTTP']}/v1/traces", content=body, headers=kind).status_code == 401
+        bearer = {"authorization": f"Bearer {key}"}
+        assert client.post(f"{urls['HTTP']}/v1/traces", content=body, headers=kind | bearer).status_code == 200
+        over_grpc = otlp.request(otlp.span("GET /secure-grpc"))
+        credentials = grpc.ssl_channel_credentials((tmp_path / "ca.crt").read_bytes())
+        with grpc.secure_channel(f"localhost:{ports['GRPC']}", credentials) as channel:
+            export = TraceServiceStub(channel).Export  # type: ignore[no-untyped-call]
+            export(over_grpc, timeout=60, metadata=list(bearer.items()))
+        wanted = [stack._note(each) for each in (request, over_grpc)]
+        stack.stored(wanted)
+        trace = f"{urls['UI']}/api/3.0/mlflow/traces/get?trace_id={wanted[0]}"
+        assert client.get(trace).status_code == 401
+        assert client.get(trace, auth=("admin", password)).status_code == 200
+        assert client.get(urls["UI"], auth=("admin", password)).status_code == 200
+        assert client.get(f"{urls['CONSOLE']}/traces/{wanted[0]}", headers=bearer).status_code == 200
+        assert "GET /secure" not in client.get(f"{urls['CONSOLE']}/traces/{wanted[0]}").text
     for url in urls.values():
         with pytest.raises(httpx.HTTPError):
             httpx.get(url.replace("https:", "http:"), timeout=10).raise_for_status()
