@@ -38,19 +38,18 @@ def test_killed_amid_its_work_it_goes_on(database: Database, database_url: str) 
     writer = BulkWriter(database, enrich=True, index=False)
     write(database, *shop(), (0, request(span("x", b"\2" * 16, b"\1" * 8), service="other")), writer=writer)
     covered = "SELECT DISTINCT trace_id FROM headrace.trace_service"
+    served = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'headrace backfill'"
     with closing(Database(database_url)) as other:
         for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
             with transaction(other) as (_, cursor):
                 cursor.execute("SELECT 1 FROM trace_info WHERE request_id = %s FOR UPDATE", [f"tr-{TRACE.hex()}"])
                 process = start(database_url)
-                waits = (
-                    "SELECT 1 FROM pg_stat_activity WHERE application_name = 'headrace backfill' AND wait_event_type = 'Lock'"
-                )
-                wait_until(lambda: rows(database_url, waits), 60)  # noqa: B023
+                wait_until(lambda: rows(database_url, f"{served} AND wait_event_type = 'Lock'"), 60)
                 assert len(rows(database_url, covered)) == 1
                 process.send_signal(number)
                 wait_until(lambda: process.poll() is not None, 60)  # noqa: B023
             text = said(process, status)
+            wait_until(lambda: not rows(database_url, served), 60)  # Postgres notices late that a killed client has gone
         assert "Start it again to go on." in text
     assert said(start(database_url)) == "Indexed 1 traces with 4 spans; 1 were in the index already, or have no spans.\n"
     found = index(database_url), edges(database_url)
