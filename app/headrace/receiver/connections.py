@@ -75,13 +75,14 @@ class Connection(HttpToolsProtocol):
         if self._body is None:
             end = data.find(b"\r\n\r\n")
             data = _UPGRADE.sub(b"\r\nx-upgrade", data[:end]) + data[end:] if end >= 0 else _UPGRADE.sub(b"\r\nx-upgrade", data)
-        before = self._body.pieces if self._body is not None else 0
+        body = self._body
+        before = body.pieces if body is not None else 0
         try:
             self.parser.feed_data(data)
             if self._arrived:
                 arrived, self._arrived = self._arrived, 0
                 self._charge(arrived)
-            if self._body is not None:
+            if self._body is not None and self._body is body:  # else it began in this data, behind an earlier request's bytes
                 self._body.fed(len(data), before)
             elif self._timer is not None:
                 self._head.fed(len(data))

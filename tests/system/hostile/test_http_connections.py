@@ -204,6 +204,19 @@ def test_thousands_of_requests_in_one_packet(stand: Stand) -> None:
     stand.assert_well()
 
 
+def test_a_request_right_behind_one_that_was_answered_early(stand: Stand) -> None:
+    """A client may send its next request once it has the answer, and the server may then read both in one piece."""
+    refused = CHUNKED.replace(b"transfer-encoding: chunked", b"content-length: 600000") + bytes(600_000)  # no key, or no protobuf
+    good = otlp.request(*(otlp.span(f"{number} {'x' * 5000}") for number in range(60))).SerializeToString()
+    headers = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in stand.headers.items()).encode()
+    request = HEAD + headers + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(good) + good
+    for _ in range(5):
+        answers = stand.send(refused + request)
+        assert answers.count(b"HTTP/1.1 ") == 2, answers
+        assert b"HTTP/1.1 200 OK" in answers, answers
+    stand.assert_well()
+
+
 def test_answers_that_nobody_reads(stand: Stand) -> None:
     """One request after the other, and never a look at what comes back."""
     before = descriptors(stand.running)
