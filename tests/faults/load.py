@@ -10,21 +10,21 @@ import itertools
 import json
 import random
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 import httpx
 import psycopg
 from conftest import Running, rows
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from typing_extensions import Self
 
 import otlp
+from faults.endless import Endless
 
 SPANS = 8
 """In a trace."""
@@ -153,7 +153,7 @@ def _verify_batch(connection: "psycopg.Connection[tuple[object, ...]]", batch: l
     return tally
 
 
-class Load:
+class Load(Endless):
     """Inside the block, clients send without end, each a request at a time; what was refused is sent again until it is taken.
 
     The last of them speaks gRPC. `pause`: seconds between two requests of a client. `hang_ups`: before every so-manieth
@@ -165,24 +165,13 @@ class Load:
         self._running = running
         self._pause = pause
         self._hang_ups = hang_ups
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(client,)) for client in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__({f"client {client}": partial(self._run, client) for client in range(clients)})
 
     def _run(self, client: int) -> None:
         states = self.ledger.clients[client]
         last = client == len(self.ledger.clients) - 1
         exporter = _GrpcExporter(self._running.grpc_url) if last else _HttpExporter(self._running.url)
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             states.append(0)
             number = len(states) - 1
             body = otlp.request(*spans_of(self.ledger.seed, client, number)).SerializeToString()
@@ -190,7 +179,7 @@ class Load:
             if self._hang_ups and number % self._hang_ups == 0:
                 hang_up(self._running.url, body, headers)
             states[number] = self._insist(exporter, body, headers)
-            self._stop.wait(self._pause)
+            self.stop.wait(self._pause)
         exporter.close()
 
     def _insist(self, exporter: "_HttpExporter | _GrpcExporter", body: bytes, headers: dict[str, str]) -> bool:
@@ -202,7 +191,7 @@ class Load:
             if not refusal:
                 return True
             self.ledger.refusals[refusal] += 1
-            if self._stop.wait(0.1):
+            if self.stop.wait(0.1):
                 return False
 
 

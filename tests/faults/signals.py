@@ -8,12 +8,12 @@ it is kept here: an export is repeated until the exporter says that it succeeded
 import json
 import logging
 import random
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import psycopg
@@ -33,8 +33,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from typing_extensions import Self
 
+from faults.endless import Endless
 from faults.load import TIMEOUT_SECONDS, Tally
 from faults.table import Row
 
@@ -131,39 +131,26 @@ def _tally(expected: Any, found: Mapping[Any, int]) -> Tally:
     return tally
 
 
-class Programs:
+class Programs(Endless):
     """Inside the block, two programs work and export without end. Each ends once all that it made was acknowledged."""
 
     def __init__(self, running: Receiver, url: str, seed: str, pause: float = 0.05) -> None:
         self.promised = [Promised(new_run(url), f"{kind}-{seed}") for kind in ("http", "grpc")]
         self._seed = seed
         self._pause = pause
-        self._stop = threading.Event()
         self._until = time.monotonic() + _PATIENCE_SECONDS
-        self._threads = [
-            threading.Thread(target=self._run, args=(running, promised), name=promised.name) for promised in self.promised
-        ]
+        super().__init__({promised.name: partial(self._run, running, promised) for promised in self.promised})
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # an exporter's words about each kill
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _run(self, running: Receiver, promised: Promised) -> None:
         program, rng = _Program(promised.name, promised.run), random.Random(f"{self._seed}/{promised.name}")
         exporters = _exporters(running, promised)
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             made = program.work()
             for signal in rng.sample(SIGNALS, 3):  # whatever comes first, the end is the same
                 if self._insist(exporters[signal], made.of[signal], promised.refusals, signal):
                     made.note(signal, promised)
-            self._stop.wait(self._pause)
+            self.stop.wait(self._pause)
         for exporter in exporters.values():
             exporter.shutdown()
 
@@ -171,7 +158,7 @@ class Programs:
         """Exports until the exporter says that it succeeded. False: it did not, long after the end of the block."""
         while not _exported(lambda: exporter.export(batch)):
             refusals[signal] += 1
-            if not self._stop.wait(0.1):
+            if not self.stop.wait(0.1):
                 self._until = time.monotonic() + _PATIENCE_SECONDS
             elif time.monotonic() > self._until:
                 return False

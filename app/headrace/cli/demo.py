@@ -66,14 +66,15 @@ class _Target:
     def post(self, url: str, body: bytes, **more: str) -> None:
         """POSTs; underscores in the names of headers become hyphens."""
         from headrace.errors import StartError
-        from headrace.local.sending import opener, send, sentence
+        from headrace.local.sending import opener, send
+        from headrace.otlp.error_words import error_words
 
         try:
             send(opener(), url, body, self.headers | {name.replace("_", "-"): value for name, value in more.items()})
         except urllib.error.HTTPError as error:
             needs_key = error.code == 401 and "authorization" not in self.headers
             hint = " Give `headrace demo` the option --api-key." if needs_key else ""
-            raise StartError(f"{url} answered {error.code}: {sentence(error.read(65_536))}{hint}") from None
+            raise StartError(f"{url} answered {error.code}: {error_words(error.read(65_536))}{hint}") from None
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise StartError(f"Nothing answers at {url} ({reason}). Is `headrace up` running?") from None

@@ -16,7 +16,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from headrace.config import Config
 from headrace.doctor import Finding, Probe, ok, skipped, wrong
 from headrace.doctor.running import SECONDS, tls_context
-from headrace.local.sending import opener, send, sentence, wait_visible
+from headrace.local.sending import opener, send, wait_visible
+from headrace.otlp.error_words import error_words
 
 _WAIT_SECONDS = 15.0
 
@@ -63,7 +64,7 @@ def _send(config: Config, probe: Probe, body: bytes) -> str:
     try:
         send(opener(past_proxies=True, context=tls_context(config)), f"{config.own_url}/v1/traces", body, headers)
     except urllib.error.HTTPError as error:
-        return f"{error.code}: {sentence(error.read(65_536))}"
+        return f"{error.code}: {error_words(error.read(65_536))}"
     except (OSError, HTTPException) as error:
         return f"The connection broke: {error}."
     return ""

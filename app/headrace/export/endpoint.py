@@ -16,11 +16,11 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from google.protobuf.message import DecodeError
-from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from headrace import __version__
 from headrace.config import Config, header_pairs
+from headrace.otlp.error_words import error_words
 
 _LATER = (429, 502, 503, 504)
 """The statuses after which OTLP says to send again."""
@@ -83,18 +83,10 @@ def meaning(status: int, body: bytes, retry_after: str = "") -> Answer:
         with suppress(DecodeError):
             partial = ExportMetricsServiceResponse.FromString(body).partial_success
         return Answer("sent", partial.error_message[:_MOST_SAID], max(0, partial.rejected_data_points))
-    said = " ".join(filter(None, [f"HTTP {status}", _message(body)]))
+    said = " ".join(filter(None, [f"HTTP {status}", error_words(body)]))
     if status in _LATER:
         return Answer("later", said, wait=_seconds(retry_after))
     return Answer("refused", said)
-
-
-def _message(body: bytes) -> str:
-    """The words of an error's body: a google.rpc.Status, as OTLP says, or a text."""
-    text = body.decode(errors="replace")
-    with suppress(DecodeError):
-        text = str(Status.FromString(body).message) or text
-    return "".join(char for char in " ".join(text.split()) if char.isprintable())[:_MOST_SAID]
 
 
 def _seconds(retry_after: str) -> float | None:

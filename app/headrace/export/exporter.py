@@ -25,7 +25,7 @@ from headrace.envelope import Delivery
 from headrace.envelope.split import AnyDelivery, halves
 from headrace.errors import HeadraceError, PermanentExportError, RowsRefused, StatementTimeout, TablesChanged
 from headrace.export.destinations import Destinations
-from headrace.export.openers import Opener, openers
+from headrace.export.openers import Opener, openers_of
 from headrace.export.rehearsal import LAST_ROUNDS, MOST_SECONDS, ROUNDS, harmless, rehearsed
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.logs.weight import weigh_logs
@@ -84,7 +84,7 @@ class Exporter:
         """An exporter with the writer that fits the database's schema, configured by the settings. It notes in `tables` what
         that schema is."""
         tables = tables or Tables()
-        return cls(database, experiments, openers(config, tables), config.max_write_bytes, tables)
+        return cls(database, experiments, openers_of(config, tables), config.max_write_bytes, tables)
 
     @property
     def writers(self) -> Writers | None:

@@ -18,7 +18,7 @@ Opener = Callable[[Database], Writer[Any]]
 """Opens a writer. It may fail while Postgres is away."""
 
 
-def openers(config: Config, tables: Tables) -> Mapping[Signal, Opener]:
+def openers_of(config: Config, tables: Tables) -> Mapping[Signal, Opener]:
     """What opens the writer of each signal that is stored. They are called in this order. Each notes in `tables` what the
     database's schema is."""
     spans = _Remembering(writer_opener(config, tables))

@@ -8,7 +8,6 @@ from http.client import HTTPException
 from typing import Any
 
 _ANSWER_SECONDS, _LOOK_SECONDS = 10.0, 5.0
-_MAX_SENTENCE = 500
 
 
 def opener(past_proxies: bool = False, context: ssl.SSLContext | None = None) -> urllib.request.OpenerDirector:
@@ -23,23 +22,12 @@ def send(by: urllib.request.OpenerDirector, url: str, body: bytes, headers: dict
     """POSTs an OTLP request in protobuf.
 
     Raises:
-        HTTPError: it was refused; `sentence` reads its body.
+        HTTPError: it was refused; `otlp.error_words` reads its body.
         OSError, HTTPException: nobody answered, or not over HTTP.
     """
     post = urllib.request.Request(url, body, {"content-type": "application/x-protobuf", **headers})  # noqa: S310 - the user's own
     with by.open(post, timeout=_ANSWER_SECONDS):
         pass
-
-
-def sentence(body: bytes) -> str:
-    """What an OTLP error says. If the answer is another server's, the beginning of its text."""
-    from google.protobuf.message import DecodeError
-    from google.rpc.status_pb2 import Status
-
-    try:
-        return str(Status.FromString(body).message)
-    except DecodeError:
-        return body[:_MAX_SENTENCE].decode("utf-8", "replace")
 
 
 def wait_visible(by: urllib.request.OpenerDirector, mlflow_url: str, trace_id: str, seconds: float) -> bool:

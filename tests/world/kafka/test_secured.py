@@ -9,19 +9,18 @@ import pytest
 from authority import Authority
 from brokers import skip_without_kafka
 from conftest import Launcher, Running, rows, wait_until
-from contracts.queue import MAX_BYTES, QueueContract
+from contracts.kafka_queue import BOUNDS, KafkaQueueContract
+from contracts.queue import QueueContract
 from secured import PASSWORD, PLAIN_USER, Secured, secured_broker
 
 import otlp
 from headrace.config.kafka import KafkaUrl
-from headrace.queue.kafka.queue import Bounds, KafkaQueue
 
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.slow("config errors parts envelope queue processor pipeline export host receiver tests/brokers.py"),
 ]
 
-BOUNDS = Bounds(bytes=MAX_BYTES, record=2 * MAX_BYTES, buffer=4 * MAX_BYTES, timeout_seconds=30)
 SENT = ("READ WRITE DESCRIBE DESCRIBE_CONFIGS", "READ")
 """What one user may do with the topic, and in the group, who both receives and writes."""
 
@@ -41,29 +40,17 @@ def user(broker: Secured) -> str:
     return name
 
 
-class TestSecured(QueueContract):
+class TestSecured(KafkaQueueContract):
     """A part of the contract is enough: the road to the broker is another, the queue the same."""
 
-    patience = 20
-
     @pytest.fixture(autouse=True, params=["SCRAM-SHA-512", "PLAIN"])
-    def _topic(self, request: pytest.FixtureRequest, broker: Secured) -> Iterator[None]:
+    def _topic(self, request: pytest.FixtureRequest, broker: Secured) -> None:
         name, group = PLAIN_USER if request.param == "PLAIN" else "contract", f"contract-{time.time_ns()}"
         broker.set_password(name)
-        topic = broker.cluster.new_topic(max_message_bytes=2 * MAX_BYTES)
+        topic = broker.cluster.new_topic(max_message_bytes=BOUNDS.record)
         broker.allow(name, topic, operations=SENT[0])
         broker.allow(name, group=group, operations=SENT[1])
         self.url = KafkaUrl.parse(broker.url(topic, name, request.param, group=group))
-        self.opened: list[KafkaQueue] = []
-        yield
-        for queue in self.opened:
-            queue.close()
-
-    def open_queue(self) -> KafkaQueue:
-        queue = KafkaQueue(self.url, BOUNDS, lambda *_: [])
-        self.opened.append(queue)
-        wait_until(lambda: queue.joined, 60, "the reader joins its group")
-        return queue
 
 
 for _name in vars(QueueContract):  # a part of it
