@@ -57,6 +57,9 @@ fmt: install ## Format the code, and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+structure: install ## The house in figures: rooms, arrows between them, the longest modules and functions
+	@PYTHONPATH=tests $(BIN)/python -m structure
+
 oracles: install ## Each release of MLflow, in its own environment: its server's rows beside ours, MINORS=3.14,3.15,3.16,3.17,3.18 (an hour)
 	PYTHONPATH=tests $(BIN)/python -m parity.oracles $(if $(MINORS),--minors $(MINORS))
 
@@ -158,4 +161,4 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14
 	{ echo "Headrace needs Python 3.10 to 3.14; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1). Try: make PYTHON=python3.12"; exit 1; }
 endef
 
-.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt oracles fuzz fuzz-wire chaos outage fleet bench bench-fleet scale proto docs audit lock clean site release release-prepare sbom
+.PHONY: help install up demo quick test slow unit unit-rows unit-rest check fmt structure oracles fuzz fuzz-wire chaos outage fleet bench bench-fleet scale proto docs audit lock clean site release release-prepare sbom

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
+import structure
 from sources import PACKAGE, trees
 
 ROOMS = (
@@ -169,3 +170,14 @@ def test_a_breach_is_found(name: str, code: str) -> None:
 )
 def test_what_is_allowed_is_no_breach(name: str, code: str) -> None:
     assert not breaches(name, ast.parse(code))
+
+
+def test_the_figures_are_those_of_the_house() -> None:
+    uses = structure.arrows()
+    assert uses.keys() == ALL_ROOMS - {"__main__"}
+    assert not uses["rejected"]
+    assert {"rejected"} <= uses["errors"] <= {"rejected"}
+    assert {"errors", "otlp", "pipeline"} <= uses["receiver"]
+    assert max(structure.modules().values()) <= LONGEST
+    lines = list(structure.report())
+    assert lines[0].startswith(f"{len(uses)} rooms, {sum(map(len, uses.values()))} arrows")
