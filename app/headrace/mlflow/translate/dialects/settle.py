@@ -143,6 +143,8 @@ class Reading:
                 self._figures[target] = figure
             return figure is not None
         key = self.key(rule)
+        if target == "tools" and (text := self._sent_each_time(rule)):
+            return self._take_tools(key, _tools(text))
         if target in _MESSAGES and count_messages(loaded(self._attributes.get(key))) > count_messages(value):
             return False  # messages without a text are not flattened: what is there says more
         value = _meant(target, value)
@@ -157,17 +159,28 @@ class Reading:
         self._attributes[key] = self._dumped(rule, value)
         return True
 
+    def _sent_each_time(self, rule: Rule) -> str:
+        """The definitions of tools that the rule reads as they were sent. Empty: there are none, or they are too long."""
+        text = self._attributes.get(rule.key, "") if _is_as_sent(rule) else ""
+        return text if isinstance(text, str) and len(text) <= _MAX_TOOLS else ""
+
+    def _take_tools(self, key: str, made: JsonText) -> bool:
+        """`made`: shared by the spans that define the same tools."""
+        if made.value is None:
+            return False
+        self._said.add("tools")
+        if (there := self._attributes.get(key)) is not None and loaded(there) == made.value:
+            return False
+        self._attributes[key] = made
+        return True
+
     def _dumped(self, rule: Rule, value: Any) -> str:
         """The attribute's JSON."""
         if type(value) is str:
             return quote(value)
-        made = rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant
-        if made or rule.key not in self._attributes:  # a rule may read the span's name
+        if rule.target not in _VALUES or not _is_as_sent(rule) or rule.key not in self._attributes:
             return _json(value)
-        text = str(self._attributes[rule.key])
-        if rule.target in _VALUES:
-            return text  # its JSON is there already
-        return _tools(text) if rule.target == "tools" and 0 < len(text) <= _MAX_TOOLS else _json(value)
+        return str(self._attributes[rule.key])  # its JSON is there already
 
     def _settle_usage(self) -> bool:
         """The token usage, with what the rules have found of it, and a total. Returns whether that may change the cost."""
@@ -239,11 +252,16 @@ def _meant(target: str, value: Any) -> Any:
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
+def _is_as_sent(rule: Rule) -> bool:
+    """Whether its value is what the attribute says, and nothing made of it."""
+    return not (rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant)
+
+
 @lru_cache(maxsize=128)
-def _tools(text: str) -> str:
+def _tools(text: str) -> JsonText:
     """The JSON of an attribute → that of the tools that it defines: an agent sends the same with each call."""
     return _json(definitions(loaded(text)))
 
 
-def _json(value: Any) -> str:
+def _json(value: Any) -> JsonText:
     return JsonText.of(dumps(value), value)
