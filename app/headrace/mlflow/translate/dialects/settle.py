@@ -11,7 +11,6 @@ have found stays as well, but where a rule says that it `replaces` it, and where
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
@@ -36,7 +35,7 @@ from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, load
 from headrace.mlflow.translate.dialects.figures import amount, as_json, count
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
 from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
-from headrace.mlflow.translate.dialects.tools import definitions
+from headrace.mlflow.translate.dialects.tools import definitions, tools_as_sent
 
 SESSION, CONVERSATION, USER = "session.id", "gen_ai.conversation.id", "user.id"
 _KEYS = {
@@ -67,10 +66,6 @@ _UNKNOWN = ("UNKNOWN", "null", "")
 _MODELS = frozenset({"LLM", "CHAT_MODEL"})
 _CALLS = _MODELS | {"EMBEDDING", "RERANKER", ""}
 """Types of spans that are one call of a model, whose cost can be computed. Without a type it may be one."""
-
-
-_MAX_TOOLS = 16 * 1024
-"""Characters of definitions of tools that are remembered."""
 
 
 class Reading:
@@ -143,11 +138,10 @@ class Reading:
                 self._figures[target] = figure
             return figure is not None
         key = self.key(rule)
-        if target == "tools" and (text := self._sent_each_time(rule)):
-            return self._take_tools(key, _tools(text))
         if target in _MESSAGES and count_messages(loaded(self._attributes.get(key))) > count_messages(value):
             return False  # messages without a text are not flattened: what is there says more
-        value = _meant(target, value)
+        shared = tools_as_sent(rule, self._attributes) if target == "tools" else None
+        value = _meant(target, value) if shared is None else shared.value
         if value is None:
             return False
         if target != "tags":
@@ -156,29 +150,14 @@ class Reading:
             return False
         if target == "type":
             self._type = value
-        self._attributes[key] = self._dumped(rule, value)
-        return True
-
-    def _sent_each_time(self, rule: Rule) -> str:
-        """The definitions of tools that the rule reads as they were sent. Empty: there are none, or they are too long."""
-        text = self._attributes.get(rule.key, "") if _is_as_sent(rule) else ""
-        return text if isinstance(text, str) and len(text) <= _MAX_TOOLS else ""
-
-    def _take_tools(self, key: str, made: JsonText) -> bool:
-        """`made`: shared by the spans that define the same tools."""
-        if made.value is None:
-            return False
-        self._said.add("tools")
-        if (there := self._attributes.get(key)) is not None and loaded(there) == made.value:
-            return False
-        self._attributes[key] = made
+        self._attributes[key] = self._dumped(rule, value) if shared is None else shared
         return True
 
     def _dumped(self, rule: Rule, value: Any) -> str:
         """The attribute's JSON."""
         if type(value) is str:
             return quote(value)
-        if rule.target not in _VALUES or not _is_as_sent(rule) or rule.key not in self._attributes:
+        if rule.target not in _VALUES or not rule.is_as_sent or rule.key not in self._attributes:
             return _json(value)
         return str(self._attributes[rule.key])  # its JSON is there already
 
@@ -252,16 +231,5 @@ def _meant(target: str, value: Any) -> Any:
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 
-def _is_as_sent(rule: Rule) -> bool:
-    """Whether its value is what the attribute says, and nothing made of it."""
-    return not (rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant)
-
-
-@lru_cache(maxsize=128)
-def _tools(text: str) -> JsonText:
-    """The JSON of an attribute → that of the tools that it defines: an agent sends the same with each call."""
-    return _json(definitions(loaded(text)))
-
-
-def _json(value: Any) -> JsonText:
+def _json(value: Any) -> str:
     return JsonText.of(dumps(value), value)
