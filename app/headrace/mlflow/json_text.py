@@ -35,6 +35,14 @@ def quote(text: str) -> str:
     return f'"{text}"'
 
 
+def quote_json(text: str) -> str:
+    """The JSON of a text that `dumps` or `dumps_long` has made: whatever else is to be escaped, they have escaped."""
+    if len(text) < LONG:
+        return quote_short(text)
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
 def _dumps(quote: Callable[[str], str]) -> Callable[[Any], str]:
     """`json.dumps` with `ensure_ascii=False`, whose texts `quote` writes."""
     if (make := getattr(encoder, "c_make_encoder", None)) is None:  # an interpreter without json's C code
@@ -63,10 +71,10 @@ class JsonText(str):
 
     @classmethod
     def of(cls, text: str, value: Any, quoted: str | None = None) -> "JsonText":
-        """`value` is what `text` says; `quoted` its JSON, if it is known."""
+        """`value` is what `text`, which `dumps` or `dumps_long` has made, says. `quoted`: the JSON of any other text."""
         made = cls(text)
         made.value = value
-        made.quoted = quote(text) if quoted is None else quoted
+        made.quoted = quote_json(text) if quoted is None else quoted
         return made
 
 

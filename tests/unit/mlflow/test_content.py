@@ -11,8 +11,8 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 import otlp
-from headrace.mlflow.json_text import LONG, JsonText, dumps, dumps_long, quote
-from headrace.mlflow.translate.content import content_text, dump_all, inner
+from headrace.mlflow.json_text import LONG, JsonText, dumps, dumps_long, quote, quote_json
+from headrace.mlflow.translate.content import dump_all, inner, inner_texts, open_content
 
 VALUES = {
     "text": 'ü " \\ \n \u2028',
@@ -46,7 +46,7 @@ def test_the_text_is_the_json_of_mlflow_s_dict(name: str) -> None:
     span = SPANS[name]
     attributes: dict[str, Any] = {**dump_all(span)[0], "a list": ["ü", {"k": 0.5}], "json": JsonText.of('{"ü": "\\u2028"}', {})}
     theirs = MlflowSpan.from_otel_proto(span).to_dict() | {"attributes": attributes}
-    assert content_text(span, attributes, status_of(span)) == json.dumps(theirs, default=str, ensure_ascii=False)
+    assert open_content(span, attributes, status_of(span)) + "}" == json.dumps(theirs, default=str, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("key", VALUES)
@@ -81,6 +81,19 @@ def test_json_within_a_text_loses_its_outer_layer(text: str, loses: bool) -> Non
         assert sanitize_attributes({"k": dumped}) == {"k": text}
 
 
+@pytest.mark.parametrize("key", ["gen_ai.tool.definitions", "gen_ai.system_instructions", "any.other"])
+@pytest.mark.parametrize("length", [1, LONG, 20_000])
+@pytest.mark.parametrize("text", ['[{"text": "%s\\"\\\\"}]', "[%s", '"%s"'])
+def test_what_comes_with_each_call_is_read_as_what_comes_once(key: str, length: int, text: str) -> None:
+    for letter in "aab":
+        sent = text % (letter * length)
+        dumped = dump_all(otlp.span(attrs={key: sent}))
+        found = inner_texts(dumped)[key]
+        assert dumped[0] == {key: json.dumps(sent)}
+        assert found == inner(sent, json.dumps(sent))
+        assert not isinstance(found, JsonText) or (found.quoted, found.value) == (json.dumps(sent), json.loads(sent))
+
+
 def test_keys_of_texts_that_may_be_json_are_noted() -> None:
     _, maybe_json, exact = dump_all(otlp.span(attrs={"a": "{", "b": "b", "c": " x", "d": ["{"]}))
     assert maybe_json == {"a": "{", "c": " x"}
@@ -95,6 +108,7 @@ def test_a_text_of_any_length_is_quoted_as_by_json(character: str, length: int) 
     for text in (character * length, "a" * (length - 1) + character, f'{character}{"b" * (length - 1)}\\"\n\t\r'):
         expected = json.dumps(text, ensure_ascii=False)
         assert quote(text) == dumps(text) == dumps_long(text) == expected
+        assert quote_json(expected) == json.dumps(expected, ensure_ascii=False)
         assert dump_all(otlp.span(attrs={"k": text.encode("utf-8", "replace").decode()}))[0] == {
             "k": expected.encode("utf-8", "replace").decode()
         }

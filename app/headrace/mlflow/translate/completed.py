@@ -17,7 +17,7 @@ from headrace.mlflow.json_text import JsonText, dumps, loads
 from headrace.mlflow.keys import SPAN_INPUTS, SPAN_OUTPUTS
 from headrace.mlflow.logs.record import CONTENT_NAMES, EVENT_NAME, Records, is_exception, name_of, packed, parsed, time_of
 from headrace.mlflow.translate.content import events_of
-from headrace.mlflow.translate.genai import translate
+from headrace.mlflow.translate.genai import shown
 from headrace.mlflow.translate.genai_events import INPUT, OUTPUT, SPAN_EVENT_NAMES, Event, attributes_told
 from headrace.otlp.attributes import to_dict, to_python
 
@@ -48,7 +48,7 @@ def completion_of_events(span: Span, sent: Mapping[str, str]) -> Completion:
     if not found.attributes.keys() & _SHOWN_AS.keys():
         return found
     try:
-        read = translate(dict(sent), events_of(span))
+        read = shown(dict(sent), events_of(span))
     except Exception:  # the translation proper will meet it again, and count it
         return found
     known = {key for key, shown in _SHOWN_AS.items() if key in found.attributes and _has_all(read.get(shown), found, key)}

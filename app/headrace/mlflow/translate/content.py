@@ -7,6 +7,7 @@ import json
 import math
 from base64 import b64encode
 from binascii import b2a_base64 as base64
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -22,6 +23,11 @@ NO_PARENT = bytes(8)
 _JSON_CHARACTERS = frozenset('"{[ \t\n\r')
 """What a text begins with that may be JSON: see `inner`."""
 
+_SENT_EACH_TIME = frozenset({"gen_ai.tool.definitions", "gen_ai.system_instructions"})
+"""What an agent sends with each call of a model, the same again."""
+_MAX_REMEMBERED = 16 * 1024
+"""Characters of it that are remembered."""
+
 Dumped = tuple[dict[str, str], dict[str, str], bool]
 """The attributes of a span, each dumped as JSON; the texts among them that may themselves be JSON (see `inner`); whether all
 come back the same from the JSON. No class: it is made for each span."""
@@ -35,7 +41,7 @@ def dump_all(span: Span) -> Dumped:
     for pair in span.attributes:
         value = pair.value
         if text := value.string_value:  # by far the most, and cheaper to ask for than which kind it is
-            dumped[pair.key] = quote_short(text) if len(text) < LONG else quote(text)
+            dumped[pair.key] = quote_short(text) if len(text) < LONG else _quoted(pair.key, text)
             if text[0] in _JSON_CHARACTERS:
                 maybe_json[pair.key] = text
             continue
@@ -54,6 +60,20 @@ def dump_all(span: Span) -> Dumped:
     return dumped, maybe_json, exact
 
 
+def _quoted(key: str, text: str) -> str:
+    """The JSON of a long text."""
+    if key not in _SENT_EACH_TIME or len(text) > _MAX_REMEMBERED:
+        return quote(text)
+    made = _remembered(text)
+    return made.quoted if type(made) is JsonText else made
+
+
+@lru_cache(maxsize=64)
+def _remembered(text: str) -> str:
+    """`inner` of a text that comes with each call of an agent. Nobody changes what it says. All take some 10 MB at most."""
+    return inner(text, quote(text))
+
+
 def inner(text: str, dumped: str) -> str:
     """MLflow's `sanitize_attributes` for one value: a text that is itself JSON loses its outer layer. `dumped`: its JSON."""
     try:
@@ -66,11 +86,15 @@ def inner(text: str, dumped: str) -> str:
 def inner_texts(dumped: Dumped) -> dict[str, str]:
     """The same for all attributes of a span: those that change, or may."""
     values, maybe_json, _ = dumped
-    return {key: inner(text, values[key]) for key, text in maybe_json.items()}
+    return {
+        key: _remembered(text) if key in _SENT_EACH_TIME and LONG <= len(text) <= _MAX_REMEMBERED else inner(text, values[key])
+        for key, text in maybe_json.items()
+    }
 
 
-def content_text(span: Span, attributes: dict[str, Any], status_name: str) -> str:
-    """`dumps` of MLflow's `Span.from_otel_proto(span).to_dict()`, with these attributes."""
+def open_content(span: Span, attributes: dict[str, Any], status_name: str) -> str:
+    """`dumps` of MLflow's `Span.from_otel_proto(span).to_dict()`, with these attributes. The last brace is missing: the note
+    comes before it, and a long text is not copied to take it away again."""
     pairs = ", ".join(
         [
             f"{quote_short(key)}: {quote_short(value) if type(value) is str and len(value) < LONG else _json(value)}"
@@ -87,7 +111,7 @@ def content_text(span: Span, attributes: dict[str, Any], status_name: str) -> st
         f'"parent_span_id": {parent}, "name": {quote(span.name)}, "start_time_unix_nano": {span.start_time_unix_nano}, '
         f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {dumps(events_of(span)) if span.events else "[]"}, '
         f'"status": {{"code": "{status_name}", "message": {message}}}, "attributes": {{{pairs}}}, '
-        f'"links": {dumps(_links(span)) if span.links else "[]"}}}'
+        f'"links": {dumps(_links(span)) if span.links else "[]"}'
     )
 
 

@@ -19,7 +19,7 @@ from mlflow.tracing.otel import translation
 from mlflow.tracing.utils import dump_span_attribute_value
 
 from headrace.mlflow.json_text import JsonText, quote
-from headrace.mlflow.keys import PREFIX
+from headrace.mlflow.keys import PREFIX, SPAN_INPUTS, SPAN_OUTPUTS
 from headrace.mlflow.runtime import SHARED_JSON
 from headrace.mlflow.translate.asked import Asked, record
 
@@ -68,6 +68,19 @@ def translate(attributes: dict[str, Any], events: list[dict[str, Any]]) -> dict[
         run = _translation_of(keys)
     translated: dict[str, Any] = run(_AsSpan(attributes, events))["attributes"]
     return translated
+
+
+def shown(attributes: dict[str, Any], events: list[dict[str, Any]]) -> dict[str, Any]:
+    """The inputs and the outputs alone, as `translate` leaves them: what it takes to see what MLflow reads of a span's events.
+
+    Whether its model, its tokens and its cost can be told is not asked.
+    """
+    names = _relevant(tuple(attributes)).union(*(_READERS.get(event["name"], _NOBODY) for event in events))
+    globals_ = _translation(names).__globals__
+    read = {SPAN_INPUTS: "_get_input_value", SPAN_OUTPUTS: "_get_output_value"}
+    return {
+        key: attributes[key] if key in attributes else globals_[function](attributes, events) for key, function in read.items()
+    }
 
 
 class _AsSpan:

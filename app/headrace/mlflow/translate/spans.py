@@ -18,7 +18,7 @@ from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.chat.drawn import draw
 from headrace.mlflow.translate.completed import NOTHING, Completion, completion, completion_of_events, reads, with_events
-from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, events_of, inner_texts
+from headrace.mlflow.translate.content import NO_PARENT, Dumped, dump_all, events_of, inner_texts, open_content
 from headrace.mlflow.translate.dialects.engine import Dialects, Entry
 from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
@@ -125,13 +125,13 @@ def _to_row(
     else:
         attributes, columns, note = _store_translated(span, dumped, attributes, rules, context)
     span = with_events(span, more.events) if more.events else span
-    content = content_text(span, attributes, status_name)
-    text, speaks = encodable(content, context.repaired), ""
+    content = open_content(span, attributes, status_name)
+    text, speaks, end = encodable(content, context.repaired), "", "}"
     if context.enrichment is not None:
         speaks = span_speaks(span, columns.type, attributes) if status == "ERROR" or columns.type else ""
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
         otlp = otlp_note(sent_span, context.enrichment.origin, note, exact, Marks(by_rule, times, speaks, more.note))
-        text = f'{text[:-1]}, "otlp": {otlp}}}'
+        end = f', "otlp": {otlp}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
         trace_id,
@@ -142,7 +142,7 @@ def _to_row(
         status,
         span.start_time_unix_nano,
         span.end_time_unix_nano,
-        text,
+        text + end,
         input_cost,
         output_cost,
         total_cost,

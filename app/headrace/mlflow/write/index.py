@@ -22,7 +22,7 @@ from headrace.mlflow.text import to_object
 from headrace.mlflow.translate.readback import is_unfinished
 from headrace.mlflow.translate.tags import MAX_INDEXED
 from headrace.mlflow.write.cover import NOTHING, Covered, cover, small
-from headrace.mlflow.write.plan import Id, Operation, Plan, ids
+from headrace.mlflow.write.plan import Id, Operation, Plan
 from headrace.mlflow.write.statements import Rows, array, load_statements
 
 _STATEMENTS = load_statements("index.sql")
@@ -94,7 +94,7 @@ def _counted(cursor: Rows, traces: Sequence[Trace]) -> tuple[dict[str, set[str]]
     keys = [(trace.trace_id, span_id) for trace in traces for span_id in trace.spans]
     found: dict[str, set[str]] = {}
     covered: set[str] = set()
-    cursor.execute(_STATEMENTS["read_stored"], ids(keys) | {"traces": [trace.trace_id for trace in traces]})
+    cursor.execute(_STATEMENTS["read_stored"], _ids(keys) | {"traces": array(trace.trace_id for trace in traces)})
     for trace_id, span_id, content in cursor:
         if span_id is None:
             covered.add(trace_id)
@@ -107,10 +107,16 @@ def _services(cursor: Rows, keys: Collection[Id]) -> dict[str, dict[str, str]]:
     """The services of those of these spans that are stored, by trace and span. Empty: the content names none."""
     found: dict[str, dict[str, str]] = {}
     if keys:
-        cursor.execute(_STATEMENTS["read_parents"], ids(keys))
+        cursor.execute(_STATEMENTS["read_parents"], _ids(keys))
         for trace_id, span_id, service in cursor:
             found.setdefault(trace_id, {})[span_id] = service
     return found
+
+
+def _ids(keys: Collection[Id]) -> dict[str, str]:
+    """The parameters of a statement that takes these spans, ordered."""
+    ordered = sorted(keys)
+    return {"trace_id": array(trace_id for trace_id, _ in ordered), "span_id": array(span_id for _, span_id in ordered)}
 
 
 def _gather(plan: Plan, trace: Trace, stored: _Stored) -> None:
@@ -167,7 +173,7 @@ class Index:
         new = sorted(key for key in plan.operations if self._known.get(key) != today)
         named = sorted((plan.origins | dict(origins)).items())
         if plan.callers:
-            cursor.execute(_STATEMENTS["take_waiting"], ids(plan.callers))
+            cursor.execute(_STATEMENTS["take_waiting"], _ids(plan.callers))
             for trace_id, span_id, *call in cursor:
                 experiment_id, caller = plan.callers[trace_id, span_id]
                 plan.count(experiment_id, caller, (call[0], call[1], call[2], call[3]))
@@ -212,5 +218,5 @@ def _add_calls(cursor: Rows, plan: Plan) -> None:
 def _add(cursor: Rows, statement: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     """Runs a statement with these rows, if there are any."""
     if rows:
-        values = (list(column) for column in zip(*rows, strict=True))
+        values = map(array, zip(*rows, strict=True))
         cursor.execute(_STATEMENTS[statement], dict(zip(columns, values, strict=True)))

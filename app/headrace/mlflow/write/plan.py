@@ -1,6 +1,6 @@
 """What is to be written of a batch to the index, and how calls are counted. No I/O."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,9 +50,3 @@ class Plan:
     def wait(self, trace_id: str, parent_id: str, span_id: str, call: Call) -> None:
         """Notes a call whose caller has not come."""
         self.waiting.append((trace_id, parent_id, span_id, *call))
-
-
-def ids(keys: Collection[Id]) -> dict[str, Sequence[str]]:
-    """The parameters of a statement that takes these spans, ordered."""
-    ordered = sorted(keys)
-    return {"trace_id": [trace_id for trace_id, _ in ordered], "span_id": [span_id for _, span_id in ordered]}

@@ -23,6 +23,8 @@ _RESULTS = frozenset(
 _WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall")
 _WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult")
 _CALL_KEYS, _RESULT_KEYS = frozenset(_WRAPPED_CALLS), frozenset(_WRAPPED_RESULTS)
+_MARKS = _CALL_KEYS | _RESULT_KEYS | {"reasoningContent", "reasoning_content", "thought"}
+"""Keys by which a block without a type is a call, a result or reasoning."""
 _BLOCK_KEYS = _CALL_KEYS | _RESULT_KEYS | {"text", "image"}
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
 _NAMES = ("name", "tool_name", "toolName")
@@ -48,9 +50,10 @@ def read(block: Any) -> Read:
     kind = kind_of(block)
     if kind in _NOTHING or (len(block) == 1 and next(iter(block)) in _NOTHING):
         return Read()
-    reasoning, call, result = _reasoning(kind, block), call_of(block, kind), _result(kind, block)
-    if reasoning is not None or call is not None or result is not None:
-        return Read(None, reasoning or "", call, result)
+    if (kind and kind not in _TEXTS) or not _MARKS.isdisjoint(block):
+        reasoning, call, result = _reasoning(kind, block), call_of(block, kind), _result(kind, block)
+        if reasoning is not None or call is not None or result is not None:
+            return Read(None, reasoning or "", call, result)
     return Read(_text_block(kind, block) or media_of(block) or text_part(_unknown(block)))
 
 

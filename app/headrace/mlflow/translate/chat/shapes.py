@@ -10,6 +10,7 @@ from headrace.mlflow.json_text import loads
 from headrace.mlflow.translate.chat.blocks import is_block, read, shown
 from headrace.mlflow.translate.chat.media import Block
 from headrace.mlflow.translate.chat.message import Message, is_message, messages_of
+from headrace.mlflow.translate.chat.simple import simple_messages
 
 _DEPTH = 5
 """Wrappers within wrappers that are opened."""
@@ -37,6 +38,8 @@ def chat_of(value: Any, role: str, depth: int = _DEPTH) -> list[Message] | None:
 
 
 def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
+    if items and (simple := simple_messages(items)) is not None:
+        return simple
     if items and all(map(is_message, items)):
         return [message for item in items for message in messages_of(item, role)]
     if items and all(map(is_block, items)) and not any(map(_is_container, items)):

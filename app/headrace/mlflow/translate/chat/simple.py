@@ -17,6 +17,17 @@ _RESULT = frozenset({"type", "id", "response"})
 _BLOB = frozenset({"type", "modality", "mime_type", "content"})
 
 
+def simple_messages(items: list[Any]) -> list[dict[str, Any]] | None:
+    """All of these messages in OpenAI's form. None: one of them is not of one of the two forms."""
+    found = []
+    for item in items:
+        message = simple_message(item) if item.__class__ is dict else None
+        if message is None:
+            return None
+        found.append(message)
+    return found
+
+
 def simple_message(value: Mapping[str, Any]) -> dict[str, Any] | None:
     """The message in OpenAI's form. None: it is not of one of the two forms, or says more than they have."""
     role = value.get("role")

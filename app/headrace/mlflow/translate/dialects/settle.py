@@ -11,7 +11,6 @@ have found stays as well, but where a rule says that it `replaces` it, and where
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
@@ -36,7 +35,7 @@ from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, load
 from headrace.mlflow.translate.dialects.figures import amount, as_json, count
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
 from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
-from headrace.mlflow.translate.dialects.tools import definitions
+from headrace.mlflow.translate.dialects.tools import definitions, tools_as_sent
 
 SESSION, CONVERSATION, USER = "session.id", "gen_ai.conversation.id", "user.id"
 _KEYS = {
@@ -67,10 +66,6 @@ _UNKNOWN = ("UNKNOWN", "null", "")
 _MODELS = frozenset({"LLM", "CHAT_MODEL"})
 _CALLS = _MODELS | {"EMBEDDING", "RERANKER", ""}
 """Types of spans that are one call of a model, whose cost can be computed. Without a type it may be one."""
-
-
-_MAX_TOOLS = 16 * 1024
-"""Characters of definitions of tools that are remembered."""
 
 
 class Reading:
@@ -145,7 +140,8 @@ class Reading:
         key = self.key(rule)
         if target in _MESSAGES and count_messages(loaded(self._attributes.get(key))) > count_messages(value):
             return False  # messages without a text are not flattened: what is there says more
-        value = _meant(target, value)
+        shared = tools_as_sent(rule, self._attributes) if target == "tools" else None
+        value = _meant(target, value) if shared is None else shared.value
         if value is None:
             return False
         if target != "tags":
@@ -154,20 +150,16 @@ class Reading:
             return False
         if target == "type":
             self._type = value
-        self._attributes[key] = self._dumped(rule, value)
+        self._attributes[key] = self._dumped(rule, value) if shared is None else shared
         return True
 
     def _dumped(self, rule: Rule, value: Any) -> str:
         """The attribute's JSON."""
         if type(value) is str:
             return quote(value)
-        made = rule.path or rule.forms or rule.flattened or rule.mapping or rule.constant
-        if made or rule.key not in self._attributes:  # a rule may read the span's name
+        if rule.target not in _VALUES or not rule.is_as_sent or rule.key not in self._attributes:
             return _json(value)
-        text = str(self._attributes[rule.key])
-        if rule.target in _VALUES:
-            return text  # its JSON is there already
-        return _tools(text) if rule.target == "tools" and 0 < len(text) <= _MAX_TOOLS else _json(value)
+        return str(self._attributes[rule.key])  # its JSON is there already
 
     def _settle_usage(self) -> bool:
         """The token usage, with what the rules have found of it, and a total. Returns whether that may change the cost."""
@@ -237,12 +229,6 @@ def _meant(target: str, value: Any) -> Any:
     if target == "tools":
         return definitions(value)
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-
-
-@lru_cache(maxsize=128)
-def _tools(text: str) -> str:
-    """The JSON of an attribute → that of the tools that it defines: an agent sends the same with each call."""
-    return _json(definitions(loaded(text)))
 
 
 def _json(value: Any) -> str:

@@ -118,6 +118,11 @@ class Rule:
         """As the table writes it."""
         return f"{self.key}{'*' if self.flattened else ''}{' > ' + '.'.join(self.path) if self.path else ''}"
 
+    @property
+    def is_as_sent(self) -> bool:
+        """Whether the target's value is what the attribute says, and nothing made of it."""
+        return not (self.path or self.forms or self.flattened or self.mapping or self.constant)
+
     def mapped(self, value: Any) -> Any:
         """The target's value; None where the table has none for this one."""
         if self.constant is not None:
