@@ -12,6 +12,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,22 @@ _START = 1_700_000_000_000_000_000
 _ADDRESSES = re.compile(r"127\.0\.0\.1:\d+|0x[0-9a-f]{6,}")
 
 
+def _body(sent: BufferedIOBase, length: str | None) -> bytes:
+    """What was sent: of a known length, or in chunks, as Node does."""
+    if length is not None:
+        return sent.read(int(length))
+    chunks = []
+    while size := int(sent.readline(), 16):
+        chunks.append(sent.read(size))
+        sent.readline()
+    return b"".join(chunks)
+
+
 @contextmanager
 def _receiver(received: ExportTraceServiceRequest) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.MergeFromString(self.rfile.read(int(self.headers["content-length"])))
+            received.MergeFromString(_body(self.rfile, self.headers["content-length"]))
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()

@@ -31,6 +31,7 @@ from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS, bounded
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.authority import Authority
+from headrace.mlflow.write.borrowers import read_borrowers
 from headrace.mlflow.write.cover import service_of
 from headrace.mlflow.write.figures import read_totals
 from headrace.mlflow.write.index import Index, look
@@ -229,6 +230,8 @@ class BulkWriter:
         _check_locations(traces, parts)
         if stored and read_spans(cursor, stored) != stored:
             raise Race
+        if policy.enriches and traces and (again := read_borrowers(cursor, traces, parts)):
+            parts, deliveries = self._with(again, parts, deliveries)
         if policy.enriches and (traces or written.logs.any_came):
             parts, written.logs = join(cursor, traces, parts, self._bound, partial(self._again, deliveries))
         _apply(cursor, traces, parts, policy)
@@ -242,6 +245,16 @@ class BulkWriter:
                 repaired["unfinished_superseded"] += trace.superseded
             _bound_tags(trace, repaired)
         return folded
+
+    def _with(
+        self, again: Sequence[Delivery], parts: Sequence[TracePart], deliveries: Sequence[Delivery]
+    ) -> tuple[Sequence[TracePart], Sequence[Delivery]]:
+        """The batch, and after it these deliveries, whose spans are stored already."""
+        deliveries = [*deliveries, *again]
+        parts = list(parts)
+        for number in range(len(deliveries) - len(again), len(deliveries)):
+            parts += to_parts(deliveries[number], UNCOUNTED, self._policy, self._max_tags, number, self._dialects)
+        return parts, deliveries
 
     def _again(self, deliveries: Sequence[Delivery], number: int, records: BySpan) -> Sequence[TracePart]:
         """See `joining.Again`."""
