@@ -22,7 +22,7 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from world.frameworks.environments import NAMES, python_of
+from world.frameworks.environments import NAMES, command_of
 from world.frameworks.running import run
 
 _KEPT = ("service.name", "telemetry.sdk.language", "telemetry.sdk.name")
@@ -46,7 +46,9 @@ def _body(sent: BufferedIOBase, length: str | None) -> bytes:
 def _receiver(received: ExportTraceServiceRequest) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.MergeFromString(_body(self.rfile, self.headers["content-length"]))
+            body = _body(self.rfile, self.headers["content-length"])
+            if self.path.endswith("/v1/traces"):  # some programs send log records, too
+                received.MergeFromString(body)
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -64,7 +66,7 @@ def export_of(name: str) -> ExportTraceServiceRequest:
     """What a program exports."""
     received = ExportTraceServiceRequest()
     with fake_models() as models, _receiver(received) as endpoint, tempfile.TemporaryDirectory() as home:
-        run(name, python_of(name), models, endpoint, "", Path(home))
+        run(command_of(name), models, endpoint, "", Path(home))
     return received
 
 

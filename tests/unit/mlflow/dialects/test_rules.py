@@ -239,6 +239,19 @@ def test_pydantic_ai_s_first_version() -> None:
     assert chat.outputs["choices"][0]["message"] == {"role": "assistant", "content": "On its way."}
 
 
+def test_of_genkit_only_the_calls_of_models_count_their_tokens() -> None:
+    took = {"genkit:output": '{"usage": {"inputTokens": 10, "outputTokens": 2}}'}
+    assert shown({"genkit:type": "util"} | took).usage is None
+    call = shown({"genkit:type": "action", "genkit:metadata:subtype": "model", "genkit:name": "openai/gpt-4o"} | took)
+    assert call.usage == {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
+
+
+def test_langchain_names_the_provider_in_its_metadata() -> None:
+    said = {"openinference.span.kind": "LLM", "llm.model_name": "gpt-4o", "metadata": '{"ls_provider": "openai"}'}
+    assert shown(said).provider == "openai"
+    assert shown(said | {"llm.system": "azure"}).provider == "azure"
+
+
 def test_a_plain_span_asks_for_no_rule() -> None:
     for attrs in ({"http.request.method": "GET", "url.path": "/"}, {}, {"db.system": "postgresql", "messaging.operation": "x"}):
         assert known().wanted(tuple(attrs), "io.opentelemetry.http") == ()
