@@ -59,8 +59,8 @@ def _node(name: str) -> list[str]:
             shutil.copy(NODE / name / file, home)
         _run(npm, "ci", "--prefix", str(home), "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund")
         (home / ".done").touch()
-    for file in (NODE / name / "main.mjs", NODE / "telemetry.mjs"):
-        shutil.copy(file, home)
+    for program in (NODE / name / "main.mjs", NODE / "telemetry.mjs"):
+        shutil.copy(program, home)
     return ["node", str(home / "main.mjs")]
 
 

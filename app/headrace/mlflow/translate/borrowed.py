@@ -13,7 +13,7 @@ from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension,
 from headrace.mlflow.json_text import dumps, quote
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, TOKEN_USAGE
 from headrace.mlflow.model import Named, SpanRow
-from headrace.mlflow.text import UNCOUNTED, storable, to_object, unquoted
+from headrace.mlflow.text import UNCOUNTED, Repairs, storable, to_object, unquoted
 from headrace.mlflow.translate.dialects.figures import CALLS, PRICED, as_json, computed_cost
 
 
@@ -51,8 +51,8 @@ def with_model(row: SpanRow, model: Named) -> SpanRow:
         input_cost=finite_float_or_none(costs.get("input_cost")),
         output_cost=finite_float_or_none(costs.get("output_cost")),
         total_cost=finite_float_or_none(costs.get("total_cost")),
-        model_name=_dimension(name),
-        model_provider=_dimension(provider),
+        model_name=dimension(attributes[MODEL], UNCOUNTED),
+        model_provider=dimension(attributes.get(PROVIDER), UNCOUNTED),
     )
 
 
@@ -62,6 +62,7 @@ def cost_of(row: SpanRow) -> dict[str, float] | None:
     return {key: cost for key, cost in found.items() if cost is not None} or None
 
 
-def _dimension(text: str) -> str | None:
-    cut = bounded_model_dimension(text or None)
-    return cut and storable(cut, UNCOUNTED)
+def dimension(value: Any, repaired: Repairs) -> str | None:
+    """A model or a provider, dumped as JSON or not, as its column takes it."""
+    text = bounded_model_dimension(None if value is None else unquoted(value))
+    return text and storable(text, repaired)

@@ -8,7 +8,7 @@ Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 
 from typing import Any, NamedTuple
 
-from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension, finite_float_or_none
+from mlflow.store.tracking.utils.trace_analytics import finite_float_or_none
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.json_text import quote
@@ -16,7 +16,7 @@ from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
 from headrace.mlflow.logs.record import Records
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
-from headrace.mlflow.translate.borrowed import borrows_model
+from headrace.mlflow.translate.borrowed import borrows_model, dimension
 from headrace.mlflow.translate.chat.drawn import draw
 from headrace.mlflow.translate.completed import NOTHING, Completion, completion, completion_of_events, reads, with_events
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, content_text, dump_all, events_of, inner_texts
@@ -228,8 +228,8 @@ def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repair
         finite_float_or_none(cost.get("input_cost")),
         finite_float_or_none(cost.get("output_cost")),
         finite_float_or_none(cost.get("total_cost")),
-        _dimension(attributes.get(MODEL), repaired),
-        _dimension(attributes.get(PROVIDER), repaired),
+        dimension(attributes.get(MODEL), repaired),
+        dimension(attributes.get(PROVIDER), repaired),
     )
 
 
@@ -247,8 +247,3 @@ def _type(span: Span, attributes: dict[str, Any], enrichment: Enrichment | None)
             value = to_python(pair.value)
             return None if value is None else column_text(value)
     return None
-
-
-def _dimension(value: Any, repaired: Repairs) -> str | None:
-    text = bounded_model_dimension(None if value is None else unquoted(value))
-    return text and storable(text, repaired)
