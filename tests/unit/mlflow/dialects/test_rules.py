@@ -10,6 +10,7 @@ import otlp
 from headrace.envelope import Delivery, envelope_pb2
 from headrace.mlflow.fold.arrival_order import ArrivalOrder
 from headrace.mlflow.text import UNCOUNTED
+from headrace.mlflow.translate.chat.preview import words_of
 from headrace.mlflow.translate.dialects import known
 from headrace.mlflow.translate.dialects.table import SPAN_NAME
 from headrace.mlflow.translate.parts import to_parts
@@ -225,6 +226,23 @@ def test_openinference_s_flattened_messages_alone() -> None:
     assert span.inputs == {"messages": [{"role": "user", "content": "The capital?"}]}
     assert span.outputs == {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}}]}
     assert span.attributes["mlflow.chat.tools"] == [{"type": "function", "function": {"name": "f"}}]
+
+
+def test_openinference_s_reasoning_is_no_answer() -> None:
+    """Anthropic's thinking is a part of its message. In OpenAI's responses it is a message of its own, and so is each call."""
+    said, answer = "llm.output_messages", {"openinference.span.kind": "LLM"}
+    thought = {"message_content.type": "reasoning", "message_content.text": "Hm."}
+    text = {"message_content.type": "text", "message_content.text": "Paris."}
+    parts = [{f"{said}.0.message.contents.{number}.{key}": value for key, value in part.items()}
+             for number, part in enumerate((thought, text))]  # fmt: skip
+    (choice,) = shown(answer | parts[0] | parts[1]).outputs["choices"]
+    assert choice["message"]["reasoning"] == "Hm."
+    assert words_of({"choices": [choice]}, "assistant") == "Paris."
+    calls = {f"{said}.{number}.message.tool_calls.0.tool_call.{key}": value
+             for number in (1, 2) for key, value in (("id", f"c{number}"), ("function.name", "look_up"))}  # fmt: skip
+    (choice,) = shown(answer | parts[0] | calls).outputs["choices"]
+    assert (choice["message"]["reasoning"], choice["message"]["content"]) == ("Hm.", None)
+    assert [call["id"] for call in choice["message"]["tool_calls"]] == ["c1", "c2"]
 
 
 def test_pydantic_ai_s_first_version() -> None:
