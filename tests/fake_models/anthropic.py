@@ -26,9 +26,7 @@ def answer(asked: dict[str, Any], _: str) -> dict[str, Any]:
         "type": "message",
         "role": "assistant",
         "model": asked["model"],
-        "content": [{"type": "thinking", "thinking": THOUGHT, "signature": "c2ln"}, block]
-        if asked.get("thinking")
-        else [block],
+        "content": [*thoughts, block],
         "stop_reason": "tool_use" if said.tool else "end_turn",
         "stop_sequence": None,
         "usage": {
