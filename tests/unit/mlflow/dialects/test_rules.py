@@ -264,6 +264,17 @@ def test_of_genkit_only_the_calls_of_models_count_their_tokens() -> None:
     assert call.usage == {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
 
 
+@pytest.mark.parametrize("meta", ["meta", "_meta"])
+def test_haystack_of_both_spellings(meta: str) -> None:
+    reply = {"_role": "assistant", "_content": [{"text": "Hello."}],
+             meta: {"model": "gpt-4o", "usage": {"prompt_tokens": 4, "completion_tokens": 3}}}  # fmt: skip
+    span = shown(
+        {"haystack.component.type": "OpenAIChatGenerator", "haystack.component.output": json.dumps({"replies": [reply]})}
+    )
+    assert (span.model, span.usage) == ("gpt-4o", {"input_tokens": 4, "output_tokens": 3, "total_tokens": 7})
+    assert span.cost["total_cost"] > 0
+
+
 def test_langchain_names_the_provider_in_its_metadata() -> None:
     said = {"openinference.span.kind": "LLM", "llm.model_name": "gpt-4o", "metadata": '{"ls_provider": "openai"}'}
     assert shown(said).provider == "openai"
