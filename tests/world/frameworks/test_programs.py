@@ -20,7 +20,7 @@ from world.frameworks.running import run
 
 pytestmark = [
     pytest.mark.timeout(900),  # the packages, on a slow network
-    pytest.mark.slow("otlp processor mlflow export tests/parity/exports/programs"),
+    pytest.mark.slow("otlp processor mlflow export tests/parity/exports/programs tests/world/frameworks"),
 ]
 LOGGING = ("openai_js_otel",)
 """Programs that say in log records what was asked and answered. Of these their exports have nothing."""
