@@ -43,28 +43,35 @@ PROGRAMS_OF = {
     "agent_framework_own": "Microsoft's Agent Framework",
     "agno_openinference": "Agno, OpenInference",
     "anthropic_openinference": "Anthropic's SDK, OpenInference",
+    "anthropic_thinking": "Anthropic's SDK, OpenInference: a picture, thinking",
     "autogen_own": "AutoGen's team, and Traceloop's instrumentation of OpenAI's SDK",
     "crewai_openinference": "CrewAI, OpenInference",
     "dspy_openinference": "DSPy, OpenInference",
+    "genkit_own": "Genkit, in Node",
     "google_adk_legacy": "Google ADK, version 1 of its schema",
     "google_adk_own": "Google ADK",
     "haystack_own": "Haystack's agent",
+    "langgraph_js_openinference": "LangGraph.js, OpenInference",
     "langgraph_openinference": "LangGraph, OpenInference",
     "langgraph_traceloop": "LangGraph, Traceloop",
     "litellm_otel": "LiteLLM",
     "llama_index_openinference": "LlamaIndex, OpenInference",
     "llama_index_own": "LlamaIndex",
     "openai_agents_responses": "OpenAI's Agents SDK (responses), OpenInference",
+    "openai_reasoning": "OpenAI's SDK (responses), OpenInference: a picture, reasoning",
+    "openai_js_otel": "OpenAI's SDK in Node, OpenTelemetry's instrumentation, messages in logs",
     "pydantic_ai_own": "Pydantic AI",
     "semantic_kernel_own": "Semantic Kernel",
     "smolagents_openinference": "smolagents, OpenInference",
     "strands_own": "Strands Agents",
+    "vercel_ai_own": "Vercel's AI SDK: generateText, in Node",
 }
-"""Programs in `world/frameworks/programs`. What they export is kept, too."""
-_NO_USER = ("agent_framework_own", "autogen_own", "google_adk_legacy", "google_adk_own", "haystack_own", "llama_index_own",
-            "pydantic_ai_own", "semantic_kernel_own")  # fmt: skip
-_NO_SESSION = ("agent_framework_own", "autogen_own", "haystack_own", "litellm_otel", "llama_index_own", "semantic_kernel_own")
-_LOGS = ("genai_events_in_logs", "genai_inference_details_in_logs", "traceloop_events_in_logs")
+"""Programs in `world/frameworks/programs` and `world/frameworks/node`. What they export is kept, too."""
+_NOBODY_AT_ALL = ("agent_framework_own", "autogen_own", "genkit_own", "haystack_own", "llama_index_own", "openai_js_otel",
+                  "semantic_kernel_own")  # fmt: skip
+_NO_USER = (*_NOBODY_AT_ALL, "google_adk_legacy", "google_adk_own", "pydantic_ai_own")
+_NO_SESSION = (*_NOBODY_AT_ALL, "litellm_otel")
+_LOGS = ("genai_events_in_logs", "genai_inference_details_in_logs", "traceloop_events_in_logs", "openai_js_otel")
 _NOBODY = ("anthropic_sdk_native_double", "genai_parts_preview", "haystack_native", "openinference_openai_agents",
            "openinference_smolagents", "mlflow_otlp_only_root_missing")  # fmt: skip
 WITHOUT: dict[str, frozenset[str]] = {

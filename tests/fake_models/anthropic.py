@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fake_models.said import ANSWER_TOKENS, CACHED_TOKENS, PROMPT_TOKENS, say, text_of
+from fake_models.said import ANSWER_TOKENS, CACHED_TOKENS, PROMPT_TOKENS, THOUGHT, say, text_of
 
 
 def answer(asked: dict[str, Any], _: str) -> dict[str, Any]:
@@ -20,12 +20,13 @@ def answer(asked: dict[str, Any], _: str) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "text", "text": said.text}
     if said.tool:
         block = {"type": "tool_use", "id": f"toolu_{len(messages)}", "name": said.tool, "input": dict(said.arguments)}
+    thoughts = [{"type": "thinking", "thinking": THOUGHT, "signature": "c2ln"}] if asked.get("thinking") else []
     return {
         "id": f"msg_{len(messages)}",
         "type": "message",
         "role": "assistant",
         "model": asked["model"],
-        "content": [block],
+        "content": [*thoughts, block],
         "stop_reason": "tool_use" if said.tool else "end_turn",
         "stop_sequence": None,
         "usage": {
@@ -39,7 +40,7 @@ def answer(asked: dict[str, Any], _: str) -> dict[str, Any]:
 
 def stream(said: dict[str, Any]) -> Iterator[str]:
     """The same as events."""
-    (block,) = said["content"]
+    block = said["content"][-1]
     if block["type"] == "text":
         begun, delta = block | {"text": ""}, {"type": "text_delta", "text": block["text"]}
     else:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fake_models.said import ANSWER_TOKENS, CACHED_TOKENS, PROMPT_TOKENS, REASONING_TOKENS, Said, say, text_of
+from fake_models.said import ANSWER_TOKENS, CACHED_TOKENS, PROMPT_TOKENS, REASONING_TOKENS, THOUGHT, Said, say, text_of
 
 
 def answer(asked: dict[str, Any], _: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def answer(asked: dict[str, Any], _: str) -> dict[str, Any]:
         "instructions": asked.get("instructions"),
         "metadata": {},
         "model": f"{asked['model']}-2024-07-18",
-        "output": [_output(said, len(items))],
+        "output": [*_thoughts(asked, len(items)), _output(said, len(items))],
         "parallel_tool_calls": True,
         "temperature": 1.0,
         "tool_choice": "auto",
@@ -39,6 +39,13 @@ def answer(asked: dict[str, Any], _: str) -> dict[str, Any]:
     }
 
 
+def _thoughts(asked: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """A summary of the reasoning, if it is asked for."""
+    if not (asked.get("reasoning") or {}).get("summary"):
+        return []
+    return [{"type": "reasoning", "id": f"rs_{number}", "summary": [{"type": "summary_text", "text": THOUGHT}]}]
+
+
 def _output(said: Said, number: int) -> dict[str, Any]:
     if said.tool:
         call = {"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "status": "completed"}
@@ -49,7 +56,7 @@ def _output(said: Said, number: int) -> dict[str, Any]:
 
 def stream(said: dict[str, Any]) -> Iterator[str]:
     """The same as events."""
-    (item,) = said["output"]
+    item = said["output"][-1]
     started = said | {"status": "in_progress", "output": [], "usage": None}
     events = [
         {"type": "response.created", "response": started},

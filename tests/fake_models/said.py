@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+THOUGHT = "The picture shows a sun above the sea."
+"""What the model thinks, if it is asked to say so."""
 ANSWER = "The weather in Paris is sunny, 21 degrees."
 PROMPT_TOKENS, CACHED_TOKENS, ANSWER_TOKENS, REASONING_TOKENS = 42, 8, 17, 5
 

@@ -12,6 +12,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from world.frameworks.environments import NAMES, python_of
+from world.frameworks.environments import NAMES, command_of
 from world.frameworks.running import run
 
 _KEPT = ("service.name", "telemetry.sdk.language", "telemetry.sdk.name")
@@ -30,11 +31,24 @@ _START = 1_700_000_000_000_000_000
 _ADDRESSES = re.compile(r"127\.0\.0\.1:\d+|0x[0-9a-f]{6,}")
 
 
+def _body(sent: BufferedIOBase, length: str | None) -> bytes:
+    """What was sent: of a known length, or in chunks, as Node does."""
+    if length is not None:
+        return sent.read(int(length))
+    chunks = []
+    while size := int(sent.readline(), 16):
+        chunks.append(sent.read(size))
+        sent.readline()
+    return b"".join(chunks)
+
+
 @contextmanager
 def _receiver(received: ExportTraceServiceRequest) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.MergeFromString(self.rfile.read(int(self.headers["content-length"])))
+            body = _body(self.rfile, self.headers["content-length"])
+            if self.path.endswith("/v1/traces"):  # some programs send log records, too
+                received.MergeFromString(body)
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -52,7 +66,7 @@ def export_of(name: str) -> ExportTraceServiceRequest:
     """What a program exports."""
     received = ExportTraceServiceRequest()
     with fake_models() as models, _receiver(received) as endpoint, tempfile.TemporaryDirectory() as home:
-        run(name, python_of(name), models, endpoint, "", Path(home))
+        run(command_of(name), models, endpoint, "", Path(home))
     return received
 
 

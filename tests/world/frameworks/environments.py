@@ -9,12 +9,18 @@ from hashlib import sha256
 from pathlib import Path
 
 PROGRAMS = Path(__file__).with_name("programs")
-NAMES = tuple(sorted(path.stem for path in PROGRAMS.glob("*_*.py")))
+NODE = Path(__file__).with_name("node")
+_IN_NODE = tuple(path.parent.name for path in NODE.glob("*/main.mjs"))
+NAMES = tuple(sorted([*(path.stem for path in PROGRAMS.glob("*_*.py")), *_IN_NODE]))
 """Each program is a framework, and who instruments it."""
 _DIRECTORY = Path(os.environ.get("HEADRACE_FRAMEWORKS", "~/.cache/headrace-frameworks")).expanduser()
 _ALL_NEED = ("opentelemetry-exporter-otlp-proto-http>=1.39",)  # Google ADK allows older ones only
 _BUILT = ("pybars4", "pymeta3")
 """Semantic Kernel's, which have no wheels. Of nothing else is a build run."""
+
+
+_NOT_THERE = ("No solution found", "ETARGET", "EUSAGE")
+"""What installers say of a version that there is not, or of a lock file that does not fit: no matter of the network."""
 
 
 class CannotInstallError(Exception):
@@ -31,12 +37,35 @@ def _text(name: str) -> str:
     return (PROGRAMS / f"{name}.py").read_text()
 
 
-def python_of(name: str) -> Path:
-    """The interpreter of a program's environment; makes that if it is not there. Programs with the same packages share one.
+def command_of(name: str) -> list[str]:
+    """What runs a program, in an environment of its own, which is made if it is not there.
 
     Raises:
         CannotInstallError: with what the installer said.
     """
+    return _node(name) if name in _IN_NODE else [str(_python(name)), str(PROGRAMS / f"{name}.py")]
+
+
+def _node(name: str) -> list[str]:
+    """The packages are those of the lock file beside the program."""
+    lock = (NODE / name / "package-lock.json").read_bytes()
+    home = _DIRECTORY / f"{name}-{sha256(lock).hexdigest()[:12]}"
+    if not (home / ".done").exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise CannotInstallError("npm is not installed.")
+        home.mkdir(parents=True, exist_ok=True)
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(NODE / name / file, home)
+        _run(npm, "ci", "--prefix", str(home), "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund")
+        (home / ".done").touch()
+    for program in (NODE / name / "main.mjs", NODE / "telemetry.mjs"):
+        shutil.copy(program, home)
+    return ["node", str(home / "main.mjs")]
+
+
+def _python(name: str) -> Path:
+    """The interpreter. Programs with the same packages share an environment."""
     wanted = packages(name)
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     home = (
@@ -55,5 +84,6 @@ def python_of(name: str) -> Path:
 
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert not any(words in done.stderr for words in _NOT_THERE), done.stderr
     if done.returncode != 0:
         raise CannotInstallError(done.stderr.strip())

@@ -4,17 +4,28 @@ import os
 import subprocess
 from pathlib import Path
 
-from world.frameworks.environments import PROGRAMS
-
-_OTHERS = ("OTEL_", "PYTHON", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "LANG", "CREWAI_", "HTTP", "http", "ALL_PROXY")
+_OTHERS = (
+    "OTEL_",
+    "PYTHON",
+    "NODE_",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "GOOGLE_",
+    "GEMINI_",
+    "LANG",
+    "CREWAI_",
+    "HTTP",
+    "http",
+    "ALL_PROXY",
+)
 """What settings of this process begin with that a program must not see."""
 
 
-def run(name: str, python: Path, models: str, endpoint: str, headers: str, home: Path) -> None:
+def run(command: list[str], models: str, endpoint: str, headers: str, home: Path) -> None:
     """Runs it to its end.
 
-    `models`: the URL of the model server. `endpoint`: that of Headrace. `headers`: `name=value` for the exporter. `home`: an
-    empty folder, where frameworks write what they remember.
+    `command`: see `command_of`. `models`: the URL of the model server. `endpoint`: that of Headrace. `headers`: `name=value`
+    for the exporter. `home`: an empty folder, where frameworks write what they remember.
     """
     own = {key: value for key, value in os.environ.items() if not key.startswith(_OTHERS)}
     settings = {
@@ -33,7 +44,6 @@ def run(name: str, python: Path, models: str, endpoint: str, headers: str, home:
         "HAYSTACK_TELEMETRY_ENABLED": "False",
         "AGNO_TELEMETRY": "false",
     }
-    command = [str(python), str(PROGRAMS / f"{name}.py")]
     done = subprocess.run(command, env=own | settings, capture_output=True, text=True, timeout=300, cwd=home, check=False)
     assert done.returncode == 0, done.stderr
     assert "Failed to export" not in done.stderr, done.stderr

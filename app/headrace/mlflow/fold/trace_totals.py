@@ -1,5 +1,6 @@
 """The totals of a trace over all its spans, where the order of spans does not count. No I/O."""
 
+from headrace.mlflow.fold.lending import lend
 from headrace.mlflow.fold.totals import columns_of, cost_columns, merged, token_columns
 from headrace.mlflow.fold.trees import totals_of
 from headrace.mlflow.model import Node, Trace, TracePart
@@ -14,6 +15,7 @@ def has_figures(part: TracePart) -> tuple[bool, bool]:
 def take_totals(trace: Trace) -> None:
     """The totals of all spans. Where no span has a figure any more, what is there stands."""
     if trace.totals is None:
+        lend(trace, trace.nodes)
         try:
             trace.totals = totals_of(trace.nodes.values())
         except (ValueError, OverflowError):  # figures that are no finite numbers, which nobody can add exactly

@@ -4,7 +4,7 @@ Source: mlflow/store/tracking/dbmodels/models.py (3.17): `SqlTraceInfo`, `SqlSpa
 """
 
 from headrace.mlflow.model.roots import NAMED, NOBODY, OF_A_ROOT, OF_ANOTHER, NonRootValues, Precedence, Root, earliest
-from headrace.mlflow.model.rows import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, Node, Source, SpanRow, column_text
+from headrace.mlflow.model.rows import COST_COLUMNS, SPAN_TYPES, TOKEN_COLUMNS, Named, Node, Source, SpanRow, column_text
 from headrace.mlflow.model.totals import Totals
 from headrace.mlflow.model.trace import State, StoredTrace, Trace, TracePart, TraceRow, Values, Verdict
 from headrace.mlflow.model.voices import Spoken, Voice, Voices
@@ -17,6 +17,7 @@ __all__ = [
     "OF_A_ROOT",
     "SPAN_TYPES",
     "TOKEN_COLUMNS",
+    "Named",
     "Node",
     "NonRootValues",
     "Precedence",

@@ -62,6 +62,10 @@ Source = tuple[str, int]
 class: it is made for each span."""
 
 
+Named = tuple[str, str]
+"""A model and its provider, empty where that is not known."""
+
+
 class Node(NamedTuple):
     """A span as what is told of a whole tree sees it: its place, its own figures, and whether it speaks for its root."""
 
@@ -70,6 +74,10 @@ class Node(NamedTuple):
     usage: dict[str, Any] | None
     cost: dict[str, Any] | None
     voice: Voice | None = None
+    model: Named | None = None
+    """The model that the span itself states."""
+    borrows: bool = False
+    """It has tokens and states no model: its model and its cost are those of an ancestor's model."""
 
 
 def column_text(value: Any) -> str:

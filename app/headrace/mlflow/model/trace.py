@@ -101,6 +101,8 @@ class StoredTrace:
     """Whose words it remembers to stand in the row. None: nothing."""
     has_voices: bool = False
     """Nothing is remembered, and some of its spans may speak for their root."""
+    lenders: frozenset[str] | None = None
+    """See `Trace.lenders`. None: nothing is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,9 @@ class Trace(Generic[State]):
     """Those of `spans`."""
     totals: Totals | None = None
     """Those of all its spans, where the policy has made them, or the writer has added this batch to those that it remembers."""
+    lenders: set[str] = field(default_factory=set)
+    """Spans on which the models of others hang: those above a span that borrows, up to the first that states a model. If one of
+    them comes (again), those below it have to be looked at once more."""
     unfinished: set[str] = field(default_factory=set)
     """Of `spans`, those that came without a possible end."""
     whole: set[str] = field(default_factory=set)
@@ -178,6 +183,7 @@ class Trace(Generic[State]):
             user_id=stored.user_id,
             tokens=row.tokens,
             costs=row.costs,
+            lenders=set(stored.lenders or ()),
         )
 
     @property

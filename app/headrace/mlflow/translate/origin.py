@@ -5,6 +5,7 @@
     origin   which resource and scope the span came with: the digest of a row of `headrace.origin`
     kind, flags     of the span, where they are not 0
     speaks   on a span that may speak for its root: why it failed (`e`), its inputs (`i`), its outputs (`o`): see `speaks.py`
+    borrows  "model" on a span with tokens that states no model: see `borrowed.py`
     implicit true on a root whose experiment a rule or the default chose: see `Precedence`
     times    the times that were sent where others are stored (`start`, `end`), and which `events` had none: see `times.py`
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
@@ -29,6 +30,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 CHOSEN_BY_RULE = "implicit"
 TIMES = "times"
 SPEAKS = "speaks"
+BORROWS = "borrows"
 _AS_SENT: Mapping[str, Any] = MappingProxyType({})
 
 MAX_CACHED_BYTES = 16 * 1024
@@ -49,12 +51,14 @@ def origin_of(resource_spans: ResourceSpans) -> Origin:
 
 
 class Marks(NamedTuple):
-    """What few spans have of `"otlp"`. `times`: see `TIMES`. `speaks`: see `SPEAKS`. `logs`: the keys of its log records."""
+    """What few spans have of `"otlp"`. `times`: see `TIMES`. `speaks`: see `SPEAKS`. `logs`: the keys of its log records.
+    `borrows`: see `BORROWS`."""
 
     chosen_by_rule: bool = False
     times: Mapping[str, Any] = _AS_SENT
     speaks: str = ""
     logs: str = ""
+    borrows: bool = False
 
 
 def otlp_note(span: Span, origin: Origin, note: str, exact: bool, marks: Marks) -> str:
@@ -62,8 +66,10 @@ def otlp_note(span: Span, origin: Origin, note: str, exact: bool, marks: Marks) 
 
     `exact`: whether the content holds the span's attributes, given `note`, the further keys.
     """
-    chosen_by_rule, times, speaks, logs = marks
+    chosen_by_rule, times, speaks, logs, borrows = marks
     mark = f', "{SPEAKS}": "{speaks}"' if speaks else ""  # first, where the writer's statements look for it
+    if borrows:
+        mark += f', "{BORROWS}": "model"'
     if chosen_by_rule:
         mark += f', "{CHOSEN_BY_RULE}": true'
     if times:

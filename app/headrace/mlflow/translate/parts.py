@@ -122,7 +122,7 @@ def _remembered(resource: bytes | None, resource_url: str, scope: bytes | None, 
 
 
 def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -> None:
-    span, row, attributes, plain, unfinished, speaks = translated
+    span, row, attributes, plain, unfinished, speaks, borrows = translated
     span_id, parent_id = row.span_id, row.parent_span_id
     if span_id in part.spans:
         context.repaired["duplicate_span"] += 1
@@ -139,7 +139,7 @@ def _add(part: TracePart[_Part], translated: TranslatedSpan, context: Context) -
     else:
         voice = to_voice(speaks, row.start_time_unix_nano, row.end_time_unix_nano) if speaks else None
         part.has_voices |= voice is not None
-        part.nodes[span_id] = to_node(span_id, parent_id, attributes, voice)
+        part.nodes[span_id] = to_node(span_id, parent_id, attributes, voice, borrows)
     part.values.add(translated, context, part.max_tags)
     if context.enrichment is not None:
         origin = context.enrichment.origin

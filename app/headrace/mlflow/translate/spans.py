@@ -8,7 +8,7 @@ Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 
 from typing import Any, NamedTuple
 
-from mlflow.store.tracking.utils.trace_analytics import bounded_model_dimension, finite_float_or_none
+from mlflow.store.tracking.utils.trace_analytics import finite_float_or_none
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.json_text import quote
@@ -16,6 +16,7 @@ from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
 from headrace.mlflow.logs.record import Records
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
+from headrace.mlflow.translate.borrowed import borrows_model, dimension
 from headrace.mlflow.translate.chat.drawn import draw
 from headrace.mlflow.translate.completed import NOTHING, Completion, completion, completion_of_events, reads, with_events
 from headrace.mlflow.translate.content import NO_PARENT, Dumped, dump_all, events_of, inner_texts, open_content
@@ -75,6 +76,8 @@ class TranslatedSpan(NamedTuple):
     """It came without a possible end: where it comes again with one, that stands."""
     speaks: str = ""
     """What it may say for its root: see `speaks.py`."""
+    borrows: bool = False
+    """It has tokens and states no model: see `borrowed.py`."""
 
 
 class _Columns(NamedTuple):
@@ -126,11 +129,12 @@ def _to_row(
         attributes, columns, note = _store_translated(span, dumped, attributes, rules, context)
     span = with_events(span, more.events) if more.events else span
     content = open_content(span, attributes, status_name)
-    text, speaks, end = encodable(content, context.repaired), "", "}"
+    text, speaks, borrows, end = encodable(content, context.repaired), "", False, "}"
     if context.enrichment is not None:
         speaks = span_speaks(span, columns.type, attributes) if status == "ERROR" or columns.type else ""
+        borrows = not plain and borrows_model(columns.type, attributes)
         exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        otlp = otlp_note(sent_span, context.enrichment.origin, note, exact, Marks(by_rule, times, speaks, more.note))
+        otlp = otlp_note(sent_span, context.enrichment.origin, note, exact, Marks(by_rule, times, speaks, more.note, borrows))
         end = f', "otlp": {otlp}}}'
     span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
     row = SpanRow(
@@ -149,7 +153,7 @@ def _to_row(
         model_name,
         model_provider,
     )
-    return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks)
+    return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks, borrows)
 
 
 def _more(span: Span, records: Records, sent: dict[str, str]) -> Completion:
@@ -224,8 +228,8 @@ def _columns(span_type: str | None, attributes: dict[str, Any], repaired: Repair
         finite_float_or_none(cost.get("input_cost")),
         finite_float_or_none(cost.get("output_cost")),
         finite_float_or_none(cost.get("total_cost")),
-        _dimension(attributes.get(MODEL), repaired),
-        _dimension(attributes.get(PROVIDER), repaired),
+        dimension(attributes.get(MODEL), repaired),
+        dimension(attributes.get(PROVIDER), repaired),
     )
 
 
@@ -243,8 +247,3 @@ def _type(span: Span, attributes: dict[str, Any], enrichment: Enrichment | None)
             value = to_python(pair.value)
             return None if value is None else column_text(value)
     return None
-
-
-def _dimension(value: Any, repaired: Repairs) -> str | None:
-    text = bounded_model_dimension(None if value is None else unquoted(value))
-    return text and storable(text, repaired)

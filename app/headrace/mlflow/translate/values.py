@@ -13,6 +13,7 @@ from headrace.mlflow.model import NAMED, OF_ANOTHER, Node, NonRootValues, Preced
 from headrace.mlflow.model.totals import CALL
 from headrace.mlflow.model.voices import FAILS
 from headrace.mlflow.text import UNCOUNTED, Repairs, storable, to_object
+from headrace.mlflow.translate.borrowed import stated_model
 from headrace.mlflow.translate.enrich import SCOPE, request_preview, response_preview
 from headrace.mlflow.translate.prompts import MAX_PROMPTS, linked_prompts
 from headrace.mlflow.translate.spans import Context, TranslatedSpan
@@ -74,7 +75,7 @@ class RootValues:
     def add(self, translated: TranslatedSpan, context: Context, _max_tags: int) -> None:
         """Adds what one more span says."""
         self.chosen_by_rule &= context.chosen_by_rule
-        span, row, attributes, plain, _, speaks = translated
+        span, row, attributes, plain, _, speaks, _ = translated
         if not plain and len(self.prompts) < MAX_PROMPTS:
             self.prompts.update(linked_prompts(attributes, context.repaired))
         if self.roots and (before := self.roots.pop(row.span_id, None)):  # it came twice
@@ -157,10 +158,13 @@ def to_root(
     )
 
 
-def to_node(span_id: str, parent_id: str | None, attributes: Mapping[str, Any], voice: Voice | None = None) -> Node:
-    """The span's own token usage and cost. Figures that are none, on which MLflow loses the request, are left out.
+def to_node(
+    span_id: str, parent_id: str | None, attributes: Mapping[str, Any], voice: Voice | None = None, borrows: bool = False
+) -> Node:
+    """The span's own token usage and cost, and the model that it states.
 
-    Where the span describes a call that a sibling of another instrumentation may describe as well, its figures are marked.
+    Figures that are none, on which MLflow loses the request, are left out. Where the span describes a
+    call that a sibling of another instrumentation may describe as well, its figures are marked.
     """
     usage, cost = (
         {key: figure for key, figure in figures.items() if isinstance(figure, int | float)} if figures is not None else None
@@ -168,7 +172,7 @@ def to_node(span_id: str, parent_id: str | None, attributes: Mapping[str, Any], 
     )
     if (usage or cost) and (call := _call(parent_id, attributes)):
         usage, cost = (figures | call if figures else figures for figures in (usage, cost))
-    return Node(span_id, parent_id, usage, cost, voice)
+    return Node(span_id, parent_id, usage, cost, voice, None if borrows else stated_model(attributes), borrows)
 
 
 def _call(parent_id: str | None, attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from headrace.mlflow.translate.tags import MAX_TAGS
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.apply import apply_parts, bound_tags, check_locations
 from headrace.mlflow.write.artifacts import ArtifactLocations
+from headrace.mlflow.write.borrowers import with_borrowers
 from headrace.mlflow.write.cover import service_of
 from headrace.mlflow.write.figures import read_totals
 from headrace.mlflow.write.index import Index, look
@@ -214,6 +215,8 @@ class BulkWriter:
         check_locations(traces, parts)
         if stored and read_spans(cursor, stored) != stored:
             raise Race
+        if policy.enriches and traces:
+            parts, deliveries = with_borrowers(cursor, traces, parts, deliveries, self._again)
         if policy.enriches and (traces or written.logs.any_came):
             parts, written.logs = join(cursor, traces, parts, self._bound, partial(self._again, deliveries))
         apply_parts(cursor, traces, parts, policy)

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from headrace.mlflow.fold.lending import lend
 from headrace.mlflow.fold.trees import added, starts
 from headrace.mlflow.model import Node, Totals, Trace
 from headrace.mlflow.model.voices import SPEAKERS
 from headrace.mlflow.text import to_object
+from headrace.mlflow.translate.origin import BORROWS
 from headrace.mlflow.translate.speaks import to_voice
 from headrace.mlflow.translate.values import to_node
 from headrace.mlflow.write.statements import STATEMENTS, Rows
@@ -21,8 +23,9 @@ def read_totals(cursor: Rows, traces: Sequence[Trace]) -> None:
     chains = _read_chains(cursor, traces)
     for trace in traces:
         totals = trace.stored.totals if trace.stored else None
-        if totals and _is_added(totals, trace, chains[trace.trace_id]):
-            trace.totals = totals
+        if totals:
+            lend(trace, chains[trace.trace_id])
+            trace.totals = totals if _is_added(totals, trace, chains[trace.trace_id]) else None
     read_nodes(cursor, {trace.trace_id: trace for trace in traces if trace.totals is None})
 
 
@@ -60,5 +63,6 @@ def _node(span_id: str, parent_id: str | None, content: str | None, speaks: str 
     voice = to_voice(speaks, start, end) if speaks else None
     if not content:
         return Node(span_id, parent_id, None, None, voice)
-    attributes: dict[str, Any] = (to_object(content) or {}).get("attributes") or {}
-    return to_node(span_id, parent_id, attributes, voice)
+    parsed = to_object(content) or {}
+    attributes: dict[str, Any] = parsed.get("attributes") or {}
+    return to_node(span_id, parent_id, attributes, voice, BORROWS in (parsed.get("otlp") or {}))

@@ -20,15 +20,15 @@ def keep_traces(cursor: Rows, traces: Sequence[Trace]) -> None:
         columns = {
             "trace_id": [trace.trace_id for trace, _ in found],
             "root_id": [root.span_id if root else None for _, root in found],
-            "said": [_dumped(trace.verdict, trace.totals) for trace, _ in found if trace.verdict],
+            "said": [_dumped(trace.verdict, trace) for trace, _ in found if trace.verdict],
         }
         cursor.execute(STATEMENTS["remember_traces"], columns)
 
 
-def _dumped(verdict: Verdict, totals: Totals | None) -> str:
-    root = verdict.root
+def _dumped(verdict: Verdict, trace: Trace) -> str:
+    root, totals = verdict.root, trace.totals
     said = [root.start, root.session_id, root.user_id, root.tags, root.chosen_by_rule, root.says] if root else None
-    return json.dumps([said, totals.dumped() if totals else None, verdict.spoken])
+    return json.dumps([said, totals.dumped() if totals else None, verdict.spoken, sorted(trace.lenders)])
 
 
 class Recalled(NamedTuple):
@@ -39,17 +39,18 @@ class Recalled(NamedTuple):
     totals: Totals | None
     """None: no span had figures or words, or figures that cannot be added."""
     spoken: Spoken
+    lenders: frozenset[str]
 
 
 def recalled(root_id: str | None, text: str) -> Recalled | None:
-    """A row of `headrace.remembered_trace`. None: a Headrace wrote it that did not know who speaks; nothing is remembered."""
+    """A row of `headrace.remembered_trace`. None: a Headrace wrote it that knew less; nothing is remembered."""
     found = json.loads(text)
     if len(found) != len(Recalled._fields):
         return None
-    said, totals, (asked, answered, failed, failure) = found
+    said, totals, (asked, answered, failed, failure), lenders = found
     roots = {} if root_id is None else {root_id: Root.that_decided(said[0], root_id, *said[1:])}
     spoken = Spoken(asked, answered, failed, None if failure is None else (failure[0], failure[1]))
-    return Recalled(roots, Totals.loaded(totals) if totals else None, spoken)
+    return Recalled(roots, Totals.loaded(totals) if totals else None, spoken, frozenset(lenders))
 
 
 def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:

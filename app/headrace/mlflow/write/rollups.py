@@ -47,7 +47,7 @@ def _partitions(cursor: Rows, parts: Sequence[TracePart], may_move: bool) -> lis
 def _of_stored_spans(
     cursor: Rows, parts: Sequence[TracePart], moving: set[str], experiments: Mapping[str, set[int]]
 ) -> Iterator[Partition]:
-    """Spans that come again, and all spans of traces that may move."""
+    """Spans that come again or may get a cost, and all spans of traces that may move."""
     keys = {(part.trace_id, span_id) for part in parts for span_id in part.spans}
     wanted = {
         "ids": sorted({part.trace_id for part in parts}),
@@ -55,11 +55,11 @@ def _of_stored_spans(
         "may_move": sorted(moving),
     }
     cursor.execute(STATEMENTS["read_span_starts"], wanted)
-    for trace_id, span_id, begun_in, start in cursor:
+    for trace_id, span_id, begun_in, start, borrows in cursor:
         if trace_id in moving:
             for experiment in {begun_in, *experiments[trace_id]}:
                 yield RollupFamily.SPAN_COST, experiment, [start // 1_000_000]
-        elif (trace_id, span_id) in keys:
+        elif borrows or (trace_id, span_id) in keys:
             yield RollupFamily.SPAN_COST, begun_in, [start // 1_000_000]
 
 

@@ -84,6 +84,7 @@ class _Marks:
     totals: Totals | None = None
     spoken: Spoken | None = None
     has_voices: bool = False
+    lenders: frozenset[str] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, key: str, value: str) -> None:
@@ -99,7 +100,7 @@ class _Marks:
             self.has_voices = True
         elif kind == "root":
             if found := recalled(key, value):
-                self.roots, self.totals, self.spoken = found
+                self.roots, self.totals, self.spoken, self.lenders = found
         elif key == FINALIZED:
             self.finalized = True
         elif key == USER:
@@ -135,6 +136,7 @@ def _stored(row: TraceRow, marks: _Marks, layout: Layout) -> StoredTrace:
         marks.totals,
         marks.spoken,
         marks.has_voices,
+        marks.lenders,
     )
 
 

@@ -113,6 +113,12 @@ def test_one_side_that_is_a_chat_makes_the_other_a_message_of_it() -> None:
     assert stored(openinference("Hi?", [AI]))["mlflow.spanInputs"] == [USER]
 
 
+def test_a_tool_s_arguments_are_no_message() -> None:
+    answer = {"messages": [{"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "sunny"}]}]}
+    found = stored({"openinference.span.kind": "TOOL", "input.value": "Paris", "output.value": json.dumps(answer)})
+    assert found["mlflow.spanInputs"] == "Paris"
+
+
 @pytest.mark.parametrize("form", ["vercel_ai", "pydantic_ai", "voltagent"])
 def test_in_another_message_format_it_is_a_list(form: str) -> None:
     """There the UI looks for that format alone, but takes a list of messages."""

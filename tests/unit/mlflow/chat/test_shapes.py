@@ -34,6 +34,22 @@ CHATS: dict[str, tuple[str, Any, list[tuple[str, Any, str]]]] = {
             {"role": "assistant", "content": None, "function_call": {"name": "get", "arguments": '{"a": 1}'}}]},
         [("system", None, "Be brief."), ("user", None, "Hi?"), CALL, RESULT, CALL],
     ),
+    "genkit": (
+        "user",
+        {"messages": [
+            {"role": "system", "content": [{"text": "Be brief."}]},
+            {"role": "user", "content": [{"text": "Hi?"}]},
+            {"role": "model", "content": [
+                {"reasoning": "Hm."}, {"toolRequest": {"name": "get", "ref": "c1", "input": {"a": 1}}}]},
+            {"role": "tool", "content": [{"toolResponse": {"name": "get", "ref": "c1", "output": "found"}}]}],
+         "config": {}, "tools": []},
+        [("system", None, "Be brief."), ("user", None, "Hi?"), ("assistant", "Hm.", 'get({"a": 1})'), RESULT],
+    ),
+    "genkit, an answer": (
+        "assistant",
+        {"finishReason": "stop", "message": {"role": "model", "content": [{"text": "Hello."}]}},
+        [("assistant", None, "Hello.")],
+    ),
     "openai, choices": (
         "assistant",
         {"choices": [{"index": 0, "message": {"role": "assistant", "content": "One."}}, {"message": {"content": "Two."}}]},
@@ -245,6 +261,9 @@ AT = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
          {"type": "image_url", "image_url": {"url": "https://x.test/a%20b%281%29.png%0A#%20h"}}),
         ({"type": "file", "modality": "image", "file_id": "f-1"}, "[image: f-1]"),
         ({"inlineData": {"mimeType": "image/png", "data": PNG}}, SHOWN),
+        ({"media": {"contentType": "image/png", "url": f"data:image/png;base64,{PNG}"}}, SHOWN),
+        ({"media": {"url": f"data:image/png;base64,{PNG}"}}, SHOWN),
+        ({"media": {"contentType": "application/pdf", "url": "https://example.org/a.pdf"}}, "[file: https://example.org/a.pdf]"),
         ({"inline_data": {"mime_type": "image/png", "data": PNG}}, SHOWN),
         ({"fileData": {"mimeType": "image/png", "fileUri": "https://x.test/a.png"}}, AT),
         ({"block_type": "image", "image": PNG, "image_mimetype": "image/png"}, SHOWN),

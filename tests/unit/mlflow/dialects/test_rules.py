@@ -10,6 +10,7 @@ import otlp
 from headrace.envelope import Delivery, envelope_pb2
 from headrace.mlflow.fold.arrival_order import ArrivalOrder
 from headrace.mlflow.text import UNCOUNTED
+from headrace.mlflow.translate.chat.preview import words_of
 from headrace.mlflow.translate.dialects import known
 from headrace.mlflow.translate.dialects.table import SPAN_NAME
 from headrace.mlflow.translate.parts import to_parts
@@ -227,6 +228,23 @@ def test_openinference_s_flattened_messages_alone() -> None:
     assert span.attributes["mlflow.chat.tools"] == [{"type": "function", "function": {"name": "f"}}]
 
 
+def test_openinference_s_reasoning_is_no_answer() -> None:
+    """Anthropic's thinking is a part of its message. In OpenAI's responses it is a message of its own, and so is each call."""
+    said, answer = "llm.output_messages", {"openinference.span.kind": "LLM"}
+    thought = {"message_content.type": "reasoning", "message_content.text": "Hm."}
+    text = {"message_content.type": "text", "message_content.text": "Paris."}
+    parts = [{f"{said}.0.message.contents.{number}.{key}": value for key, value in part.items()}
+             for number, part in enumerate((thought, text))]  # fmt: skip
+    (choice,) = shown(answer | parts[0] | parts[1]).outputs["choices"]
+    assert choice["message"]["reasoning"] == "Hm."
+    assert words_of({"choices": [choice]}, "assistant") == "Paris."
+    calls = {f"{said}.{number}.message.tool_calls.0.tool_call.{key}": value
+             for number in (1, 2) for key, value in (("id", f"c{number}"), ("function.name", "look_up"))}  # fmt: skip
+    (choice,) = shown(answer | parts[0] | calls).outputs["choices"]
+    assert (choice["message"]["reasoning"], choice["message"]["content"]) == ("Hm.", None)
+    assert [call["id"] for call in choice["message"]["tool_calls"]] == ["c1", "c2"]
+
+
 def test_pydantic_ai_s_first_version() -> None:
     asked = {"event.name": "gen_ai.user.message", "content": "Where is my order?", "role": "user"}
     chosen = {"event.name": "gen_ai.choice", "index": 0, "message": {"role": "assistant", "content": "On its way."}}
@@ -237,6 +255,30 @@ def test_pydantic_ai_s_first_version() -> None:
     chat = shown(CHAT | {"events": json.dumps([asked, chosen])})
     assert chat.inputs["messages"][0]["content"] == "Where is my order?"
     assert chat.outputs["choices"][0]["message"] == {"role": "assistant", "content": "On its way."}
+
+
+def test_of_genkit_only_the_calls_of_models_count_their_tokens() -> None:
+    took = {"genkit:output": '{"usage": {"inputTokens": 10, "outputTokens": 2}}'}
+    assert shown({"genkit:type": "util"} | took).usage is None
+    call = shown({"genkit:type": "action", "genkit:metadata:subtype": "model", "genkit:name": "openai/gpt-4o"} | took)
+    assert call.usage == {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
+
+
+@pytest.mark.parametrize("meta", ["meta", "_meta"])
+def test_haystack_of_both_spellings(meta: str) -> None:
+    reply = {"_role": "assistant", "_content": [{"text": "Hello."}],
+             meta: {"model": "gpt-4o", "usage": {"prompt_tokens": 4, "completion_tokens": 3}}}  # fmt: skip
+    span = shown(
+        {"haystack.component.type": "OpenAIChatGenerator", "haystack.component.output": json.dumps({"replies": [reply]})}
+    )
+    assert (span.model, span.usage) == ("gpt-4o", {"input_tokens": 4, "output_tokens": 3, "total_tokens": 7})
+    assert span.cost["total_cost"] > 0
+
+
+def test_langchain_names_the_provider_in_its_metadata() -> None:
+    said = {"openinference.span.kind": "LLM", "llm.model_name": "gpt-4o", "metadata": '{"ls_provider": "openai"}'}
+    assert shown(said).provider == "openai"
+    assert shown(said | {"llm.system": "azure"}).provider == "azure"
 
 
 def test_a_plain_span_asks_for_no_rule() -> None:

@@ -9,6 +9,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 MODELS = os.environ["MODELS_URL"]
 INSTRUCTIONS = "You are a helpful assistant."
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEUlEQVR4nGP4f8IGK2IYWhIAf3aAwTlNt10AAAAASUVORK5CYII="
+"""A small picture, in base64."""
 QUESTIONS = ("What is the weather in Paris?", "And in Rome?")
 
 

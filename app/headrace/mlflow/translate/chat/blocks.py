@@ -1,7 +1,7 @@
 """One block of a message's content, in the form of each library → text, reasoning, a tool call, its result, or media. No I/O.
 
 Known: OpenAI (chat, responses), GenAI parts, Anthropic, Bedrock, Gemini, LangChain, LlamaIndex, Vercel AI, Pydantic AI,
-Haystack.
+Haystack, Genkit.
 """
 
 from typing import Any, NamedTuple
@@ -20,13 +20,13 @@ _RESULTS = frozenset(
     {"tool_call_response", "tool_result", "function_call_output", "function_response", "tool_return", "tool_response"}
     | {"custom_tool_call_output", "mcp_tool_result", "web_search_tool_result", "builtin_tool_return", "retry_prompt"}
 )
-_WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall")
-_WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult")
+_WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall", "toolRequest")
+_WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult", "toolResponse")
 _CALL_KEYS, _RESULT_KEYS = frozenset(_WRAPPED_CALLS), frozenset(_WRAPPED_RESULTS)
 _MARKS = _CALL_KEYS | _RESULT_KEYS | {"reasoningContent", "reasoning_content", "thought"}
 """Keys by which a block without a type is a call, a result or reasoning."""
-_BLOCK_KEYS = _CALL_KEYS | _RESULT_KEYS | {"text", "image"}
-_IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
+_BLOCK_KEYS = _CALL_KEYS | _RESULT_KEYS | {"text", "image", "media", "reasoning"}
+_IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "ref", "id")
 _NAMES = ("name", "tool_name", "toolName")
 _ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "tool_kwargs", "parameters")
 _ANSWERS = ("response", "result", "output", "content", "return_value")
@@ -117,6 +117,8 @@ def _reasoning(kind: str, block: Block) -> str | None:
         return plain_text(text.get("text", "") if isinstance(text, dict) else text)
     if kind in _REASONING:
         return plain_text(_any(block, ("content", "text", "thinking", "reasoning", "summary")))
+    if not kind and isinstance(text := block.get("reasoning"), str) and "text" not in block:  # Genkit
+        return text
     if block.get("thought") is True and isinstance(text := block.get("text"), str):  # Gemini
         return text
     return None

@@ -10,11 +10,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from headrace.mlflow.json_text import JsonText, dumps, dumps_long, loads
-from headrace.mlflow.keys import CHAT_MESSAGES, MESSAGE_FORMAT, SPAN_INPUTS, SPAN_OUTPUTS
+from headrace.mlflow.keys import CHAT_MESSAGES, MESSAGE_FORMAT, SPAN_INPUTS, SPAN_OUTPUTS, SPAN_TYPE
 from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
 from headrace.mlflow.translate.chat.shapes import ANSWERS, LISTS, SYSTEM, chat_of, instructions
 
 _INSTRUCTIONS = "gen_ai.system_instructions"
+_TOOL = '"TOOL"'
 _OPENAI = (None, "openai", "langchain")
 """Message formats in which the UI looks for `messages` and `choices` in a dict; in all of them it takes a list of messages."""
 _TEXTS = ("text", "input_text", "output_text")
@@ -34,6 +35,8 @@ def draw(attributes: dict[str, Any], sent: Collection[str]) -> None:
     drawing = _Drawing(attributes, sent)
     asked = drawing.side(SPAN_INPUTS, "user", instructions(_value(attributes, _INSTRUCTIONS)))
     answered = drawing.side(SPAN_OUTPUTS, "assistant")
+    if attributes.get(SPAN_TYPE) == _TOOL:
+        return  # it talks to nobody: a plain value beside a tool's message is no message
     if asked and answered is False:
         drawing.wrap(SPAN_OUTPUTS, "assistant")
     elif answered and asked is False:

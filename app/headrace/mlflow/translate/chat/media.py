@@ -17,7 +17,8 @@ _SHOWN = re.compile(r"https?://|data:image/|mlflow-attachment://", re.IGNORECASE
 _IN_MARKDOWN = str.maketrans({" ": "%20", "(": "%28", ")": "%29", "\n": "%0A", "\r": "%0D", "<": "%3C", ">": "%3E"})
 """MLflow's UI writes an image as Markdown, `![](url)`, which these would end."""
 _SOUNDS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-_TYPES = ("mime_type", "mimeType", "media_type", "mediaType", "image_mimetype")
+_TYPES = ("mime_type", "mimeType", "media_type", "mediaType", "image_mimetype", "contentType")
+_OF_DATA = re.compile(r"data:([a-z]+/[\w.+-]{1,80})[;,]", re.ASCII)
 _FILE_NAMES = ("filename", "file_name", "name", "title", "file_id", "id")
 _NAMED_KINDS = ("image", "audio", "video", "document", "file")
 
@@ -34,7 +35,7 @@ def media_of(block: Block) -> Part | None:
         return _image_at(_url(block.get("image_url")) or _url(block.get("url")), block)
     if kind == "input_audio":
         return _sound(block)
-    for name in ("inlineData", "inline_data", "fileData", "file_data"):  # Gemini
+    for name in ("inlineData", "inline_data", "fileData", "file_data", "media"):  # Gemini; Genkit
         if isinstance(inner := block.get(name), dict):
             return _named("", inner)
     for name in _NAMED_KINDS:  # Bedrock: {"image": {"format": "png", "source": {"bytes": …}}}
@@ -56,7 +57,7 @@ def _named(kind: str, block: Block) -> Part:
     """A picture or a file of the fields that libraries give it."""
     inner = block.get("source")
     source: Block = inner if isinstance(inner, dict) else block
-    mime = _mime(source) or _mime(block) or _mime_of_format(kind, block.get("format"))
+    mime = _mime(source) or _mime(block) or _mime_of_format(kind, block.get("format")) or _mime_of_data(_url(source.get("url")))
     if not kind or kind in ("file", "document"):
         told = mime.partition("/")[0]
         kind = told if told in _NAMED_KINDS else kind or "file"
@@ -123,6 +124,11 @@ def _base64(data: str) -> str:
 def _mime(block: Block) -> str:
     mime = _first(block, *_TYPES).lower().partition(";")[0].strip()
     return mime if _MIME.fullmatch(mime) else ""
+
+
+def _mime_of_data(url: str) -> str:
+    found = _OF_DATA.match(url)
+    return found[1] if found else ""
 
 
 def _mime_of_format(kind: str, name: Any) -> str:

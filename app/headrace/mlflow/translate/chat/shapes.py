@@ -34,7 +34,7 @@ def chat_of(value: Any, role: str, depth: int = _DEPTH) -> list[Message] | None:
         found = [*messages_of(value, role)] if is_message(value) and not _is_container(value) else _dict(value, role, depth)
     else:
         return None
-    return _joined(found) if found else None
+    return joined(found) if found else None
 
 
 def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
@@ -164,7 +164,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _joined(messages: list[Message]) -> list[Message]:
+def joined(messages: list[Message]) -> list[Message]:
     """Reasoning and calls that came as items of their own belong to one message of the assistant."""
     found: list[Message] = []
     items: list[Message] = []

@@ -4,10 +4,25 @@ import math
 from contextlib import suppress
 from typing import Any
 
+from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
+
 from headrace.mlflow.json_text import JsonText, dumps
 
 _MAX = 2**63 - 1
 """What a column of MLflow's tables can hold."""
+
+
+PRICED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+"""The tokens of which a computed cost is made."""
+CALLS = frozenset({"LLM", "CHAT_MODEL", "EMBEDDING", "RERANKER", ""})
+"""Types of spans that are one call of a model, whose cost can be computed. Without a type it may be one."""
+
+
+def computed_cost(model: str | None, usage: dict[str, Any] | None, provider: str | None) -> dict[str, float]:
+    """What so many tokens of this model cost in US dollars, by MLflow's prices. Empty: it does not know the model."""
+    with suppress(Exception):  # whatever MLflow breaks on: then there is no cost
+        return calculate_cost_by_model_and_token_usage(model, usage, provider) or {}
+    return {}
 
 
 def count(value: Any) -> int | None:

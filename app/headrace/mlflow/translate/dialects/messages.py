@@ -15,8 +15,12 @@ from typing import Any, TypedDict
 
 from typing_extensions import NotRequired
 
+from headrace.mlflow.translate.chat.shapes import joined
+
 _DEPTH = 12
 """Steps of a flattened key that are followed. The deepest key of a dialect, a tool call's arguments, has eight."""
+_THOUGHTS = ("reasoning", "thinking", "redacted_thinking")
+"""Types of parts that are no answer."""
 _ROLES = {"human": "user", "ai": "assistant", "model": "assistant", "tool-call": "assistant", "tool-response": "tool"}
 """Names of roles that MLflow's UI does not know → those that it knows."""
 
@@ -42,6 +46,8 @@ class Message(TypedDict):
     role: str
     content: NotRequired[str | list[dict[str, Any]] | None]
     """A text; or parts, `{"type": "text", "text": …}` and `{"type": "image_url", "image_url": {"url": …}}`; or None."""
+    reasoning: NotRequired[str]
+    """What the model thought before it answered."""
     tool_calls: NotRequired[list[ToolCall]]
     tool_call_id: NotRequired[str]
     name: NotRequired[str]
@@ -49,12 +55,13 @@ class Message(TypedDict):
 
 def as_inputs(messages: list[Message]) -> dict[str, Any]:
     """The inputs of a span that sent these messages to a model."""
-    return {"messages": messages}
+    return {"messages": joined([*map(dict, messages)])}
 
 
 def as_outputs(messages: list[Message]) -> dict[str, Any]:
-    """The outputs of a span to which a model answered with these messages: each is one choice."""
-    return {"choices": [{"index": number, "message": message} for number, message in enumerate(messages)]}
+    """The outputs of a span to which a model answered with these messages: each is one choice. Reasoning and calls that came as
+    messages of their own belong to one with the answer."""
+    return {"choices": [{"index": number, "message": message} for number, message in enumerate(joined([*map(dict, messages)]))]}
 
 
 def is_chat(value: Any) -> bool:
@@ -150,10 +157,12 @@ def _message(raw: Any, otherwise: str = "user") -> Message | None:
     message: Message = {"role": _ROLES.get(role, role)}
     called = numbered(raw.get("tool_calls")) or [raw.get("function_call")]  # the latter of LiteLLM's callback
     calls = [call for item in called if (call := _tool_call(_inside(item, "tool_call")))]
-    content = _content(raw)
-    if content is None and not calls:
+    content, reasoning = _content(raw), _reasoning(raw)
+    if content is None and not (calls or reasoning):
         return None
     message["content"] = content
+    if reasoning:
+        message["reasoning"] = reasoning
     if calls:
         message["tool_calls"] = calls
     if call_id := raw.get("tool_call_id") or (raw.get("id") if message["role"] == "tool" else None):
@@ -173,8 +182,19 @@ def _content(raw: Mapping[str, Any]) -> Any:
     parts = numbered(raw.get("contents")) or numbered(content)
     if parts:
         said = [_inside(part, "message_content") for part in parts if not (isinstance(part, dict) and "tool_call" in part)]
-        return [_part(part) for part in said] or None
+        return [_part(part) for part in said if not _is_reasoning(part)] or None
     return text_of(content) if content else None
+
+
+def _reasoning(raw: Mapping[str, Any]) -> str:
+    """What stands among the parts of a content as reasoning."""
+    parts = [_inside(part, "message_content") for part in numbered(raw.get("contents")) or numbered(raw.get("content"))]
+    texts = [text_of(part.get("text") or part.get("thinking") or "") for part in parts if _is_reasoning(part)]
+    return "\n\n".join(filter(None, texts))
+
+
+def _is_reasoning(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in _THOUGHTS
 
 
 def _part(raw: Any) -> dict[str, Any]:

@@ -10,10 +10,8 @@ have found stays as well, but where a rule says that it `replaces` it, and where
 
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
-from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.json_text import JsonText, dumps, quote
@@ -32,7 +30,7 @@ from headrace.mlflow.keys import (
 from headrace.mlflow.text import Repairs, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
-from headrace.mlflow.translate.dialects.figures import amount, as_json, count
+from headrace.mlflow.translate.dialects.figures import CALLS, PRICED, amount, as_json, computed_cost, count
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
 from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
 from headrace.mlflow.translate.dialects.tools import definitions, tools_as_sent
@@ -59,13 +57,9 @@ _VALUES = ("inputs", "outputs")
 _OTHER = {"inputs": "input_messages", "outputs": "output_messages", "input_messages": "inputs", "output_messages": "outputs"}
 """Targets → those that become the same attribute: the rule that comes first counts."""
 _OF_ROOTS = ("trace_name", "tags")
-_PRICED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-"""What a computed cost is made of."""
 _NAMES_MODEL, _SAYS_KIND = "gen_ai.request.model", "openinference.span.kind"
 _UNKNOWN = ("UNKNOWN", "null", "")
 _MODELS = frozenset({"LLM", "CHAT_MODEL"})
-_CALLS = _MODELS | {"EMBEDDING", "RERANKER", ""}
-"""Types of spans that are one call of a model, whose cost can be computed. Without a type it may be one."""
 
 
 class Reading:
@@ -175,13 +169,13 @@ class Reading:
         usage = there | usage
         if usage != there:
             self._attributes[TOKEN_USAGE] = as_json(usage)
-        return any(usage.get(key) != there.get(key) for key in _PRICED)
+        return any(usage.get(key) != there.get(key) for key in PRICED)
 
     def _settle_cost(self, changed: bool) -> None:
         """The cost that the client states, or else the one that its tokens make, if rules have found any of what it takes."""
         if COST in self._sent:
             return
-        if changed and (COST in self._attributes or self._type in _CALLS):
+        if changed and (COST in self._attributes or self._type in CALLS):
             self._compute_cost()
         if stated := {key: self._figures[key] for key in COSTS if key in self._figures}:
             total = stated.setdefault("total_cost", sum(stated.values()))
@@ -194,9 +188,8 @@ class Reading:
         """As MLflow's translation does, with what is known now."""
         usage = to_object(self._attributes.get(TOKEN_USAGE))
         model, provider = (unquoted(self._attributes[key]) if key in self._attributes else None for key in (MODEL, PROVIDER))
-        with suppress(Exception):  # whatever MLflow breaks on: then there is no cost
-            if cost := calculate_cost_by_model_and_token_usage(model, usage, provider):
-                self._attributes[COST] = as_json(cost)
+        if cost := computed_cost(model, usage, provider):
+            self._attributes[COST] = as_json(cost)
 
 
 def read_by(

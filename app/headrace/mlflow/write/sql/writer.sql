@@ -87,10 +87,11 @@ FROM unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS w (trace_id, span_id)
 JOIN spans s ON s.trace_id = w.trace_id AND s.span_id = w.span_id
 
 -- name: read_nodes
--- The spans that are there already, for totals over the whole tree; only those with figures need their content. `speaks` of
+-- The spans that are there already, for totals over the whole tree; only those with figures or a model need their content. `speaks` of
 -- those that may speak for their root: see origin.py.
 SELECT trace_id, span_id, parent_span_id,
-       CASE WHEN content LIKE '%%"mlflow.chat.tokenUsage"%%' OR content LIKE '%%"mlflow.llm.cost"%%' THEN content END,
+       CASE WHEN content LIKE '%%"mlflow.chat.tokenUsage"%%' OR content LIKE '%%"mlflow.llm.cost"%%'
+                 OR content LIKE '%%"mlflow.llm.model"%%' THEN content END,
        CASE WHEN type = ANY (%(speakers)b)
             THEN substring(content FROM '"otlp": {"origin": "[0-9a-f]{32}", "speaks": "([eio]+)"') END,
        start_time_unix_nano, end_time_unix_nano
@@ -108,11 +109,16 @@ WITH RECURSIVE up (trace_id, span_id, parent_span_id) AS (
     FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.parent_span_id
 )
 SELECT s.trace_id, s.span_id, s.parent_span_id,
-       CASE WHEN s.content LIKE '%%"mlflow.chat.tokenUsage"%%' OR s.content LIKE '%%"mlflow.llm.cost"%%' THEN s.content END,
+       CASE WHEN s.content LIKE '%%"mlflow.chat.tokenUsage"%%' OR s.content LIKE '%%"mlflow.llm.cost"%%'
+                 OR s.content LIKE '%%"mlflow.llm.model"%%' THEN s.content END,
        CASE WHEN s.type = ANY (%(speakers)b)
             THEN substring(s.content FROM '"otlp": {"origin": "[0-9a-f]{32}", "speaks": "([eio]+)"') END,
        s.start_time_unix_nano, s.end_time_unix_nano
 FROM up JOIN spans s ON s.trace_id = up.trace_id AND s.span_id = up.span_id
+
+-- name: read_borrowers
+-- The spans of these traces that have tokens and state no model: see `borrows` in origin.py.
+SELECT trace_id, span_id FROM spans WHERE trace_id = ANY (%(ids)b) AND content LIKE '%%, "borrows": "model"%%'
 
 -- name: read_rollup_snapshots
 SELECT t.request_id, t.experiment_id, t.timestamp_ms,
@@ -122,8 +128,13 @@ FROM trace_info t
 WHERE t.request_id = ANY (%(ids)b)
 
 -- name: read_span_starts
-SELECT trace_id, span_id, experiment_id, start_time_unix_nano FROM spans
+SELECT trace_id, span_id, experiment_id, start_time_unix_nano, false FROM spans
 WHERE trace_id = ANY (%(ids)b) AND (span_id = ANY (%(span_ids)b) OR trace_id = ANY (%(may_move)b))
+UNION ALL
+-- Those that may get a cost by what comes now.
+SELECT s.trace_id, s.span_id, s.experiment_id, s.start_time_unix_nano, true
+FROM trace_info t JOIN spans s ON s.trace_id = t.request_id
+WHERE t.request_id = ANY (%(ids)b) AND t.total_tokens IS NOT NULL AND s.content LIKE '%%, "borrows": "model"%%'
 
 -- name: read_artifact_roots
 SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id = ANY (%(ids)b)
