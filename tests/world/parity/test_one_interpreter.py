@@ -25,6 +25,7 @@ REQUESTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("GET", "/", {}),
     ("GET", "/health", HOST),
     ("GET", "/version", {}),
+    ("GET", "/", HOST),
     ("GET", "/version", HOST),
     ("OPTIONS", "/api/2.0/mlflow/experiments/search", SCRIPT),
     ("POST", "/api/2.0/mlflow/runs/create", {"origin": "http://evil.example"}),
