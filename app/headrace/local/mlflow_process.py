@@ -72,19 +72,25 @@ def _upgrade(url: str) -> str:
 def _serve(answers: TextIO) -> None:
     """`mlflow server`. Does not return."""
     answers.close()
-    server: Any = import_module("mlflow.server")
-    start = server._exec_cmd
-    server._exec_cmd = lambda command, **options: serve_here(command, options["extra_env"]) or start(command, **options)
+    stay_in_one_interpreter(import_module("mlflow.server"))
     _cli().main(["server", *sys.argv[1:]], prog_name="mlflow")
+
+
+def stay_in_one_interpreter(server: Any) -> None:
+    """Puts `serve_here` before what the module `mlflow.server` starts its second interpreter with. A release that does so in
+    another way goes on doing so."""
+    if (start := getattr(server, "_exec_cmd", None)) is not None:
+        server._exec_cmd = lambda command, **options: serve_here(command, options.get("extra_env")) or start(command, **options)
 
 
 def _cli() -> Any:
     return import_module("mlflow.cli").cli
 
 
-def serve_here(command: Sequence[str], variables: Mapping[str, str]) -> "Server | None":
+def serve_here(command: Sequence[str], variables: Mapping[str, str] | None) -> "Server | None":
     """What `mlflow server` would start → the same in this interpreter. None: it is not as known here, and must be started."""
-    if list(command[:3]) != [sys.executable, "-m", "uvicorn"] or command[-1] != APP or not READ_LATER.issuperset(variables):
+    is_known = list(command[:3]) == [sys.executable, "-m", "uvicorn"] and command[-1] == APP
+    if not is_known or variables is None or not READ_LATER.issuperset(variables):
         return None
     os.environ.update(variables)
     return Server(command[3:])

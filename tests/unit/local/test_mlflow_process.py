@@ -3,11 +3,12 @@
 import os
 import signal
 import sys
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 
-from headrace.local.mlflow_process import APP, Server, serve_here
+from headrace.local.mlflow_process import APP, Server, serve_here, stay_in_one_interpreter
 
 UVICORN = [sys.executable, "-m", "uvicorn"]
 SET = {"_MLFLOW_SERVER_FILE_STORE": "postgresql://db", "_MLFLOW_SGI_NAME": "uvicorn"}
@@ -35,6 +36,16 @@ def test_what_mlflow_reads_while_it_is_imported_needs_a_new_interpreter(command:
     before = dict(os.environ)
     assert serve_here(command, variables) is None
     assert dict(os.environ) == before
+
+
+def test_a_release_that_starts_it_in_another_way_goes_on_doing_so() -> None:
+    other = SimpleNamespace()
+    stay_in_one_interpreter(other)
+    assert vars(other) == {}
+    told = SimpleNamespace(_exec_cmd=lambda command, **options: (command, options))
+    stay_in_one_interpreter(told)
+    assert told._exec_cmd(["gunicorn"], extra_env={}) == (["gunicorn"], {"extra_env": {}})
+    assert told._exec_cmd([*UVICORN, APP], env={}) == ([*UVICORN, APP], {"env": {}})
 
 
 def test_a_signal_before_the_server_serves_ends_the_process() -> None:
