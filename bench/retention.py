@@ -78,8 +78,9 @@ def _old_traces(url: str, traces: int) -> str:
 
 
 def _measure(lab: Lab, url: str, old: str, server: Server, options: argparse.Namespace) -> None:
-    plan = Plan(options.shape, options.connections, options.seconds, 1_000_000, rate=options.rate, port=server.port)
-    generate(replace(plan, seconds=3.0))  # the first requests find nothing in the caches
+    requests = round(options.rate * options.seconds) or 1_000_000
+    plan = Plan(options.shape, options.connections, options.seconds, requests, rate=options.rate, port=server.port)
+    generate(replace(plan, seconds=3.0, requests=max(1, requests // 4)))  # the first requests find nothing in the caches
     print("| Deletion | spans/s | ack p50, ms | ack p99, ms | refused | traces deleted/s | Postgres, cores |")
     print("|---|--:|--:|--:|--:|--:|--:|", flush=True)
     turns: dict[bool, list[Turn]] = {False: [], True: []}

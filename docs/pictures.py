@@ -29,6 +29,8 @@ HEADRACE = ".venv/bin/headrace"
 DATA = Path("/tmp/headrace")  # noqa: S108 - a short path, as the panel shows it
 _WIDTH, _HEIGHT = 116, 60
 _SECONDS = 120
+_PANEL = "Point a service at it"
+"""The last that `up` prints once all answers. A picture shows a second start."""
 _CONTROL = re.compile(r"\x1b\[(\?\d+[hl]|\d*[AK])|\x1b\]8;[^\x1b]*\x1b\\")
 
 
@@ -90,9 +92,12 @@ def main() -> None:
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(mode=0o711)
     draw("doctor-failing", ["doctor"], Terminal("doctor").end())
+    first = Terminal("up")
+    first.wait_for(_PANEL)
+    first.end(signal.SIGTERM)
     up = Terminal("up")
     try:
-        up.wait_for("Point a service at it")
+        up.wait_for(_PANEL)
         draw("up", ["up"], up.screen())
         draw("demo", ["demo"], Terminal("demo").end())
         draw("doctor", ["doctor"], Terminal("doctor").end())
