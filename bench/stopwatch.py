@@ -45,7 +45,8 @@ def _measure(directory: Path, with_pip: bool) -> None:
         _install(f"{wheel}[up]", environment, directory / "cache", with_pip)
     ports = {f"HEADRACE_{name}_PORT": str(free_port()) for name in ("HTTP", "GRPC", "UI", "CONSOLE", "JAEGER")}
     settings = {**os.environ, **ports, "HEADRACE_DATA_DIR": str(directory / "data")}
-    settings.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):  # with the second, each start would compile all modules
+        settings.pop(name, None)
     for start in ("first", "second"):
         log = directory / f"{start}.log"
         with log.open("wb") as output, _step(f"{start} start, until the MLflow UI answers") as running:

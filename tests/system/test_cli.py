@@ -119,6 +119,7 @@ def test_a_taken_port_names_the_process_and_the_way_out(tmp_path: Path) -> None:
         taken.listen()
         done = run("up", "--http-port", str(taken.getsockname()[1]), HEADRACE_DATA_DIR=str(tmp_path))
     assert done.returncode == 1
+    assert done.stderr.startswith("Starting Postgres")  # at once, before anything is imported or tried
     assert f"process {os.getpid()}" in done.stderr
     assert "HEADRACE_HTTP_PORT" in done.stderr
 

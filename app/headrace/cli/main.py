@@ -93,6 +93,7 @@ def up_(
     ui_port: UiPort = None,
 ) -> None:
     """Run everything on this machine: an embedded Postgres, the MLflow UI on it, and the receiver. Ctrl-C stops all of it."""
+    print("Starting Postgres, the MLflow UI, the console and the receiver.", file=sys.stderr, flush=True)  # before the imports
     from headrace.cli.command import load_settings, run
     from headrace.cli.up import up
 

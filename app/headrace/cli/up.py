@@ -59,24 +59,22 @@ def _up(config: "Config", status: "Status") -> None:
     bind(config.ui_host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
     bind(config.console_host, config.console_port, "HEADRACE_CONSOLE_PORT").close()
     bind(config.console_host, config.jaeger_port, "HEADRACE_JAEGER_PORT").close()
-    status.update("Starting Postgres …")
-    with EmbeddedPostgres(config.data_dir / "postgres") as postgres:
+    with mlflow.warmed_up(), EmbeddedPostgres(config.data_dir / "postgres") as postgres:
         database = host.open(postgres.url)
         status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
-        _bring_up_to_date(database, postgres.url)
+        _bring_up_to_date(database, mlflow, postgres.url)
         _run(config, host, database, (mlflow, console), postgres, status)
         status.update("Stopping …")
 
 
-def _bring_up_to_date(database: "Database", url: str) -> None:
-    from headrace.local.mlflow_server import upgrade_mlflow_schema
+def _bring_up_to_date(database: "Database", mlflow: "MlflowServer", url: str) -> None:
     from headrace.mlflow.installed import newest_revision
     from headrace.mlflow.shape import mlflow_revision
 
     with database.begin() as connection:
         found = mlflow_revision(connection)
     if found is None or found != newest_revision():  # the MLflow UI beside us accepts that one only
-        upgrade_mlflow_schema(url)
+        mlflow.upgrade(url)
 
 
 def _run(
@@ -97,7 +95,8 @@ def _run(
     pages = ConsoleKeeper(console)
 
     def take_requests() -> None:
-        status.update(f"Spans are taken. Waiting for the MLflow UI; its log is {mlflow.log} …")
+        stderr().print(f"Spans are taken at {_base(config)}/v1/traces, {_age():.1f} s after the start. The MLflow UI follows.")
+        status.update(f"Waiting for the MLflow UI; its log is {mlflow.log} …")
         ui.receiver_answers()
 
     try:
@@ -140,9 +139,7 @@ def _ready(config: "Config", ui_url: str, console_url: str, stop_progress: Calla
 
 def _print_panel(config: "Config", ui_url: str, console_url: str) -> None:
     """Prints what a person needs after the start. Lines to copy stand alone, so that none is wrapped."""
-    host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
-    scheme = "http" if config.tls_cert is None else "https"
-    base = f"{scheme}://{host}:{config.http_port}"
+    base = _base(config)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -150,12 +147,13 @@ def _print_panel(config: "Config", ui_url: str, console_url: str) -> None:
         ("MLflow UI", ui_url),
         ("Console", console_url),
         ("OTLP/HTTP", f"{base}/v1/traces"),
-        ("OTLP/gRPC", f"{scheme}://{host}:{config.grpc_port}"),
+        ("OTLP/gRPC", f"{base.rpartition(':')[0]}:{config.grpc_port}"),
         ("Health", f"{base}/readyz"),
         ("Data", str(config.data_dir)),
     ):
         table.add_row(name, value)
-    panel = Panel(table, title="Headrace is ready", subtitle="Ctrl-C stops it", border_style="green", expand=False)
+    title = f"Headrace is ready, {_age():.0f} s after the start"
+    panel = Panel(table, title=title, subtitle="Ctrl-C stops it", border_style="green", expand=False)
     stderr().print(panel, soft_wrap=False)
     stderr().print(f"Send a first trace:\n\n  {_command('demo')}\n")
     stderr().print(
@@ -164,6 +162,21 @@ def _print_panel(config: "Config", ui_url: str, console_url: str) -> None:
         "  export OTEL_EXPORTER_OTLP_TRACES_HEADERS=x-mlflow-experiment-id=0\n"
         "  export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf\n",
     )
+
+
+def _base(config: "Config") -> str:
+    """The URL of OTLP/HTTP, for people of this machine."""
+    host = "localhost" if config.host in ("127.0.0.1", "0.0.0.0") else config.host
+    return f"{'http' if config.tls_cert is None else 'https'}://{host}:{config.http_port}"
+
+
+def _age() -> float:
+    """Seconds since this process began."""
+    import time
+
+    import psutil
+
+    return time.time() - psutil.Process().create_time()
 
 
 def _command(name: str) -> str:

@@ -43,6 +43,10 @@ class Child:
 
     def start(self, database_url: str) -> None:
         """Starts the server on this database. If it was started before, ends what is left of that, and appends to its log."""
+        self._spawn(self.environment(database_url))
+
+    def _spawn(self, environment: Mapping[str, str], talks: bool = False) -> None:
+        """`talks`: its stdin and stdout are pipes to us. Otherwise it reads nothing, and its stdout goes to its log, too."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # the first process has ended; others may still have the port
@@ -51,10 +55,10 @@ class Child:
         with append_to(self.log) as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
-                env={**os.environ, **self.environment(database_url)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talks else log,
+                stderr=log,
                 start_new_session=True,
             )
         self._pid_file.write_text(str(self._process.pid))
@@ -74,6 +78,7 @@ class Child:
         if self._process is not None:
             _end_tree(self._process.pid)
             self._process.wait()
+            self._process = None
             self._pid_file.unlink(missing_ok=True)
 
 

@@ -11,6 +11,17 @@ from typing import Any
 
 import structlog
 
+
+class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg] # Python 3.10 has no StreamHandler[TextIO]
+    """Writes to what `sys.stderr` is at the time. While a line of progress stands in a terminal, Rich has its own there: an
+    event stands above that line then, and not in it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger("headrace")
 
 
@@ -29,7 +40,7 @@ def configure_logging(log_format: str, level: str, worker: int | None = None) ->
         foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(as_json)],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToStderr()
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 from conftest import Launcher, Running
@@ -55,3 +56,16 @@ def test_the_files_of_serve_are_its_owner_s_alone(headrace: Launcher, database_u
     running = headrace(database_url=database_url)
     data = Path(running.log.parent / "data")
     assert not [path for path in (data, *data.rglob("*")) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+def test_mlflow_s_server_is_one_process_and_answers_as_its_own_does(up: Running) -> None:
+    """It guards its hosts, keeps artifacts, and has the part that is no Flask (tests/world/parity compares all releases)."""
+    servers = [
+        each for each in psutil.Process(up.process.pid).children(recursive=True) if "mlflow_process" in str(each.cmdline())
+    ]
+    assert len(servers) == 1
+    artifact = f"{up.ui_url}/api/2.0/mlflow-artifacts/artifacts/0/{up.process.pid}/text.txt"
+    assert httpx.put(artifact, content=b"kept").status_code == 200
+    assert httpx.get(artifact).content == b"kept"
+    assert httpx.get(f"{up.ui_url}/", headers={"host": "evil.example"}).status_code == 403
+    assert httpx.post(f"{up.ui_url}/v1/traces", content=b"no protobuf").status_code == 422
