@@ -417,7 +417,7 @@ def json_salvage() -> Iterator[Case]:
 
 
 def nested_bytes(depth: int) -> bytes:
-    """The protobuf of a list in a list in a list …, as a KeyValue. (Python's protobuf neither reads nor copies what is nested so deep.)"""
+    """The protobuf of a list in a list …, as a KeyValue. (Python's protobuf neither reads nor copies what is so deep.)"""
     value = field_of(1, b"deep")
     for _ in range(depth):
         value = field_of(5, field_of(1, value))
