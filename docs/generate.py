@@ -1,7 +1,7 @@
 """Writes what the code says into the documentation: `make docs`.
 
 It writes the tables of settings (from `headrace.config`; the README has ten of them), of metrics (from
-`headrace.telemetry.metrics`), of logged events (from every call of `log`), of reserved tags (from
+`headrace.telemetry`), of logged events (from every call of `log`), of reserved tags (from
 `headrace.mlflow.reserved`), of dialects (from `headrace.mlflow.translate.dialects`) and of problems (from
 `headrace.doctor.problems`), and the help of all commands.
 `tests/unit/test_docs.py` fails if a page differs from what this writes.
@@ -26,8 +26,8 @@ from headrace.mlflow.reserved import RESERVED_TAGS
 from headrace.mlflow.translate.dialects.forms import FORMS
 from headrace.mlflow.translate.dialects.read import shipped
 from headrace.mlflow.translate.dialects.table import TARGETS
+from headrace.telemetry import families, kafka, records, waiting
 from headrace.telemetry import metrics as telemetry
-from headrace.telemetry import records
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("error", "warning", "info", "debug")
@@ -60,15 +60,23 @@ def main_settings() -> str:
     return settings(MAIN_SETTINGS)
 
 
+def collectors() -> list[MetricWrapperBase]:
+    """All metrics: those of `metrics.py`, then those of the modules beside it."""
+    beside = [
+        each for module in (waiting, kafka, records) for each in vars(module).values() if isinstance(each, MetricWrapperBase)
+    ]
+    own = [each for each in vars(telemetry).values() if isinstance(each, MetricWrapperBase) and each not in beside]
+    return [*own, *beside]
+
+
 def metrics() -> str:
     """A Markdown table: metric, type, labels with the values that are known, meaning."""
     lines = ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|"]
-    for collector in (*vars(telemetry).values(), *vars(records).values()):
-        if isinstance(collector, MetricWrapperBase):
-            (metric,) = collector.describe()
-            name = metric.name + ("_total" if metric.type == "counter" else "")
-            labels = "; ".join(starmap(_label, telemetry.LABELS.get(metric.name, {}).items()))
-            lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |")
+    for collector in collectors():
+        (metric,) = collector.describe()
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        labels = "; ".join(starmap(_label, families.LABELS.get(metric.name, {}).items()))
+        lines.append(f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |")
     return "\n".join(lines)
 
 
@@ -128,7 +136,8 @@ def events() -> str:
     """A Markdown table: level, event, fields. Sorted by level, errors first."""
     found: dict[tuple[int, str], set[str]] = {}
     for path in (ROOT / "app" / "headrace").rglob("*.py"):
-        for level, event, fields in _events_of(ast.parse(path.read_text())):
+        text = path.read_text()
+        for level, event, fields in _events_of(ast.parse(text)) if "log." in text or "log_rarely" in text else ():
             found.setdefault((LEVELS.index(level), event), set()).update(fields)
     lines = ["| Level | Event | Fields |", "|---|---|---|"]
     for (number, event), names in sorted(found.items()):
@@ -158,7 +167,7 @@ def called_by(node: ast.Call) -> str:
 BLOCKS = {
     "main settings": ("app/headrace/config", main_settings),
     "settings": ("app/headrace/config", settings),
-    "metrics": ("app/headrace/telemetry/metrics.py", metrics),
+    "metrics": ("app/headrace/telemetry", metrics),
     "events": ("the calls of `log`", events),
     "commands": ("app/headrace/cli", commands),
     "problems": ("app/headrace/doctor/problems.py", problems),

@@ -3,7 +3,8 @@
 A cell is empty only where `WITHOUT` says that the export has nothing for it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 from frameworks import MODELS, NAMES, PROGRAMS, Shown, export, folded, parts, spans
@@ -145,10 +146,10 @@ def shown_of(made: Export) -> dict[str, bool]:
     return {column: bool(is_there(made)) for column, is_there in COLUMNS.items()}
 
 
-def cells() -> Iterator[tuple[str, dict[str, bool]]]:
+@cache
+def cells() -> tuple[tuple[str, dict[str, bool]], ...]:
     """Each export, and what is shown of it."""
-    for name in (*NAMES, *PROGRAMS):
-        yield name, shown_of(Export(spans(export(name)), folded(parts(export(name)))))
+    return tuple((name, shown_of(Export(spans(export(name)), folded(parts(export(name)))))) for name in (*NAMES, *PROGRAMS))
 
 
 def missing(name: str, found: dict[str, bool]) -> list[str]:

@@ -4,7 +4,8 @@
      ├─ RequestError               400   INVALID_ARGUMENT     no
      │   ├─ MalformedBody          400   INVALID_ARGUMENT     no
      │   ├─ Unroutable             400   INVALID_ARGUMENT     no
-     │   │   └─ TooManyExperiments 400   INVALID_ARGUMENT     no
+     │   │   ├─ TooManyExperiments 400   INVALID_ARGUMENT     no
+     │   │   └─ UnknownRun         400   INVALID_ARGUMENT     no
      │   ├─ Unauthenticated        401   UNAUTHENTICATED      no
      │   ├─ PermissionDenied       403   PERMISSION_DENIED    no
      │   ├─ NoSuchPath             404   UNIMPLEMENTED        no
@@ -23,11 +24,13 @@
      │   └─ QueueLocked            –     –                    (at start: another process owns the queue)
      ├─ ExportError                                           (for the worker; clients hardly ever see it)
      │   ├─ DatabaseUnavailable    503   UNAVAILABLE          the batch is kept and tried again
+     │   │   ├─ TablesChanged      503   UNAVAILABLE          the batch is kept; the tables are looked at again
      │   │   ├─ DatabaseRefuses    503   UNAVAILABLE          the same; at the start the process ends
      │   │   ├─ StatementTimeout   503   UNAVAILABLE          the batch is tried again in halves
      │   │   ├─ ExperimentsNotReady 503  UNAVAILABLE          the batch is kept and tried again
      │   │   └─ WriteBroke         503   UNAVAILABLE          the same, once the batch proves to be at fault
      │   └─ PermanentExportError   –     –                    halved down to the bad span, a dead letter
+     │       └─ RowsRefused        –     –                    the same
      └─ StartError                 –     –                    (the process ends and says what to do)
 
 Sources: OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC Failures"
@@ -35,10 +38,11 @@ Sources: OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC Failures"
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from google.rpc import code_pb2
+
+from headrace.rejected import Rejected
 
 
 class HeadraceError(Exception):
@@ -207,32 +211,6 @@ class ExperimentsNotReady(DatabaseUnavailable):
 
 class WriteBroke(DatabaseUnavailable):
     """The connection broke during the write, or Postgres ran out of memory. It may be an outage, or the fault of this batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedSpans:
-    """The spans of one trace in one experiment, all of which can never be written, and why."""
-
-    trace_id: bytes
-    experiment_id: str
-    reason: str
-    delivery: int | None = None
-    """Index of the delivery in the batch whose spans are rejected; another sender may be allowed to write the same. None: the
-    spans of all deliveries."""
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedRecord:
-    """One record of a delivery that can never be written, and why."""
-
-    number: int
-    """Its place among all records of the delivery, in their order, from 0."""
-    reason: str
-    delivery: int
-    """Index of the delivery in the batch."""
-
-
-Rejected = RejectedSpans | RejectedRecord
 
 
 class PermanentExportError(ExportError):

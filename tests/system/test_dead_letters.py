@@ -32,7 +32,8 @@ from headrace.otlp.json_encoding import decode_json
 from headrace.otlp.signals import TRACES
 from headrace.queue.disk.queue import DiskQueue
 from headrace.store.database import Database
-from headrace.store.dead_letters import DeadLetter, Selection, check_table, count, drop, newest, store
+from headrace.store.dead_letters import DeadLetter, check_table, count, drop, newest, store
+from headrace.store.letter_selection import Selection
 
 Shell = Callable[..., str]
 

@@ -19,7 +19,7 @@ from scrape import DASHBOARD, RULES, Scrape, grouping, queries, selectors
 
 import headrace
 import otlp
-from headrace.telemetry.metrics import LABELS
+from headrace.telemetry.families import LABELS
 
 
 def send_grpc(running: Running, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md, held: imports point down; one room knows MLflow's tables; help is quick."""
+"""The house of docs/architecture.md, held: imports point down; one room knows MLflow's tables; no module is long."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ import pytest
 from sources import PACKAGE, trees
 
 ROOMS = (
+    ("rejected",),
     ("errors",),
     ("config", "telemetry"),
     ("parts",),
@@ -52,6 +53,8 @@ TABLES = (
     *("metrics", "latest_metrics"),
     *("entity_associations", "alembic_version", "trace_metrics", "span_metrics", "dimension_attributes", "workspaces"),
 )
+LONGEST = 250
+"""Lines of a module, at the most."""
 ON_THEIR_TABLES = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|COPY|TABLE|to_regclass\(')\s*({'|'.join(TABLES)})\b")
 
 
@@ -81,7 +84,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 def breaches(name: str, tree: ast.Module) -> list[str]:
     """What this module does that the house forbids."""
-    return [*_upward(name, tree), *_mlflow(name, tree), *_sql(name, tree)]
+    return [*_upward(name, tree), *_mlflow(name, tree), *_sql(name, tree), *_length(name, tree)]
 
 
 def _upward(name: str, tree: ast.Module) -> Iterator[str]:
@@ -109,6 +112,12 @@ def _sql(name: str, tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and ON_THEIR_TABLES.search(node.value):
             yield f"{name} has SQL on MLflow's tables: {node.value[:60]!r}"
+
+
+def _length(name: str, tree: ast.Module) -> Iterator[str]:
+    lines = tree.body[-1].end_lineno if tree.body else 0
+    if lines and lines > LONGEST:
+        yield f"{name} has {lines} lines: split it along what it is about"
 
 
 ALL_ROOMS = {name for names in ROOMS for name in names}
@@ -139,6 +148,7 @@ def test_the_house_is_kept() -> None:
         ("store.dead_letters", "QUERY = 'SELECT 1 FROM trace_info'"),
         ("analysis.path", "QUERY = 'SELECT 1 FROM spans'"),
         ("reader.postgres", "import mlflow"),
+        ("otlp.codec", "\n" * LONGEST + "LAST = 1"),
         ("receiver.health", "def ask():\n    return text('UPDATE experiments SET name = :name')"),
     ],
 )
@@ -152,6 +162,7 @@ def test_a_breach_is_found(name: str, code: str) -> None:
         ("receiver.http", "from headrace.otlp.codec import decode"),
         ("mlflow.write.bulk", "from headrace.mlflow.model import Trace\nimport mlflow\nQUERY = 'SELECT 1 FROM spans'"),
         ("local.postgres", "import mlflow"),
+        ("otlp.codec", "\n" * (LONGEST - 1) + "LAST = 1"),
         ("reader.statements", "QUERY = 'SELECT 1 FROM spans'"),
         ("store.dead_letters", "QUERY = 'SELECT 1 FROM headrace.dead_letter'"),
     ],

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import pkgutil
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -16,10 +17,10 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from sources import nodes, trees
 
+from headrace import errors, telemetry
 from headrace.config import Config
 from headrace.processor.verdict import REASONS, REPAIRS, WARNINGS
-from headrace.telemetry import metrics as telemetry
-from headrace.telemetry import records
+from headrace.telemetry.families import LABELS
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +69,8 @@ def test_every_metric_is_documented_and_no_other() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     metrics = {
         metric.name + ("_total" if metric.type == "counter" else "")
-        for collector in (*vars(telemetry).values(), *vars(records).values())
+        for module in pkgutil.iter_modules(telemetry.__path__, "headrace.telemetry.")
+        for collector in vars(importlib.import_module(module.name)).values()
         if isinstance(collector, MetricWrapperBase)
         for metric in collector.describe()
     }
@@ -87,7 +89,7 @@ def test_the_tour_of_a_lost_trace_names_what_there_is() -> None:
         for row in re.findall(r"^\| [0-9, ]+ \|([^|]*)\|", refused, re.MULTILINE)
         for reason in re.findall(r"`(\w+)`", row)
     }
-    assert reasons == set(telemetry.LABELS["headrace_requests_refused"]["reason"])
+    assert reasons == set(LABELS["headrace_requests_refused"]["reason"])
     events = generator().events()
     for event in ("wrong port", "TLS handshakes fail", "requests refused", "spans rejected", "records rejected", "write waits"):
         assert f"`{event}`" in page
@@ -111,7 +113,7 @@ def test_every_event_has_a_name_that_stands_in_the_code() -> None:
 
 
 def test_the_reasons_that_are_counted_are_those_that_validation_knows() -> None:
-    assert telemetry.LABELS["headrace_spans_rejected"] == {"reason": tuple(REASONS)}
+    assert LABELS["headrace_spans_rejected"] == {"reason": tuple(REASONS)}
 
 
 def rules_of(module: Iterable[ast.AST]) -> Iterator[str]:
@@ -138,7 +140,7 @@ def test_the_table_of_repairs_has_every_rule_and_no_other() -> None:
     assert len(counted) >= 5
     assert sorted(documented) == sorted(counted | set(REPAIRS) | set(WARNINGS))
     counters = ("headrace_spans_repaired", "headrace_records_repaired")
-    assert set(documented) == {rule for counter in counters for rule in telemetry.LABELS[counter]["rule"]}
+    assert set(documented) == {rule for counter in counters for rule in LABELS[counter]["rule"]}
     assert len(documented) == len(set(documented))
 
 
@@ -280,3 +282,16 @@ def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert f"\n{target[0] or target[1]}:" in makefile
+
+
+def test_the_tree_of_errors_has_every_class_and_what_becomes_of_a_request() -> None:
+    def below(error: type[errors.HeadraceError]) -> Iterator[type[errors.HeadraceError]]:
+        yield error
+        for each in error.__subclasses__():
+            yield from below(each)
+
+    assert errors.__doc__
+    rows = dict(re.findall(r"^[ │├└─]+([A-Z]\w+)(?: +(\d\d\d|–) )?", errors.__doc__, re.MULTILINE))
+    known = {each.__name__: each.http_status for each in below(errors.HeadraceError) if each.__module__ == errors.__name__}
+    assert rows.keys() == known.keys()
+    assert not [name for name, status in rows.items() if status.isdigit() and int(status) != known[name]]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headrace.config import Config
     from headrace.envelope import envelope_pb2 as pb
     from headrace.store.database import Database
-    from headrace.store.dead_letters import Selection
+    from headrace.store.letter_selection import Selection
 
 dead_letters = typer.Typer(
     rich_markup_mode=None,
@@ -75,7 +75,8 @@ def show(
     """Show one dead letter: why it failed, who sent it, which experiment it was for, and its span as OTLP/JSON."""
     from headrace.cli.letter_text import describe, otlp_of
     from headrace.errors import StartError
-    from headrace.store.dead_letters import Selection, envelope_of, newest
+    from headrace.store.dead_letters import envelope_of, newest
+    from headrace.store.letter_selection import Selection
 
     with _database() as (_, database):
         found = newest(database, Selection(ids=(id_,)), 1)
@@ -161,7 +162,7 @@ def _database() -> Iterator[tuple["Config", "Database"]]:
 
 
 def _selection(ids: list[int] | None, experiment: str, trace: str, reason: str, since: str, client: str) -> "Selection":
-    from headrace.store.dead_letters import Selection
+    from headrace.store.letter_selection import Selection
 
     return Selection(tuple(ids) if ids else None, experiment, trace, reason, _since(since) if since else None, client)
 
@@ -193,7 +194,8 @@ def _replay(config: "Config", database: "Database", selection: "Selection", to: 
     from headrace.export.exporter import Exporter
     from headrace.export.replay import replay
     from headrace.mlflow.experiments import Experiments
-    from headrace.store.dead_letters import Selection, count
+    from headrace.store.dead_letters import count
+    from headrace.store.letter_selection import Selection
 
     experiments = Experiments.of(config, database)
     exporter = Exporter.of(config, database, experiments)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.envelope import Delivery
-from headrace.errors import Rejected, RejectedSpans
 from headrace.otlp.form import Place
+from headrace.rejected import Rejected, RejectedSpans
 
 AnyDelivery = Delivery[Any]
 """A delivery of any signal."""

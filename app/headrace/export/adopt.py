@@ -23,8 +23,8 @@ from headrace.processor import Processor, chain
 from headrace.processor.points import RUN_ID, RUN_NAME, run_of
 from headrace.processor.route import route_headers, route_resource
 from headrace.processor.verdict import Verdict
+from headrace.telemetry.kafka import KAFKA_ADOPTED
 from headrace.telemetry.logging import log_rarely
-from headrace.telemetry.metrics import KAFKA_ADOPTED
 from headrace.telemetry.records import COUNTERS
 
 _SIGNAL_HEADERS = ("headrace-signal", "otelcol.signal")

@@ -12,11 +12,12 @@ from google.protobuf.message import DecodeError
 
 from headrace.envelope import Delivery
 from headrace.envelope.split import AnyDelivery, halves, set_apart, singles
-from headrace.errors import PermanentExportError, Rejected, StatementTimeout, WriteBroke
+from headrace.errors import PermanentExportError, StatementTimeout, WriteBroke
 from headrace.export.exporter import Exporter, Writers
 from headrace.export.rehearsal import MOST_SECONDS
 from headrace.mlflow.write import Translated
 from headrace.otlp.signals import SIGNALS, Signal
+from headrace.rejected import Rejected
 from headrace.store.dead_letters import DeadLetter
 from headrace.telemetry.metrics import BATCHES_SPLIT
 

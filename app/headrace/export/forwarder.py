@@ -17,13 +17,7 @@ from headrace.parts import PartThread
 from headrace.store.database import Database
 from headrace.store.waiting_metrics import Waiting, borrow, delete, expire, release, size
 from headrace.telemetry.logging import log, log_rarely
-from headrace.telemetry.metrics import (
-    FORWARD_AGE,
-    FORWARD_RETRIES,
-    FORWARD_WAITING,
-    FORWARD_WAITING_BYTES,
-    FORWARDED_POINTS,
-)
+from headrace.telemetry.waiting import FORWARD_AGE, FORWARD_RETRIES, FORWARD_WAITING, FORWARD_WAITING_BYTES, FORWARDED_POINTS
 
 _PAUSE_SECONDS = 1.0
 """Between two looks at the table, where nothing waits."""

@@ -13,7 +13,8 @@ from headrace.export.exporter import Exporter
 from headrace.mlflow.experiments import Experiments
 from headrace.processor.route import Route
 from headrace.store.database import Database
-from headrace.store.dead_letters import Selection, batch, settle
+from headrace.store.dead_letters import batch, settle
+from headrace.store.letter_selection import Selection
 
 
 class Progress(NamedTuple):

@@ -1,10 +1,7 @@
 """The composition root of one process: settings → queue, database, pipeline, worker, servers, wired together."""
 
-import gc
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -12,20 +9,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from headrace import __version__, tracing
+from headrace import __version__
 from headrace.config import Config
 from headrace.errors import DatabaseRefuses, DatabaseUnavailable, PermanentExportError, StartError
 from headrace.export.adopt import Adopter
 from headrace.export.exporter import Exporter
 from headrace.export.finisher import Finisher
 from headrace.export.forwarder import Forwarder
-from headrace.export.housekeeper import Housekeeper
 from headrace.export.joiner import Joiner
 from headrace.export.openers import writer_opener
 from headrace.export.pruner import Pruner
 from headrace.export.retainer import Retainer
 from headrace.export.worker import Worker
 from headrace.host.heap import give_back_large_blocks
+from headrace.host.process_parts import Beside, Parts
 from headrace.host.roles import Role
 from headrace.mlflow.experiments import Experiments
 from headrace.mlflow.experiments.resolve import ExperimentResolver
@@ -53,15 +50,10 @@ from headrace.receiver.openapi import describe_otlp
 from headrace.receiver.origins import origin_pattern
 from headrace.receiver.paths import not_found_or_not_allowed, routes, unexpected
 from headrace.receiver.refused import Refused
-from headrace.receiver.serving import GRACE_SECONDS
 from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import start_gauges
-
-_CUT_AGAIN_SECONDS = 0.5
-Beside = Housekeeper | Forwarder
-"""A thread beside the writer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +93,7 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     }
     intake = Intake(config, Pipeline(steps, queue), keys)
     tables = Tables()
-    parts = _Parts(config, queue, database)
+    parts = Parts(config, queue, database)
     if role.receives:
         parts.grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     if role.writes:
@@ -138,76 +130,7 @@ def _housekeepers(config: Config, database: Database, number: int, tables: Table
             yield Retainer(database, config.retention)
 
 
-@dataclass(slots=True)
-class _Parts:
-    """What runs in one process, in the order of its start; it stops in the other order, the senders first. A process that does
-    not receive has no `grpc`, one that does not write no `worker` and no `housekeepers`."""
-
-    config: Config
-    queue: Queue
-    database: Database
-    worker: Worker | None = None
-    housekeepers: Sequence[Beside] = ()
-    grpc: GrpcReceiver | None = None
-    tasks: list[PartTask] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def running(self, _: FastAPI) -> AsyncIterator[None]:
-        """FastAPI's lifespan: inside it all parts run."""
-        # The garbage collector looks for cycles; a span makes many objects and no cycle. With Python's default thresholds
-        # the collector took 40 % of the writer's time: 48 instead of 28 µs a span.
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
-        tracing.start(self.config)
-        for part in (*self._threads, *self.tasks):
-            part.start()
-        if self.grpc is not None:
-            await self.grpc.start()
-        yield
-        if self.grpc is not None:
-            await self.grpc.stop(GRACE_SECONDS)
-        for task in self.tasks:
-            await task.stop()
-        self._drain_and_stop()
-
-    @property
-    def _threads(self) -> Sequence[Worker | Beside]:
-        return self.housekeepers if self.worker is None else (self.worker, *self.housekeepers)
-
-    def _drain_and_stop(self) -> None:
-        # All requests have been answered by now. What is still queued at the deadline is written after the next start. What a
-        # fleet's queue holds, the other writers go on with: nobody could wait for its end.
-        if self.grpc is not None and not self.queue.drain(self.config.shutdown_seconds):
-            log.warning("stopped with a backlog, which is kept", requests=self.queue.size().items)
-        with self._patience():
-            for part in reversed(self._threads):
-                part.stop()
-        tracing.stop()
-        self.queue.close()
-        self.database.abort()  # a thread that looks experiments up may still wait for a Postgres that hangs
-        self.database.close()
-        log.info("stopped")
-
-    @contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Inside it, a Postgres that hangs, or somebody who holds a table, does not hold up the stop: after a while all
-        connections are cut. That is done again and again, as a part that was not told to stop yet connects anew."""
-        stopped = threading.Event()
-
-        def cut() -> None:
-            pause: float = GRACE_SECONDS
-            while not stopped.wait(pause):
-                self.database.abort()
-                pause = _CUT_AGAIN_SECONDS
-
-        cutting = threading.Thread(target=cut, name="headrace-patience", daemon=True)
-        cutting.start()
-        yield
-        stopped.set()
-        cutting.join()
-
-
-def _app(parts: _Parts, health: APIRouter) -> FastAPI:
+def _app(parts: Parts, health: APIRouter) -> FastAPI:
     app = FastAPI(
         title="Headrace", version=__version__, lifespan=parts.running, docs_url=None, redoc_url=None, redirect_slashes=False
     )

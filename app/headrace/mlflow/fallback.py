@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process
 from headrace.envelope import Delivery
 from headrace.envelope.limit import Limit
-from headrace.errors import DatabaseUnavailable, ExportError, PermanentExportError, RejectedSpans
+from headrace.errors import DatabaseUnavailable, ExportError, PermanentExportError
 from headrace.mlflow.installed import version
 from headrace.mlflow.keys import TAG_PREFIX, to_otlp_trace_id
 from headrace.mlflow.reserved import FINISHED, RESERVED_TAGS
@@ -33,6 +33,7 @@ from headrace.mlflow.translate.tags import MAX_TAGS, known_service
 from headrace.mlflow.translate.times import storable_end
 from headrace.mlflow.write import Translated
 from headrace.mlflow.write.authority import refusals
+from headrace.rejected import RejectedSpans
 from headrace.store.database import Database
 from headrace.telemetry.logging import log
 from headrace.telemetry.metrics import RUN_LINKS_FAILED

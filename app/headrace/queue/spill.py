@@ -14,8 +14,8 @@ from contextlib import suppress
 from headrace.errors import BodyTooLarge, HeadraceError, QueueError
 from headrace.parts import PartThread
 from headrace.queue import Item, Queue, Size
+from headrace.telemetry.kafka import SPILLED
 from headrace.telemetry.logging import log
-from headrace.telemetry.metrics import SPILLED
 
 _CLAIM_SECONDS = 0.2
 _AGAIN_SECONDS = 1.0

@@ -14,7 +14,8 @@ from headrace.errors import HeadraceError
 from headrace.receiver.refusals import BOOK
 from headrace.receiver.who import Who
 from headrace.telemetry.logging import log, log_rarely
-from headrace.telemetry.metrics import REFUSALS, REQUESTS_REFUSED
+from headrace.telemetry.metrics import REQUESTS_REFUSED
+from headrace.telemetry.refusals import REFUSALS
 
 _MAX_MESSAGE = 2000
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, column, delete, func, inspect, or_, select, table, text, update
+from sqlalchemy import and_, case, delete, func, inspect, select, text, update
 
 from headrace.envelope import Delivery
 from headrace.errors import StartError
 from headrace.otlp.signals import TRACES, Signal
 from headrace.store.database import Database
+from headrace.store.letter_selection import LETTERS, Selection
 from headrace.telemetry.logging import log
 from headrace.telemetry.records import COUNTERS
 
@@ -29,13 +30,7 @@ _INSERT = text(
 )
 
 
-_LETTERS = table(
-    "dead_letter",
-    *map(column, ("id", "created_at", "received_at", "experiment_id", "experiment_name", "trace_id", "span_id", "key_name")),
-    *map(column, ("user_agent", "reason", "envelope")),
-    schema="headrace",
-)
-_C = _LETTERS.c
+_C = LETTERS.c
 _COUNTED = {
     # Without details of a single span, so that letters with the same kind of reason are counted together.
     "reason": func.regexp_replace(
@@ -48,45 +43,6 @@ _COUNTED = {
         else_=func.concat(_C.experiment_id, " (", _C.experiment_name, ")"),
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Selects the letters that meet all of these conditions. None and "" are no condition.
-
-    `experiment` is an id or a name; `trace` is an id or its beginning. `reason` is a part of the reason's text, and `client` of
-    the key's name or the user agent; upper and lower case are alike. `since` is the earliest time at which it became a dead
-    letter. `newest` is the highest id.
-    """
-
-    ids: tuple[int, ...] | None = None
-    experiment: str = ""
-    trace: str = ""
-    reason: str = ""
-    since: datetime | None = None
-    client: str = ""
-    newest: int | None = None
-
-    @property
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions of a WHERE clause. An empty list selects all letters."""
-        trace = self.trace.lower().removeprefix("tr-")
-        found: list[ColumnElement[bool]] = []
-        if self.ids is not None:
-            found.append(_C.id == func.any(list(self.ids)))
-        if self.experiment:
-            found.append(or_(_C.experiment_id == self.experiment, _C.experiment_name == self.experiment))
-        if trace:
-            found.append(_C.trace_id.startswith(trace, autoescape=True))
-        if self.reason:
-            found.append(_C.reason.icontains(self.reason, autoescape=True))
-        if self.since is not None:
-            found.append(_C.created_at >= self.since)
-        if self.client:
-            found.append(or_(*(c.icontains(self.client, autoescape=True) for c in (_C.key_name, _C.user_agent))))
-        if self.newest is not None:
-            found.append(_C.id <= self.newest)
-        return found
 
 
 class Letter(NamedTuple):
@@ -190,7 +146,7 @@ def count(database: Database, selection: Selection, by: Literal["reason", "exper
     first."""
     number = func.count()
     value = _COUNTED[by].label("value")
-    query = select(value, number).select_from(_LETTERS).where(*selection.conditions)
+    query = select(value, number).select_from(LETTERS).where(*selection.conditions)
     with database.begin() as connection:
         return Counter(dict(row.tuple() for row in connection.execute(query.group_by(value).order_by(number.desc(), value))))
 
@@ -209,15 +165,15 @@ def batch(database: Database, selection: Selection, after: int, max_bytes: int) 
 def settle(database: Database, written: Collection[int], failed: Mapping[int, str]) -> None:
     """Deletes the letters whose spans are written. Gives those that failed again (id → reason) their new reason."""
     with database.begin() as connection:
-        connection.execute(delete(_LETTERS).where(_C.id.in_(written)))
+        connection.execute(delete(LETTERS).where(_C.id.in_(written)))
         for id_, reason in failed.items():
-            connection.execute(update(_LETTERS).where(_C.id == id_).values(reason=_bounded(reason)))
+            connection.execute(update(LETTERS).where(_C.id == id_).values(reason=_bounded(reason)))
 
 
 def drop(database: Database, selection: Selection) -> int:
     """Deletes the selected letters for good. Returns how many."""
     with database.begin() as connection:
-        return connection.execute(delete(_LETTERS).where(*selection.conditions)).rowcount
+        return connection.execute(delete(LETTERS).where(*selection.conditions)).rowcount
 
 
 def _row(letter: DeadLetter) -> dict[str, object]:

@@ -1,8 +1,5 @@
 """All metrics of Headrace, for Prometheus. `/metrics` serves them."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import product
 
 from google.rpc import code_pb2
@@ -10,45 +7,17 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    disable_created_metrics,
 )
 
 from headrace import __version__
-from headrace.errors import HeadraceError, QueueError, QueueLocked, RateLimited, RequestError
-
-disable_created_metrics()  # type: ignore[no-untyped-call] # it would be a second series for each counter
+from headrace.errors import HeadraceError
+from headrace.telemetry.families import LABELS, counter, gauge
+from headrace.telemetry.kafka import KAFKA_AWAY, KAFKA_LAG
+from headrace.telemetry.refusals import REFUSALS
+from headrace.telemetry.waiting import FORWARD_AGE, FORWARD_WAITING, FORWARD_WAITING_BYTES, LOGS_WAITING, LOGS_WAITING_BYTES
 
 RECORD_SIGNALS = ("metrics", "logs")
 """The signals whose records share metrics with a label `signal`. Spans have metrics of their own."""
-
-LABELS: dict[str, Mapping[str, Sequence[str]]] = {}
-"""Metric with labels → label → its values, as far as they are known beforehand."""
-
-
-def counter(name: str, meaning: str, **labels: Sequence[str]) -> Counter:
-    """A counter that starts at 0 for all these values of its labels, so that an alert sees the first increase."""
-    made = Counter(name, meaning, list(labels))
-    if labels:
-        LABELS[name] = labels
-        for values in product(*labels.values()):
-            made.labels(*values)
-    return made
-
-
-def _refusals(error: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
-    """A class of errors and all classes below it."""
-    yield error
-    for below in error.__subclasses__():
-        yield from _refusals(below)
-
-
-REFUSALS = {
-    error: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", error.__name__).lower()
-    for root in (RequestError, RateLimited, QueueError)
-    for error in _refusals(root)
-    if error not in (QueueError, QueueLocked)  # QueueError itself is never raised, QueueLocked only at the start
-}
-"""Class of an error that refuses a request → the reason that is counted."""
 
 REQUESTS = Counter(
     "headrace_requests",
@@ -155,24 +124,6 @@ QUEUE_DAMAGED = counter(
 )
 ORIGINS_DELETED = counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
 TRACES_FINISHED = counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
-LOGS_JOINED = counter("headrace_logs_joined", "Log records that were joined with their span.")
-LOGS_EXPIRED = counter(
-    "headrace_logs_expired",
-    "Log records that never joined a span, or were not kept with it. `too_old`, `too_much`: the span did not come in time "
-    "(`HEADRACE_LOGS_WAIT_SECONDS`), or too many bytes waited (`HEADRACE_LOGS_WAIT_MAX_BYTES`). `over_span`: the span has as "
-    "many as it may (`HEADRACE_MAX_LOGS_PER_SPAN`, `HEADRACE_MAX_LOG_BYTES_PER_SPAN`). `foreign`: their API key may not "
-    "change the trace. `unwritable`: the span cannot be written with them. `no_place`: MLflow's own store "
-    "writes, which has none.",
-    reason=("too_old", "too_much", "over_span", "foreign", "unwritable", "no_place"),
-)
-FORWARDED_POINTS = counter(
-    "headrace_forwarded_points",
-    "Data points that were to be passed on to `HEADRACE_METRICS_FORWARD`. `sent`: it took them. `rejected`: it took their "
-    "request, but not them. `refused`: it refused their request for good. `too_old`, `too_much`: deleted because they waited "
-    "too long (`HEADRACE_METRICS_FORWARD_SECONDS`), or too many bytes waited (`HEADRACE_METRICS_FORWARD_MAX_BYTES`).",
-    outcome=("sent", "rejected", "refused", "too_old", "too_much"),
-)
-FORWARD_RETRIES = counter("headrace_forward_retries", "Exports to `HEADRACE_METRICS_FORWARD` that failed and are tried again.")
 TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
 EXPERIMENTS_CREATED = counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = counter(
@@ -229,22 +180,13 @@ EXPORT_RETRYING = Gauge(
     "Number of workers with a batch that Postgres does not take at the moment.",
     multiprocess_mode="sum",
 )
-# Of several workers, the one that looked last is right: all look at the same Postgres, and at the queues of all.
-_gauge = partial(Gauge, multiprocess_mode="mostrecent")
-QUEUE_BYTES = _gauge("headrace_queue_bytes", "Bytes of requests that wait for Postgres.")
-QUEUE_MAX_BYTES = _gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
-QUEUE_ITEMS = _gauge("headrace_queue_items", "Requests that wait for Postgres.")
-QUEUE_AGE_SECONDS = _gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits, in seconds.")
-LOGS_WAITING = _gauge("headrace_logs_waiting", "Log records that wait for their span.")
-LOGS_WAITING_BYTES = _gauge("headrace_logs_waiting_bytes", "Bytes of log records that wait for their span.")
-FORWARD_WAITING = _gauge("headrace_forward_waiting_points", "Data points that wait for `HEADRACE_METRICS_FORWARD`.")
-FORWARD_WAITING_BYTES = _gauge("headrace_forward_waiting_bytes", "Bytes of metrics that wait for `HEADRACE_METRICS_FORWARD`.")
-FORWARD_AGE = _gauge(
-    "headrace_forward_oldest_age_seconds", "Age of the oldest metrics that wait for `HEADRACE_METRICS_FORWARD`, in seconds."
-)
-READY = _gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
-DATABASE_UP = _gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
-TABLES_FIT = _gauge(
+QUEUE_BYTES = gauge("headrace_queue_bytes", "Bytes of requests that wait for Postgres.")
+QUEUE_MAX_BYTES = gauge("headrace_queue_max_bytes", "Bytes that the queue may hold.")
+QUEUE_ITEMS = gauge("headrace_queue_items", "Requests that wait for Postgres.")
+QUEUE_AGE_SECONDS = gauge("headrace_queue_oldest_age_seconds", "Age of the oldest request that waits, in seconds.")
+READY = gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` says, 0 while they cannot.")
+DATABASE_UP = gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
+TABLES_FIT = gauge(
     "headrace_tables_fit",
     "1 while MLflow's tables can be written as they are, 0 while writing waits for other ones.",
 )
@@ -262,37 +204,12 @@ PART_RESTARTS = counter(
         *("forwarder", "worker-process", "kafka-sender", "kafka-reader", "kafka-watch", "spill"),
     ),
 )
-KAFKA_RECORDS = counter(
-    "headrace_kafka_records",
-    "Records sent to Kafka: `acknowledged` by all replicas in sync; `failed`: not in time, and the client was told.",
-    outcome=("acknowledged", "failed"),
-)
-KAFKA_AWAY = _gauge(
-    "headrace_kafka_away",
-    "1 while Kafka takes nothing: it does not answer, refuses, or has too few replicas in sync. 0: it does, or is not used.",
-)
-KAFKA_LAG = _gauge("headrace_kafka_lag_records", "Records in the topic that the writers' group has not committed.")
-KAFKA_REBALANCES = counter("headrace_kafka_rebalances", "Times that partitions were given to this writer, or taken from it.")
-KAFKA_EXPIRED = counter(
-    "headrace_kafka_records_expired", "Records that the topic's retention has deleted before they were written: they are lost."
-)
-KAFKA_ADOPTED = counter(
-    "headrace_kafka_records_adopted",
-    "Records that another program than Headrace wrote, a Collector for instance: `read`; `refused`: as a whole, a dead letter.",
-    outcome=("read", "refused"),
-)
-SPILLED = counter(
-    "headrace_spilled_requests",
-    "Requests that went into the disk queue because Kafka did not take them (`HEADRACE_SPILL`): `kept`; `forwarded`: since "
-    "then to Kafka.",
-    stage=("kept", "forwarded"),
-)
 READS_CUT = counter(
     "headrace_reads_cut",
     "Answers of the read side that a limit has cut short, by what was read: see `HEADRACE_READ_MAX_ROWS`.",
     what=("trace", "search", "services", "operations", "dependencies", "experiments", "runs"),
 )
-BUILD_INFO = _gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
+BUILD_INFO = gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])
 LABELS["headrace_build_info"] = {"version": ()}
 
 
@@ -303,5 +220,5 @@ def start_gauges(in_flight_max_bytes: int) -> None:
     IN_FLIGHT_MAX_BYTES.set(in_flight_max_bytes)
     EXPORT_RETRYING.set(0)
     TABLES_FIT.set(1)
-    for gauge in (LOGS_WAITING, LOGS_WAITING_BYTES, FORWARD_WAITING, FORWARD_WAITING_BYTES, FORWARD_AGE, KAFKA_AWAY, KAFKA_LAG):
-        gauge.set(0)  # the part that sets it may be off, or slower: of several workers, a gauge that none has set is not shown
+    for each in (LOGS_WAITING, LOGS_WAITING_BYTES, FORWARD_WAITING, FORWARD_WAITING_BYTES, FORWARD_AGE, KAFKA_AWAY, KAFKA_LAG):
+        each.set(0)  # the part that sets it may be off, or slower: of several workers, a gauge that none has set is not shown

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from headrace.telemetry import metrics as m
-from headrace.telemetry.metrics import LABELS, RECORD_SIGNALS, counter
+from headrace.telemetry.families import LABELS, counter
+from headrace.telemetry.metrics import RECORD_SIGNALS
 
 REJECTED: Mapping[str, Sequence[str]] = {
     "metrics": (

@@ -26,7 +26,7 @@ from headrace.mlflow.write.statements import transaction
 from headrace.otlp.signals import METRICS
 from headrace.store.database import Database
 from headrace.store.waiting_metrics import add, borrow, delete, expire, release, size
-from headrace.telemetry.metrics import FORWARD_RETRIES, FORWARDED_POINTS
+from headrace.telemetry.waiting import FORWARD_RETRIES, FORWARDED_POINTS
 
 RUN = "0123456789abcdef0123456789abcdef"
 

@@ -13,10 +13,11 @@ import otlp
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
-from headrace.errors import DatabaseUnavailable, PermanentExportError, RejectedSpans
+from headrace.errors import DatabaseUnavailable, PermanentExportError
 from headrace.mlflow.fallback import MlflowStoreWriter
 from headrace.mlflow.write import Writer
 from headrace.mlflow.write.bulk import BulkWriter
+from headrace.rejected import RejectedSpans
 from headrace.store.database import Database
 
 WRITERS: dict[str, Callable[[Database], Writer]] = {

@@ -17,11 +17,12 @@ import otlp
 from headrace.config import sqlalchemy_url
 from headrace.envelope import Delivery
 from headrace.envelope.limit import Limit
-from headrace.errors import PermanentExportError, RejectedRecord
+from headrace.errors import PermanentExportError
 from headrace.mlflow.metrics.names import Naming
 from headrace.mlflow.metrics.prune import prune_deltas
 from headrace.mlflow.metrics.writer import MetricsWriter
 from headrace.mlflow.schema import check
+from headrace.rejected import RejectedRecord
 from headrace.store.database import Database
 
 NAMING, STEPS = Naming("{name}{attributes}"), ("step", "epoch")

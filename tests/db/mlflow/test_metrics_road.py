@@ -29,8 +29,9 @@ from headrace.mlflow.schema import check
 from headrace.otlp.signals import METRICS
 from headrace.processor.authorize import Fate
 from headrace.store.database import Database
-from headrace.store.dead_letters import Selection, newest
+from headrace.store.dead_letters import newest
 from headrace.store.dead_letters import store as bury
+from headrace.store.letter_selection import Selection
 
 
 @pytest.fixture(scope="module")

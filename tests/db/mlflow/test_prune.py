@@ -111,7 +111,7 @@ def test_a_writer_says_once_a_day_what_it_uses(database: Database, database_url:
     old = "SELECT 1 FROM headrace.origin WHERE used_on < current_date"
     assert rows(database_url, old)  # it did so today
     now = time.time()
-    monkeypatch.setattr("headrace.mlflow.write.bulk.time.time", lambda: now + 86_400)
+    monkeypatch.setattr("headrace.mlflow.write.origins.time.time", lambda: now + 86_400)
     deliver(writer, "pod-a", 3)
     assert not rows(database_url, old)
     (row,) = rows(database_url, "SELECT trace_id FROM headrace.origin")

@@ -9,10 +9,11 @@ from conftest import rows
 import otlp
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.errors import PermanentExportError, RejectedSpans
+from headrace.errors import PermanentExportError
 from headrace.mlflow.fallback import MlflowStoreWriter
 from headrace.mlflow.write import Writer
 from headrace.mlflow.write.bulk import BulkWriter
+from headrace.rejected import RejectedSpans
 from headrace.store.database import Database
 from headrace.telemetry.metrics import SPANS_REPAIRED
 

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64decode
+from functools import cache
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -21,10 +22,16 @@ from headrace.pipeline import processors
 HEADERS = {"x-mlflow-experiment-id": b"0"}
 
 
+@cache
+def adopter(signal: str) -> Adopter:
+    """Of a topic whose URL says so."""
+    config = load(queue_url=f"kafka://a:1/t?signal={signal}")
+    return Adopter(config, processors(config))
+
+
 def adopted(value: bytes, headers: dict[str, bytes] | None = None, signal: str = "traces") -> Delivery:
     """The one envelope that a record becomes."""
-    config = load(queue_url=f"kafka://a:1/t?signal={signal}")
-    ((envelope, refused),) = Adopter(config, processors(config))(headers or HEADERS, value, 7)
+    ((envelope, refused),) = adopter(signal)(headers or HEADERS, value, 7)
     assert refused == ""
     return Delivery.from_envelope(envelope)
 

@@ -14,7 +14,7 @@ import otlp
 from headrace.config import load
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
-from headrace.errors import DatabaseUnavailable, PermanentExportError, RejectedSpans, StatementTimeout, WriteBroke
+from headrace.errors import DatabaseUnavailable, PermanentExportError, StatementTimeout, WriteBroke
 from headrace.export.bisect import Export
 from headrace.export.exporter import Exporter
 from headrace.export.worker import Worker
@@ -22,6 +22,7 @@ from headrace.mlflow.write import Translated
 from headrace.otlp.signals import TRACES
 from headrace.otlp.spans import count_spans, spans_of
 from headrace.queue import Item
+from headrace.rejected import RejectedSpans
 from headrace.store.database import Database
 
 WRITTEN = "headrace_spans_written_total"

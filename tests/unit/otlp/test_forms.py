@@ -13,7 +13,6 @@ import otlp
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.split import halves, set_apart
-from headrace.errors import RejectedRecord
 from headrace.otlp import parts
 from headrace.otlp.codec import Encoding, decode
 from headrace.otlp.form import Form
@@ -21,6 +20,7 @@ from headrace.otlp.json_encoding import encode_json
 from headrace.otlp.json_form import json_form
 from headrace.otlp.notes import Notes
 from headrace.otlp.signals import SIGNALS, TRACES, Signal
+from headrace.rejected import RejectedRecord
 from unit.otlp.test_signals import SAMPLES
 
 every_signal = pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)

@@ -17,7 +17,7 @@ from headrace.errors import BodyTooLarge, InFlightFull, MalformedBody
 from headrace.otlp.codec import Encoding
 from headrace.otlp.json_encoding import encode_json
 from headrace.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
-from headrace.telemetry.metrics import LABELS
+from headrace.telemetry.families import LABELS
 
 
 def spans(count: int) -> Message:

@@ -1,6 +1,7 @@
 """By which names requests may call Headrace, and which web pages may send."""
 
 import asyncio
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,6 +11,12 @@ from headrace.config import Config, load
 from headrace.errors import PermissionDenied
 from headrace.receiver.hosts import with_checked_hosts
 from headrace.receiver.origins import Origins
+
+
+@cache
+def loaded(**overrides: Any) -> Config:
+    """The same settings are read once."""
+    return load(**overrides)
 
 
 async def _reached(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -58,38 +65,38 @@ STRANGERS = [
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
 @pytest.mark.parametrize("host", OURS)
 def test_on_loopback_its_names_are_answered(host: str, listens_on: str) -> None:
-    assert answer(load(host=listens_on), host) == 200
+    assert answer(loaded(host=listens_on), host) == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize("host", STRANGERS)
 def test_on_loopback_no_other_name_is_answered(host: str, method: str) -> None:
-    assert answer(load(), host, method=method) == 403
+    assert answer(loaded(), host, method=method) == 403
 
 
 def test_of_two_names_both_are_looked_at() -> None:
-    assert answer(load(), "localhost", "evil.example") == 403
-    assert answer(load(), "evil.example", "localhost") == 403
+    assert answer(loaded(), "localhost", "evil.example") == 403
+    assert answer(loaded(), "evil.example", "localhost") == 403
 
 
 def test_a_request_without_a_name_is_no_browser_s() -> None:
-    assert answer(load()) == 200
+    assert answer(loaded()) == 200
 
 
 def test_a_proxy_s_names_are_named() -> None:
-    config = load(allowed_hosts=" otel.example, Other.Example. ")
+    config = loaded(allowed_hosts=" otel.example, Other.Example. ")
     assert [answer(config, host) for host in ("otel.example:443", "other.example", "localhost", "evil.example")] == [
         *[200] * 3,
         403,
     ]
-    assert answer(load(allowed_hosts="*"), "evil.example") == 200
+    assert answer(loaded(allowed_hosts="*"), "evil.example") == 200
 
 
 @pytest.mark.parametrize("listens_on", ["0.0.0.0", "::", "10.1.2.3"])
 def test_elsewhere_any_name_is_answered_unless_they_are_named(listens_on: str) -> None:
-    assert answer(load(host=listens_on), "otel.example") == 200
-    assert answer(load(host=listens_on, allowed_hosts="otel.example"), "otel.example") == 200
-    assert answer(load(host=listens_on, allowed_hosts="otel.example"), "evil.example") == 403
+    assert answer(loaded(host=listens_on), "otel.example") == 200
+    assert answer(loaded(host=listens_on, allowed_hosts="otel.example"), "otel.example") == 200
+    assert answer(loaded(host=listens_on, allowed_hosts="otel.example"), "evil.example") == 403
 
 
 @pytest.mark.parametrize(
@@ -109,7 +116,7 @@ def test_elsewhere_any_name_is_answered_unless_they_are_named(listens_on: str) -
     ],
 )
 def test_which_pages_may_send(allowed: str, origin: str | None, may: bool) -> None:
-    origins = Origins(load(cors_origins=allowed))
+    origins = Origins(loaded(cors_origins=allowed))
     headers = {} if origin is None else {"origin": origin}
     if may:
         origins.check(headers)

@@ -5,9 +5,9 @@ from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from headrace.errors import RejectedRecord
 from headrace.mlflow.metrics.translate import Metrics
 from headrace.otlp.form import DATA_POINTS
+from headrace.rejected import RejectedRecord
 
 NOT_SET = "These metrics name no run, and HEADRACE_METRICS_FORWARD, to which they would be passed on, is not set any more."
 

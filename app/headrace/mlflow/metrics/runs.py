@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from headrace.envelope.limit import Limit
-from headrace.errors import RejectedRecord
 from headrace.mlflow.metrics.translate import Metrics, Target, Values
 from headrace.mlflow.runs import Run, refusal
 from headrace.mlflow.write.statements import Rows
+from headrace.rejected import RejectedRecord
 
 _SLOTS = 1024
 """Advisory locks that there are for runs. Two runs may share one."""

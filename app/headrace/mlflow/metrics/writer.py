@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.config import Config
 from headrace.envelope import Delivery
-from headrace.errors import PermanentExportError, RejectedRecord
+from headrace.errors import PermanentExportError
 from headrace.mlflow.metrics.deltas import Sums, add
 from headrace.mlflow.metrics.forward import NOT_SET, forwarded_of, unforwarded_of
 from headrace.mlflow.metrics.names import Naming
@@ -22,6 +22,7 @@ from headrace.mlflow.shape.watch import Watch
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.write import TooMuch, Translated
 from headrace.mlflow.write.statements import Rows, transaction
+from headrace.rejected import RejectedRecord
 from headrace.store.database import Database
 from headrace.store.waiting_metrics import add as add_waiting
 from headrace.telemetry.logging import log

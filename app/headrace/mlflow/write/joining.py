@@ -18,7 +18,7 @@ from headrace.mlflow.text import to_object
 from headrace.mlflow.translate.completed import logs_in
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements
 from headrace.telemetry.logging import log_rarely
-from headrace.telemetry.metrics import LOGS_EXPIRED, LOGS_JOINED
+from headrace.telemetry.waiting import LOGS_EXPIRED, LOGS_JOINED
 
 LOG_STATEMENTS = load_statements("logs.sql")
 

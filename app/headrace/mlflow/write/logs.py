@@ -14,7 +14,7 @@ from headrace.mlflow.write.bulk import BulkWriter
 from headrace.mlflow.write.waiting import forget, wait
 from headrace.store.database import Database
 from headrace.telemetry.logging import log_rarely
-from headrace.telemetry.metrics import LOGS_EXPIRED
+from headrace.telemetry.waiting import LOGS_EXPIRED
 
 
 def log_writer(database: Database, spans: Writer[Any]) -> Writer[Any]:

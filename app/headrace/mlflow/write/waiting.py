@@ -10,7 +10,7 @@ span is not there then can be left alone. This takes no lock that a writer of sp
 
 from collections.abc import Collection, Sequence
 
-from headrace.errors import PermanentExportError, RejectedSpans
+from headrace.errors import PermanentExportError
 from headrace.mlflow.keys import to_otlp_trace_id
 from headrace.mlflow.logs.coming import Coming
 from headrace.mlflow.logs.record import unpacked
@@ -20,8 +20,9 @@ from headrace.mlflow.write.authority import foreign_trace
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.mlflow.write.joining import LOG_STATEMENTS, Key, covers, experiment_names, read_spans
 from headrace.mlflow.write.statements import Rows, transaction
+from headrace.rejected import RejectedSpans
 from headrace.store.database import Database
-from headrace.telemetry.metrics import LOGS_EXPIRED, LOGS_WAITING, LOGS_WAITING_BYTES
+from headrace.telemetry.waiting import LOGS_EXPIRED, LOGS_WAITING, LOGS_WAITING_BYTES
 
 _AT_ONCE = 1000
 """Rows a transaction."""

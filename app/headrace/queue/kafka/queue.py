@@ -10,7 +10,8 @@ from headrace.config.kafka import KafkaUrl
 from headrace.envelope import envelope_pb2 as pb
 from headrace.errors import QueueFull, QueueUnavailable
 from headrace.queue import Item, Size
-from headrace.queue.kafka.reader import Fetched, Reader
+from headrace.queue.kafka.fetched import Fetched
+from headrace.queue.kafka.reader import Reader
 from headrace.queue.kafka.records import encode
 from headrace.queue.kafka.sender import Sender
 from headrace.queue.kafka.watch import Watch

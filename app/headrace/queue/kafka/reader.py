@@ -8,43 +8,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from headrace.config.kafka import KafkaUrl
 from headrace.parts import PartThread
 from headrace.queue.kafka.client import client_log, library, reader_properties, renew_password
-from headrace.queue.kafka.progress import Progress, from_text, to_text
-from headrace.queue.kafka.records import decode, offered_at
+from headrace.queue.kafka.fetched import Fetched, to_fetched
+from headrace.queue.kafka.progress import Progress, to_text
+from headrace.queue.kafka.start import committed_of, start_of
 from headrace.queue.kafka.words import Said, explain
+from headrace.telemetry.kafka import KAFKA_REBALANCES
 from headrace.telemetry.logging import log
-from headrace.telemetry.metrics import KAFKA_EXPIRED, KAFKA_REBALANCES
 
 _FETCH_SECONDS = 0.1
 _FETCH_RECORDS = 500
 _COMMIT_SECONDS = 0.2
 """How often offsets are committed. So much is written once more, at the most, after a crash."""
-_ASK_SECONDS = 10.0
-_BEGINNING = -2  # librdkafka's OFFSET_BEGINNING
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A record as it was fetched. `epoch`: of the assignment of its partition under which it came. `ours`: a Headrace wrote it,
-    and `value` is an envelope; else `value` is the record's own."""
-
-    partition: int
-    offset: int
-    epoch: int
-    value: bytes
-    headers: dict[str, bytes]
-    ours: bool
-    offered_unix_nano: int
-
-    @property
-    def bytes(self) -> int:
-        """What it takes of a batch, and of the memory."""
-        return len(self.value)
 
 
 class Reader:
@@ -139,7 +118,7 @@ class Reader:
             for message in found:
                 progress = self.partitions.get(message.partition())
                 if progress is not None:
-                    self._buffer(progress, _fetched(message, progress.epoch))
+                    self._buffer(progress, to_fetched(message, progress.epoch))
             for number, progress in self.partitions.items():
                 _, end = consumer.get_watermark_offsets(self._partition(number), cached=True)
                 progress.end = max(progress.end, end)
@@ -187,7 +166,8 @@ class Reader:
 
     def _assigned(self, consumer: Any, partitions: Sequence[Any]) -> None:
         numbers = [each.partition for each in partitions]
-        found = {number: self._start_of(consumer, committed) for number, committed in self._committed_of(consumer, numbers)}
+        wanted = [self._partition(number) for number in numbers]
+        found = {each.partition: start_of(consumer, each) for each in committed_of(consumer, wanted, self._thread.stopping)}
         if not found:
             return  # the stop came meanwhile
         with self._changed:
@@ -201,32 +181,6 @@ class Reader:
             self.paused = False  # the new ones are not: the next turn pauses all
         KAFKA_REBALANCES.inc()
         log.info("partitions taken", partitions=numbers, of=self._url.topic)
-
-    def _committed_of(self, consumer: Any, numbers: Sequence[int]) -> list[tuple[int, Any]]:
-        wanted = [self._partition(number) for number in numbers]
-        while not self._thread.stopping.is_set():
-            try:
-                return [(each.partition, each) for each in consumer.committed(wanted, timeout=_ASK_SECONDS)]
-            except self._library.KafkaException as error:
-                log.warning("kafka does not say which offsets are committed", error=str(error))
-        return []
-
-    def _start_of(self, consumer: Any, committed: Any) -> tuple[int, int, set[int]]:
-        """Where a partition is read from, where it ends now, and what is settled beyond the committed offset."""
-        first, end = 0, 0
-        with suppress(self._library.KafkaException):
-            first, end = consumer.get_watermark_offsets(self._partition(committed.partition), timeout=_ASK_SECONDS)
-        if committed.offset < 0:
-            return first, end, set()
-        if committed.offset < first:
-            KAFKA_EXPIRED.inc(first - committed.offset)
-            log.error(
-                "records have expired before they were written",
-                partition=committed.partition,
-                records=first - committed.offset,
-                mend="raise retention.ms and retention.bytes of the topic",
-            )
-        return max(first, committed.offset), end, from_text(committed.metadata or "")
 
     def _revoked(self, consumer: Any, partitions: Sequence[Any]) -> None:
         """Commits what is settled of the partitions that go elsewhere, and forgets them."""
@@ -263,18 +217,3 @@ class Reader:
         if offset is None:
             return self._library.TopicPartition(self._url.topic, number)
         return self._library.TopicPartition(self._url.topic, number, offset, metadata)
-
-
-def _fetched(message: Any, epoch: int) -> Fetched:
-    headers = {name: value or b"" for name, value in message.headers() or ()}
-    value, (_, milliseconds) = message.value() or b"", message.timestamp()
-    envelope = decode(headers, value)
-    return Fetched(
-        message.partition(),
-        message.offset(),
-        epoch,
-        value if envelope is None else envelope,
-        headers,
-        envelope is not None,
-        offered_at(headers, max(0, milliseconds) * 1_000_000),
-    )

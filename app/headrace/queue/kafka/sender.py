@@ -12,7 +12,7 @@ from headrace.parts import PartThread
 from headrace.queue.kafka.client import client_log, library, renew_password, sender_properties
 from headrace.queue.kafka.records import Record
 from headrace.queue.kafka.words import Said, explain
-from headrace.telemetry.metrics import KAFKA_RECORDS
+from headrace.telemetry.kafka import KAFKA_RECORDS
 
 _POLL_SECONDS = 0.1
 _AGAIN_SECONDS = 1.0

@@ -7,8 +7,8 @@ from headrace.config.kafka import KafkaUrl
 from headrace.errors import HeadraceError
 from headrace.parts import PartThread
 from headrace.queue.kafka.topic import Brokers
+from headrace.telemetry.kafka import KAFKA_AWAY, KAFKA_LAG
 from headrace.telemetry.logging import log, log_rarely
-from headrace.telemetry.metrics import KAFKA_AWAY, KAFKA_LAG
 
 _EVERY_SECONDS = 5.0
 _IN_TROUBLE_SECONDS = 1.0
