@@ -56,6 +56,9 @@ _KEYS = {
 }
 """Targets, but for tags → their attribute."""
 _MESSAGES = {"input_messages": as_inputs, "output_messages": as_outputs}
+_SUMMED = ("input_tokens", "output_tokens")
+_PARTS = ("cache_read_input_tokens", "cache_creation_input_tokens", "reasoning_tokens")
+"""Parts of those. Where nothing else is known, they are the total."""
 _VALUES = ("inputs", "outputs")
 _OTHER = {"inputs": "input_messages", "outputs": "output_messages", "input_messages": "inputs", "output_messages": "outputs"}
 """Targets → those that become the same attribute: the rule that comes first counts."""
@@ -174,14 +177,17 @@ class Reading:
         if TOKEN_USAGE in self._sent:
             return False
         there = to_object(self._attributes.get(TOKEN_USAGE)) or {}
+        if wrong := [key for key, figure in there.items() if count(figure) is None]:  # -3 tokens would ruin all sums
+            there = {key: figure for key, figure in there.items() if key not in wrong}
+            del self._attributes[TOKEN_USAGE]
         found = {TOKENS[target]: figure for target, figure in self._figures.items() if target in TOKENS}
         usage = {key: figure for key in TOKENS.values() if (figure := there.get(key, found.get(key))) is not None}
-        known = [usage[key] for key in ("input_tokens", "output_tokens") if key in usage]
-        if not known and "total_tokens" not in usage:
-            return False
-        usage["total_tokens"] = max(found.get("total_tokens") or usage.get("total_tokens") or 0, sum(known))
+        if not usage:
+            return bool(wrong)
+        known = sum(usage.get(key, 0) for key in _SUMMED) or sum(usage.get(key, 0) for key in _PARTS)
+        usage["total_tokens"] = max(found.get("total_tokens") or usage.get("total_tokens") or 0, known)
         usage = there | usage
-        if usage != there:
+        if wrong or usage != there:
             self._attributes[TOKEN_USAGE] = as_json(usage)
         return any(usage.get(key) != there.get(key) for key in _PRICED)
 
