@@ -33,7 +33,7 @@ from headrace.mlflow.keys import (
 from headrace.mlflow.text import Repairs, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
-from headrace.mlflow.translate.dialects.figures import amount, as_json, count
+from headrace.mlflow.translate.dialects.figures import amount, as_json, count, with_total
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
 from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
 from headrace.mlflow.translate.dialects.tools import definitions
@@ -56,9 +56,6 @@ _KEYS = {
 }
 """Targets, but for tags → their attribute."""
 _MESSAGES = {"input_messages": as_inputs, "output_messages": as_outputs}
-_SUMMED = ("input_tokens", "output_tokens")
-_PARTS = ("cache_read_input_tokens", "cache_creation_input_tokens", "reasoning_tokens")
-"""Parts of those. Where nothing else is known, they are the total."""
 _VALUES = ("inputs", "outputs")
 _OTHER = {"inputs": "input_messages", "outputs": "output_messages", "input_messages": "inputs", "output_messages": "outputs"}
 """Targets → those that become the same attribute: the rule that comes first counts."""
@@ -176,20 +173,14 @@ class Reading:
         """The token usage, with what the rules have found of it, and a total. Returns whether that may change the cost."""
         if TOKEN_USAGE in self._sent:
             return False
-        there = to_object(self._attributes.get(TOKEN_USAGE)) or {}
-        if wrong := [key for key, figure in there.items() if count(figure) is None]:  # -3 tokens would ruin all sums
-            there = {key: figure for key, figure in there.items() if key not in wrong}
-            del self._attributes[TOKEN_USAGE]
+        stored = to_object(self._attributes.get(TOKEN_USAGE)) or {}
         found = {TOKENS[target]: figure for target, figure in self._figures.items() if target in TOKENS}
-        usage = {key: figure for key in TOKENS.values() if (figure := there.get(key, found.get(key))) is not None}
-        if not usage:
-            return bool(wrong)
-        known = sum(usage.get(key, 0) for key in _SUMMED) or sum(usage.get(key, 0) for key in _PARTS)
-        usage["total_tokens"] = max(found.get("total_tokens") or usage.get("total_tokens") or 0, known)
-        usage = there | usage
-        if wrong or usage != there:
+        usage = with_total(stored, found, TOKENS.values())
+        if usage and usage != stored:
             self._attributes[TOKEN_USAGE] = as_json(usage)
-        return any(usage.get(key) != there.get(key) for key in _PRICED)
+        elif stored and not usage:
+            del self._attributes[TOKEN_USAGE]
+        return any(usage.get(key) != stored.get(key) for key in _PRICED)
 
     def _settle_cost(self, changed: bool) -> None:
         """The cost that the client states, or else the one that its tokens make, if rules have found any of what it takes."""
