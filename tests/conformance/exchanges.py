@@ -371,20 +371,14 @@ def json_salvage() -> Iterator[Case]:
         "number": 7,
         "text": "x",
         "list": [],
-        "name-of-another-kind": {"name": 7},
         "kind-of-another-kind": {"kind": [2]},
-        "negative-time": {"startTimeUnixNano": "-1"},
-        "fraction-of-time": {"startTimeUnixNano": 1.5},
-        "too-long-integer": {"attributes": [{"key": "k", "value": {"intValue": str(2**63)}}]},
-        "two-values": {"attributes": [{"key": "k", "value": {"intValue": 1, "stringValue": "a"}}]},
-        "attributes-as-object": {"attributes": {"k": 1}},
+        "time-in-words": {"startTimeUnixNano": "soon"},
         "links-as-number": {"links": 7},
         "links-as-text": {"links": "x"},
         "low-and-high-of-another-kind": {"startTimeUnixNano": {"low": "a", "high": None}},
         "trace-id-as-number": {"traceId": 7},
         "trace-id-not-hex": {"traceId": "x" * 32},
         "trace-id-as-list": {"traceId": ["a"]},
-        "deep-attribute": {"attributes": [{"key": "k", "value": nested_json(150)}]},
     }
     for name, change in odd.items():
 
@@ -422,16 +416,8 @@ def json_salvage() -> Iterator[Case]:
         )
 
 
-def nested_json(depth: int) -> Any:
-    """The JSON of a list in a list in a list …"""
-    value: dict[str, Any] = {"stringValue": "deep"}
-    for _ in range(depth):
-        value = {"arrayValue": {"values": [value]}}
-    return value
-
-
 def nested_bytes(depth: int) -> bytes:
-    """The protobuf of the same, as a KeyValue. (Python's protobuf neither reads nor copies what is nested so deep.)"""
+    """The protobuf of a list in a list …, as a KeyValue. (Python's protobuf neither reads nor copies what is so deep.)"""
     value = field_of(1, b"deep")
     for _ in range(depth):
         value = field_of(5, field_of(1, value))

@@ -133,6 +133,21 @@ def forms() -> Iterator[Case]:
     ]
     go = in_json(setting(attributes=pairs))
     yield Case(rules=("repair-go",), name="values", over=(JSON,), request=go, stored=one_span, repaired={"go_value_read": 2})
+    for name, change, stored in (
+        ("name-of-another-kind", {"name": 7}, sending(name="7")),
+        (
+            "too-long-integer",
+            {"attributes": [{"key": "k", "value": {"intValue": str(2**63)}}]},
+            sending(attrs={"k": str(2**63)}),
+        ),
+        ("two-values", {"attributes": [{"key": "k", "value": {"intValue": 1, "stringValue": "a"}}]}, sending(attrs={"k": 1})),
+        ("attributes-as-object", {"attributes": {"k": 1}}, sending(attrs={"k": 1})),
+        ("short-name-of-an-enum", {"kind": "CLIENT"}, sending(kind=Span.SPAN_KIND_CLIENT)),
+    ):
+        read = {"json_value_read": 2 if name == "attributes-as-object" else 1}
+        yield Case(
+            rules=("repair-json",), name=name, over=(JSON,), request=in_json(setting(**change)), stored=stored, repaired=read
+        )
 
     def old_json(trace_id: bytes) -> bytes:
         data = to_json(one_span(trace_id))

@@ -504,6 +504,14 @@ REPAIR_RULES = (
         RULES,
     ),
     _beyond(
+        "repair-json",
+        "A value in JSON of another type than OTLP's: a number where a text belongs, an integer beyond 64 bits, a bare `NaN`, "
+        "attributes as an object, the short name of an enum. Anywhere in a request.",
+        "Read as what it says. What OTLP's integers cannot hold becomes text; what says no time costs its span.",
+        "`json_value_read`",
+        RULES,
+    ),
+    _beyond(
         "repair-old-name",
         "`instrumentationLibrarySpans`, or field 1000 of `ResourceSpans`: the name of `scopeSpans` until OTLP 0.15.",
         "Read as `scopeSpans`. A request that has both keeps both.",

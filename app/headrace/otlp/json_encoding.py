@@ -17,13 +17,13 @@ from headrace.otlp.form import SPANS, Form
 from headrace.otlp.json_form import JsonForm, json_form, points_of, split_points
 from headrace.otlp.json_mistakes import (
     BAD_JSON,
-    bound_times,
     forgiven,
     has_old_forms,
     note_unknown,
     plain_id,
     with_new_names,
 )
+from headrace.otlp.json_values import has_unread_values, mend_values
 from headrace.otlp.notes import Notes, first_line, replace_what_is_no_utf8
 from headrace.otlp.parts import MAX_PARTS
 from headrace.otlp.weight import Charge
@@ -32,6 +32,8 @@ _ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_
 _TRACE_ID_KEYS = ("traceId", "trace_id")
 _MAX_DEPTH = 100  # protobuf's own limit for nested messages on the wire, applied to JSON as well
 _ITEM_DEPTH = 3  # levels above a span in its request
+_MAX_DIGITS = 1000
+"""Python makes no number of more than 4300 digits: their time is quadratic."""
 _MAX_OBJECTS = 4_000_000
 """Most objects and lists in one body. Each may be three bytes long, and costs 10 µs and up to 200 bytes of memory. The densest
 body of 64 MiB that an exporter sends has half as many."""
@@ -53,7 +55,7 @@ def decode_json(
     data = load_object(body, charge, notes)
     try:
         charge(weight.of_json_messages(body, _check_parts(data, names)))
-        if not has_old_forms(body):
+        if not (has_old_forms(body) or has_unread_values(body)):
             _decode_ids(data, names, notes)
             request = _parse(data, form.request())
             note_unknown(data, names, notes)
@@ -71,6 +73,7 @@ def _decode_forgiving(body: bytes, charge: Charge, names: JsonForm, notes: Notes
         data = with_new_names(forgiven(load_object(body, charge, notes), notes), names, notes)
         _check_parts(data, names)
         _decode_ids(data, names, notes)
+        mend_values(data, names.form.request.DESCRIPTOR, notes)
         note_unknown(data, names, notes)
     except BAD_JSON as error:
         raise MalformedBody(_no_request(names, first_line(error))) from None
@@ -105,10 +108,28 @@ def load_object(body: bytes, charge: Charge = weight.nothing, notes: Notes | Non
         except UnicodeDecodeError:
             data = json.loads(_readable(body, Notes() if notes is None else notes))
     except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"The body is not JSON: {first_line(error)}.") from None
+        data = _lenient(body, error, Notes() if notes is None else notes)
     if not isinstance(data, dict):
         raise MalformedBody("The body is JSON, but not an object: send an OTLP/JSON request.")
     return data
+
+
+def _lenient(body: bytes, error: Exception, notes: Notes) -> Any:
+    """Reads what is JSON but for bare control characters in its texts, or has numbers of thousands of digits: as texts.
+
+    Raises:
+        MalformedBody: it is no JSON for another reason. `error` says which.
+    """
+    try:
+        data = json.loads(_readable(body, Notes()), strict=False, parse_int=_number)
+    except (ValueError, RecursionError):
+        raise MalformedBody(f"The body is not JSON: {first_line(error)}.") from None
+    notes.repaired["json_value_read"] += 1
+    return data
+
+
+def _number(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MAX_DIGITS else digits
 
 
 def _readable(body: bytes, notes: Notes) -> str:
@@ -177,16 +198,11 @@ def _drop_points(item: Any, names: JsonForm, notes: Notes) -> int:
 
 
 def _can_be_parsed(item: Any, names: JsonForm, notes: Notes) -> bool:
-    """Whether this is the JSON of an item. Times that OTLP cannot hold are changed in it, if they stand in the way."""
+    """Whether this is the JSON of an item."""
     try:
         if not isinstance(item, dict):
             raise TypeError(f"a {names.form.noun} is not an object")
-        try:
-            _parse(item, names.form.item(), _ITEM_DEPTH)
-        except json_format.ParseError:
-            if not sum(bound_times(holder, notes) for holder in (item, *points_of(item))):  # all of them
-                raise
-            _parse(item, names.form.item(), _ITEM_DEPTH)
+        _parse(item, names.form.item(), _ITEM_DEPTH)
     except BAD_JSON as error:
         notes.left_out(error)
         return False

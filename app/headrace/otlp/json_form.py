@@ -37,12 +37,12 @@ class JsonForm:
 
     def each_resource(self, data: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Each resource of a request."""
-        yield from _get(data, self.resources) or ()
+        yield from _holders(_get(data, self.resources))
 
     def each_scope(self, data: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Each scope of a request."""
         for resource in self.each_resource(data):
-            yield from _get(resource, self.scopes) or ()
+            yield from _holders(_get(resource, self.scopes))
 
     def items_of(self, scope: dict[str, Any]) -> list[Any]:
         """The items of a scope. Raises TypeError if they are no list."""
@@ -112,6 +112,15 @@ def _data_of(metric: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     """The objects in a list. None if it is no list: then its item is left out later."""
     yield from (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+
+
+def _holders(values: Any) -> Iterator[dict[str, Any]]:
+    """The objects in a list of resources or scopes. Raises TypeError if something else than null is between them."""
+    for value in values or ():
+        if isinstance(value, dict):
+            yield value
+        elif value is not None:
+            raise TypeError(f"{str(value)[:50]!r} is not an object")
 
 
 def _get(holder: dict[str, Any], names: Sequence[str]) -> Any:

@@ -5,6 +5,7 @@ Sources: opentelemetry-js#4202 (integers in two halves); Go's encoding/json, whi
 field, `{"Value": {"StringValue": "x"}}`; trace.proto of OTLP 0.9 to 0.19 (`instrumentation_library_spans`).
 """
 
+import json
 import re
 from typing import Any
 
@@ -31,14 +32,8 @@ _GO_VALUES = {
     "ArrayValue": "arrayValue",
     "KvlistValue": "kvlistValue",
 }
-_LAST_TIME = 2**64 - 1
-"""The last nanosecond that OTLP can say, in the year 2554."""
-_MAX_DIGITS = 40
-_EVENT_TIMES = ("timeUnixNano", "time_unix_nano")
-_TIMES = (
-    *("startTimeUnixNano", "start_time_unix_nano", "endTimeUnixNano", "end_time_unix_nano"),
-    *("observedTimeUnixNano", "observed_time_unix_nano", *_EVENT_TIMES),
-)
+_DEEPEST = 220
+"""Objects and lists inside each other. Protobuf reads half as many, and Python's own stack ends soon after."""
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -47,18 +42,20 @@ def has_old_forms(body: bytes) -> bool:
     return any(form in body for form in _OLD_FORMS)
 
 
-def forgiven(value: Any, notes: Notes) -> Any:
+def forgiven(value: Any, notes: Notes, depth: int = 0) -> Any:
     """A JSON value → the same with known mistakes corrected: 64-bit integers as `{"low": …, "high": …}`, values as Go's
-    encoding/json writes them, and half surrogate pairs."""
+    encoding/json writes them, and half surrogate pairs. What lies too deep becomes its JSON as text."""
+    if depth > _DEEPEST and isinstance(value, dict | list):
+        value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
         if value.keys() - {"unsigned"} == {"low", "high"}:
             return _long(value)
         if value.keys() == {"Value"} and (go := _go_value(value["Value"])) is not None:
             notes.repaired["go_value_read"] += 1
             value = go
-        return {forgiven(key, notes): forgiven(item, notes) for key, item in value.items()}
+        return {forgiven(key, notes): forgiven(item, notes, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [forgiven(item, notes) for item in value]
+        return [forgiven(item, notes, depth + 1) for item in value]
     if isinstance(value, str) and not value.isascii() and _HALVES.search(value):
         text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if text.count("\ufffd") > value.count("\ufffd"):
@@ -102,33 +99,6 @@ def with_new_names(data: dict[str, Any], names: JsonForm, notes: Notes) -> dict[
             name = names.scopes[1] if names.scopes[1] in resource else names.scopes[0]
             resource[name] = [*(resource.get(name) or ()), *scopes]
     return data
-
-
-def bound_times(record: dict[str, Any], notes: Notes) -> bool:
-    """Replaces each time of a record that is later than OTLP can hold by the last one that it can hold, in place.
-
-    Returns whether there was one. Validation and translation decide what becomes of that time.
-    """
-    changed = _bound(record, _TIMES)
-    events = record.get("events")
-    for event in events if isinstance(events, list) else ():
-        if isinstance(event, dict):
-            changed += _bound(event, _EVENT_TIMES)
-    if changed:
-        notes.repaired["time_beyond_otlp"] += changed
-    return changed > 0
-
-
-def _bound(holder: dict[str, Any], keys: tuple[str, ...]) -> int:
-    changed = 0
-    for key in keys:
-        value = holder.get(key)
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
-            value = int(value)
-        if isinstance(value, int | float) and _LAST_TIME < value < 10**_MAX_DIGITS:
-            holder[key] = str(_LAST_TIME)
-            changed += 1
-    return changed
 
 
 def plain_id(id_: str, size: int) -> bytes:

@@ -84,7 +84,7 @@ def test_one_bad_span_among_a_thousand(running: Running, shared_url: str) -> Non
 def test_partial_success_in_json(running: Running) -> None:
     data = json.loads(json_body())
     spans = data["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    spans += [spans[0] | {"name": 7}, spans[0] | {"traceId": ""}]
+    spans += [spans[0] | {"links": 7}, spans[0] | {"traceId": ""}]
     answer = running.post(json.dumps(data).encode(), JSON)
     assert answer.status_code == 200
     assert answer.json()["partialSuccess"]["rejectedSpans"] == "2"

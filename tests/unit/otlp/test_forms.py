@@ -47,7 +47,7 @@ def test_a_broken_record_costs_one_record(signal: Signal) -> None:
 def test_a_broken_record_costs_one_record_in_json(signal: Signal) -> None:
     data = encode_json(SAMPLES[signal.name](5), signal.form)
     items = list(json_form(signal.form).each_item(data))
-    items[2]["description" if signal.name == "metrics" else "attributes"] = {"no": 1}
+    items[2]["metadata" if signal.name == "metrics" else "attributes"] = 7
     found, left_out = decode(json.dumps(data).encode(), Encoding.JSON, form=signal.form)
     assert left_out == 1
     assert names(signal.form, found) == ["record 0", "record 1", "record 3", "record 4"]

@@ -250,10 +250,14 @@ def test_times_after_the_last_one_of_otlp(time: Any) -> None:
 
 @pytest.mark.parametrize(
     ("bad", "word"),
-    [({"startTimeUnixNano": "soon"}, "startTimeUnixNano"), ({"name": 5}, "name"), ({"endTimeUnixNano": -1}, "endTimeUnixNano")],
+    [
+        ({"startTimeUnixNano": "soon"}, "startTimeUnixNano"),
+        ({"links": 7}, "links"),
+        ({"endTimeUnixNano": "later"}, "endTimeUnixNano"),
+    ],
 )
 def test_a_span_that_cannot_be_parsed_says_why(bad: dict[str, Any], word: str) -> None:
-    _, _, verdict = read(body(span(**bad), span(), span(name=6)))
+    _, _, verdict = read(body(span(**bad), span(), span(links=7)))
     assert verdict.rejected["malformed_span"] >= 1
     assert word in verdict.explain()
     assert len(verdict.explain()) < 600

@@ -1,6 +1,7 @@
 """Tokens and costs, in whatever way a client writes them down. Pure; no I/O."""
 
 import math
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +11,9 @@ from headrace.mlflow.json_text import JsonText, dumps
 
 _MAX = 2**63 - 1
 """What a column of MLflow's tables can hold."""
+_SUMMED = ("input_tokens", "output_tokens")
+_PARTS = ("cache_read_input_tokens", "cache_creation_input_tokens", "reasoning_tokens")
+"""Parts of those. Where nothing else is known, they are the total."""
 
 
 PRICED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
@@ -43,6 +47,20 @@ def amount(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
         return None
     return float(value)
+
+
+def with_total(stored: Mapping[str, Any], found: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """What MLflow's translation knows of a token usage, and what rules have found → the usage, with a total. Empty: nothing is
+    known.
+
+    What is no count is left out: -3 tokens would spoil the sums of a trace. `keys`: all keys that a usage may have.
+    """
+    there = {key: figure for key, figure in stored.items() if count(figure) is not None}
+    usage = {key: figure for key in keys if (figure := there.get(key, found.get(key))) is not None}
+    if usage:
+        known = sum(usage.get(key, 0) for key in _SUMMED) or sum(usage.get(key, 0) for key in _PARTS)
+        usage["total_tokens"] = max(found.get("total_tokens") or usage.get("total_tokens") or 0, known)
+    return there | usage
 
 
 def as_json(figures: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ from headrace.mlflow.keys import (
 from headrace.mlflow.text import Repairs, to_object, unquoted
 from headrace.mlflow.translate.content import NO_PARENT
 from headrace.mlflow.translate.dialects.engine import Entry, Finding, find, loaded
-from headrace.mlflow.translate.dialects.figures import CALLS, PRICED, amount, as_json, computed_cost, count
+from headrace.mlflow.translate.dialects.figures import CALLS, PRICED, amount, as_json, computed_cost, count, with_total
 from headrace.mlflow.translate.dialects.messages import as_inputs, as_outputs, count_messages, is_chat
 from headrace.mlflow.translate.dialects.table import COSTS, FIGURES, TOKENS, Rule
 from headrace.mlflow.translate.dialects.tools import definitions, tools_as_sent
@@ -159,17 +159,14 @@ class Reading:
         """The token usage, with what the rules have found of it, and a total. Returns whether that may change the cost."""
         if TOKEN_USAGE in self._sent:
             return False
-        there = to_object(self._attributes.get(TOKEN_USAGE)) or {}
+        stored = to_object(self._attributes.get(TOKEN_USAGE)) or {}
         found = {TOKENS[target]: figure for target, figure in self._figures.items() if target in TOKENS}
-        usage = {key: figure for key in TOKENS.values() if (figure := there.get(key, found.get(key))) is not None}
-        known = [usage[key] for key in ("input_tokens", "output_tokens") if key in usage]
-        if not known and "total_tokens" not in usage:
-            return False
-        usage["total_tokens"] = max(found.get("total_tokens") or usage.get("total_tokens") or 0, sum(known))
-        usage = there | usage
-        if usage != there:
+        usage = with_total(stored, found, TOKENS.values())
+        if usage and usage != stored:
             self._attributes[TOKEN_USAGE] = as_json(usage)
-        return any(usage.get(key) != there.get(key) for key in PRICED)
+        elif stored and not usage:
+            del self._attributes[TOKEN_USAGE]
+        return any(usage.get(key) != stored.get(key) for key in PRICED)
 
     def _settle_cost(self, changed: bool) -> None:
         """The cost that the client states, or else the one that its tokens make, if rules have found any of what it takes."""
