@@ -23,7 +23,7 @@ _RESULTS = frozenset(
 _WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall", "toolRequest")
 _WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult", "toolResponse")
 _CALL_KEYS, _RESULT_KEYS = frozenset(_WRAPPED_CALLS), frozenset(_WRAPPED_RESULTS)
-_MARKS = _CALL_KEYS | _RESULT_KEYS | {"reasoningContent", "reasoning_content", "thought"}
+_MARKS = _CALL_KEYS | _RESULT_KEYS | {"reasoning", "reasoningContent", "reasoning_content", "thought"}
 """Keys by which a block without a type is a call, a result or reasoning."""
 _BLOCK_KEYS = _CALL_KEYS | _RESULT_KEYS | {"text", "image", "media", "reasoning"}
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "ref", "id")
