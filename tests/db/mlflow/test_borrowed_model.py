@@ -184,3 +184,23 @@ def test_plain_traces_look_for_nothing(database: Database, database_url: str, mo
     writer, trace = BulkWriter(database, enrich=True), b"t" * 16
     for number in range(1, 4):
         write(writer, [[("app", otlp.span("work", trace, bytes([number]) * 8, bytes([number - 1]) * 8))]])
+
+
+@pytest.mark.parametrize(("borrowers", "cost"), [(1000, 1000 * MINI), (1001, None)])
+def test_so_many_spans_borrow_of_a_model_that_comes_late(
+    database: Database, database_url: str, borrowers: int, cost: float | None
+) -> None:
+    writer, trace = BulkWriter(database, enrich=True), b"t" * 16
+    ids = (number.to_bytes(8, "big") for number in range(1, borrowers + 1))
+    write(writer, [[("model", otlp.span("call", trace, id_, b"\1" * 8, attrs=TOKENS)) for id_ in ids]])
+    write(writer, [[("app", at("agent", trace, 1, 0, 0, 900, model("gpt-4o-mini")))]])
+    assert told(database_url, trace)["trace"] == pytest.approx(cost)
+
+
+def test_a_span_asks_so_many_spans_above_it(database: Database, database_url: str) -> None:
+    writer, trace = BulkWriter(database, enrich=True), b"t" * 16
+    chain = [("app", at(f"level {number}", trace, number, number - 1, number, 900, {})) for number in range(2, 100)]
+    leaves = [("model", at(f"below {number}", trace, number + 100, number, 150, 700, TOKENS)) for number in (2, 64, 65, 90)]
+    write(writer, [leaves])
+    write(writer, [[*chain, ("app", at("agent", trace, 1, 0, 0, 900, model("gpt-4o-mini")))]])
+    assert set(told(database_url, trace)) == {"trace", "below 2", "below 64"}

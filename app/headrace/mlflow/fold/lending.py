@@ -9,6 +9,10 @@ from headrace.mlflow.model import Named, Node, Trace
 from headrace.mlflow.model.totals import CALL
 from headrace.mlflow.translate.borrowed import cost_of, with_model
 
+_MOST_LEVELS = 64
+"""So many spans above it are asked for their model. Agents in agents go a dozen deep; a chain of thousands would be walked once
+for each span in it."""
+
 
 def lend(trace: Trace, known: Mapping[str, Node]) -> None:
     """Gives the spans of this batch that borrow their model, and their cost. `known`: besides them, all their ancestors that
@@ -27,7 +31,7 @@ def _lender(node: Node, known: Mapping[str, Node], coming: Mapping[str, Node]) -
     """The spans above it up to the first that states a model, the last of which may not be there; and that model."""
     above: set[str] = set()
     span_id = node.parent_id
-    while span_id and span_id not in above and span_id != node.span_id:
+    while span_id and span_id not in above and span_id != node.span_id and len(above) < _MOST_LEVELS:
         above.add(span_id)
         found = coming.get(span_id) or known.get(span_id)
         if found is None:

@@ -4,15 +4,20 @@ So they are written as if their client had sent them once more, after the span t
 same.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from headrace.envelope import Delivery
 from headrace.mlflow.fold.totals import is_known
 from headrace.mlflow.logs.record import BySpan
 from headrace.mlflow.model import StoredTrace, Trace, TracePart
+from headrace.mlflow.write.joining import Key
 from headrace.mlflow.write.sent_again import read_stored_spans
 from headrace.mlflow.write.statements import STATEMENTS, Rows
+from headrace.telemetry.logging import log_rarely
 
+_MOST = 1000
+"""Most spans of a trace that are written again because a model came late: they are read in one transaction, under a lock."""
 Translate = Callable[[Sequence[Delivery], int, BySpan], Sequence[TracePart]]
 """The delivery with this index, with these log records → its parts. Counts no repair."""
 
@@ -42,8 +47,19 @@ def _read(cursor: Rows, traces: Mapping[str, Trace], parts: Sequence[TracePart])
     if not wanted:
         return []
     cursor.execute(STATEMENTS["read_borrowers"], {"ids": wanted})
-    keys = [(trace_id, span_id) for trace_id, span_id in cursor if span_id not in coming[trace_id]]
-    return [span.delivery for span in read_stored_spans(cursor, keys)]
+    found = defaultdict[str, list[Key]](list)
+    for trace_id, span_id in cursor:
+        if span_id not in coming[trace_id]:
+            found[trace_id].append((trace_id, span_id))
+    return [span.delivery for span in read_stored_spans(cursor, [key for keys in found.values() for key in _few(keys)])]
+
+
+def _few(keys: list[Key]) -> list[Key]:
+    """All of a trace's, or none if they are too many."""
+    if len(keys) <= _MOST:
+        return keys
+    log_rarely("a model came too late for the spans below it", "borrowers", trace=keys[0][0], spans=len(keys), most=_MOST)
+    return []
 
 
 def _has_tokens(stored: StoredTrace) -> bool:
