@@ -96,8 +96,9 @@ def one_span(trace_id: bytes, **fields: Any) -> ExportTraceServiceRequest:
 
 def span(trace_id: bytes, **fields: Any) -> Span:
     """A span that says something in every field that does not matter to the case."""
-    known: dict[str, Any] = {"span_id": SPAN_ID, "kind": Span.SPAN_KIND_SERVER, "attrs": {"n": 7, "path": "/checkout"}}
-    return otlp.span("GET /checkout", trace_id, **(known | fields))
+    known: dict[str, Any] = {"name": "GET /checkout", "span_id": SPAN_ID, "kind": Span.SPAN_KIND_SERVER}
+    known |= {"attrs": {"n": 7, "path": "/checkout"}}
+    return otlp.span(trace_id=trace_id, **(known | fields))
 
 
 def sending(**fields: Any) -> Build:

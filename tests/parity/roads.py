@@ -69,7 +69,7 @@ def headrace_road(directory: Path, url: str, scenarios: Sequence[Scenario], pile
                     for exchange in scenario.exchanges:
                         _send(client, scenario, exchange, road)
                         if not piled:
-                            _drain(client, running, scenario.name, 30)
+                            _drain(client, running, scenario.name, 120)
             _drain(client, running, "the end", 120)
             road.seconds = time.perf_counter() - started
     finally:
