@@ -34,14 +34,12 @@ class Encoding(enum.Enum):
 
 
 def encoding_of(content_type: str) -> Encoding:
-    """A Content-Type header → the encoding of the body. Upper and lower case are alike; parameters are ignored. A
-    header that comes twice with the same value, as a setting of headers and the exporter itself send it, is one.
+    """A Content-Type header → the encoding of the body. Upper and lower case are alike; parameters are ignored.
 
     Raises:
         UnsupportedMediaType: it names neither of the two encodings.
     """
-    named = {part.partition(";")[0].strip().lower() for part in content_type.split(",")}  # a header may come twice
-    media_type = named.pop() if len(named) == 1 else content_type
+    media_type = content_type.partition(";")[0].strip().lower()
     try:
         return Encoding(_ALSO.get(media_type, media_type))
     except ValueError:
