@@ -426,7 +426,7 @@ MORE_RULES = (
     _beyond(
         "cors",
         "Web pages of other origins may send only where the server allows it.",
-        "`HEADRACE_CORS_ORIGINS`: preflight, answers and errors have the headers; without it there are none.",
+        "`HEADRACE_CORS_ORIGINS`: preflight, answers and errors have the headers. Other pages get 403, without them.",
         "Fetch, 3.2",
         "https://fetch.spec.whatwg.org/#http-cors-protocol",
     ),
