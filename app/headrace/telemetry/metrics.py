@@ -221,5 +221,5 @@ def start_gauges(in_flight_max_bytes: int) -> None:
     EXPORT_RETRYING.set(0)
     TABLES_FIT.set(1)
     EXPORT_LOOP_SECONDS.set_to_current_time()
-    for gauge in (LOGS_WAITING, LOGS_WAITING_BYTES, FORWARD_WAITING, FORWARD_WAITING_BYTES, FORWARD_AGE, KAFKA_AWAY, KAFKA_LAG):
-        gauge.set(0)  # the part that sets it may be off, or slower: of several workers, a gauge that none has set is not shown
+    for each in (LOGS_WAITING, LOGS_WAITING_BYTES, FORWARD_WAITING, FORWARD_WAITING_BYTES, FORWARD_AGE, KAFKA_AWAY, KAFKA_LAG):
+        each.set(0)  # the part that sets it may be off, or slower: of several workers, a gauge that none has set is not shown

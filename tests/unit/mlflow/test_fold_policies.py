@@ -132,7 +132,6 @@ def test_batches_leave_what_the_same_requests_leave_one_by_one(policy: Policy) -
 
 @each
 def test_a_batch_that_comes_again_changes_nothing(policy: Policy) -> None:
-    """But for `generation`, in which MLflow counts requests."""
     parts = translated(policy, requests())
     memory = fold(policy, [parts])
     before = memory.state()
@@ -142,10 +141,10 @@ def test_a_batch_that_comes_again_changes_nothing(policy: Policy) -> None:
 
 @each
 def test_what_no_policy_decides(policy: Policy) -> None:
-    """Times, runs, spans, the count of requests, the tag of the spans' place."""
+    """Times, runs, spans, the tag of the spans' place."""
     parts = translated(policy, requests())
     trace = Memory(policy).write(parts)
-    assert (trace.trace_id, trace.stored, trace.generation, trace.run_ids) == (to_trace_id(TRACE), None, 4, {"r"})
+    assert (trace.trace_id, trace.stored, trace.run_ids) == (to_trace_id(TRACE), None, {"r"})
     assert trace.timestamp_ms == (otlp.START - 5_000_000) // 1_000_000
     assert trace.timestamp_ms + (trace.execution_time_ms or 0) == (otlp.START + 9_000_000_000) // 1_000_000
     assert trace.tags["mlflow.trace.spansLocation"] == TRACKING_STORE

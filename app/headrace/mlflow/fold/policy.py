@@ -98,8 +98,7 @@ def begin(part: TracePart[V], state: S) -> Trace[S]:
 
 
 def apply_common(trace: Trace[S], part: TracePart[V], *, times: bool) -> None:
-    """What no policy decides: the count of requests, the tag of the spans' place, runs, and (with `times`) begin and end."""
-    trace.generation += 1
+    """What no policy decides: the tag of the spans' place, runs, and (with `times`) begin and end."""
     trace.max_tags = max(trace.max_tags, part.max_tags)
     trace.tags[SPANS_LOCATION] = TRACKING_STORE
     if part.run_id and part.root_status is not None:

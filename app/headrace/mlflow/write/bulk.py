@@ -210,7 +210,7 @@ class BulkWriter:
         written: _Written,
     ) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
-        policy, repaired = self._policy, written.repairs
+        policy, repaired, came = self._policy, written.repairs, len(deliveries)
         traces = read_traces(cursor, self._layout, parts, policy)
         check_locations(traces, parts)
         if stored and read_spans(cursor, stored) != stored:
@@ -220,6 +220,8 @@ class BulkWriter:
         if policy.enriches and (traces or written.logs.any_came):
             parts, written.logs = join(cursor, traces, parts, self._bound, partial(self._again, deliveries))
         apply_parts(cursor, traces, parts, policy)
+        for part in parts:
+            traces[part.trace_id].generation += part.delivery < came  # a span that is read back came with no request
         folded = [traces[trace_id] for trace_id in sorted(traces)]
         read_totals(cursor, [trace for trace in folded if trace.stored and policy.totals_wanted(trace)])
         read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
