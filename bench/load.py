@@ -131,6 +131,7 @@ class _Run:
             if not (over or plan.rate) and now >= first + plan.seconds:
                 over = True
                 self._stop()
+                continue  # perhaps all is answered, and nothing is left to send: then nothing would ever be received
             due = first + self._tally.sent / plan.rate if plan.rate else now
             if self._idle and self._upcoming and due <= now:
                 self._send(self._upcoming, due)
