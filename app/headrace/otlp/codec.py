@@ -34,12 +34,14 @@ class Encoding(enum.Enum):
 
 
 def encoding_of(content_type: str) -> Encoding:
-    """A Content-Type header → the encoding of the body. Upper and lower case are alike; parameters are ignored.
+    """A Content-Type header → the encoding of the body. Upper and lower case are alike; parameters are ignored. A
+    header that comes twice with the same value, as a setting of headers and the exporter itself send it, is one.
 
     Raises:
         UnsupportedMediaType: it names neither of the two encodings.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
+    named = {part.partition(";")[0].strip().lower() for part in content_type.split(",")}  # a header may come twice
+    media_type = named.pop() if len(named) == 1 else content_type
     try:
         return Encoding(_ALSO.get(media_type, media_type))
     except ValueError:

@@ -6,7 +6,7 @@ does not read its answer keeps its connection for ever.
 """
 
 import asyncio
-import re
+from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -20,7 +20,7 @@ from headrace.receiver.door import Door, Greeting
 from headrace.receiver.framing import Body, Head, Refused
 from headrace.receiver.http import answer_encoding, bare_answer
 from headrace.receiver.memory import Memory, Share
-from headrace.receiver.served import Served, refuse_upgrade
+from headrace.receiver.served import Served
 from headrace.receiver.who import Who
 
 _FREE_HEAD_BYTES = 8 * 1024
@@ -29,10 +29,6 @@ _DRAINED = 8
 """After an early answer so many times HEADRACE_MAX_BODY_BYTES are thrown away, so that the client sees the answer."""
 _MAX_PIPELINED = 16
 """Most requests that may wait behind the one that is being answered. Hardly any client sends even two."""
-
-_UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
-"""Java's HttpClient offers HTTP/2 with its first request. httptools treats the offer as accepted, and the body as another
-protocol's bytes: the request looks empty, is answered 200, and its spans are lost (uvicorn#2722). So the header is renamed."""
 
 
 class Connection(HttpToolsProtocol):
@@ -72,13 +68,10 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if not self._greeting.over and not (data := self._greeting.take(data, self.transport)):
             return
-        if self._body is None:
-            end = data.find(b"\r\n\r\n")
-            data = _UPGRADE.sub(b"\r\nx-upgrade", data[:end]) + data[end:] if end >= 0 else _UPGRADE.sub(b"\r\nx-upgrade", data)
         body = self._body
         before = body.pieces if body is not None else 0
         try:
-            self.parser.feed_data(data)
+            data = self._parse(data)
             if self._arrived:
                 arrived, self._arrived = self._arrived, 0
                 self._charge(arrived)
@@ -87,10 +80,27 @@ class Connection(HttpToolsProtocol):
             elif self._timer is not None:
                 self._head.fed(len(data))
                 self._charge_head(self._head.wire)
-        except httptools.HttpParserUpgrade:
-            pass  # `refuse_upgrade` answers it
         except (httptools.HttpParserError, Refused) as error:
             self._refuse(error)
+
+    def _parse(self, data: bytes) -> bytes:
+        """Gives bytes to the parser. Returns what it took last.
+
+        Java's HttpClient offers HTTP/2 with its first request. httptools treats the offer as accepted, and the body as another
+        protocol's bytes: the request would look empty, be answered 200, and its spans would be lost (uvicorn#2722). So its
+        head is given to a new parser without the offer, wherever it stood in the bytes.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return data
+            except httptools.HttpParserUpgrade as offer:
+                lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+                lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+                data = b"\r\n".join([*lines, b"", b""]) + data[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                with suppress(AttributeError):  # as uvicorn's own; httptools before 0.6.3 has no such setting
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def on_message_begin(self) -> None:
         self._wait_for_head()
@@ -103,6 +113,10 @@ class Connection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            raise Refused(MalformedBody("This is no proxy: send OTLP with POST."))
+        if self.parser.should_upgrade():
+            return  # `_parse` gives the head to another parser
         self._head_is_here()
         self._head.add_url(len(self.url))
         self._charge_head(self._head.size)
@@ -110,8 +124,6 @@ class Connection(HttpToolsProtocol):
         self._body = Body()
         app = self.app
         served = self._served = self.app = Served(self._held, app, self._head.charged)
-        if self.parser.should_upgrade():  # the header came in two pieces, or behind another request
-            served.app = refuse_upgrade
         super().on_headers_complete()
         served.cycle, self.app = self.cycle, app
         if len(self.pipeline) > _MAX_PIPELINED:
@@ -131,6 +143,8 @@ class Connection(HttpToolsProtocol):
             raise Refused
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._body = None
         self._body_is_here()
         super().on_message_complete()

@@ -5,17 +5,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from headrace.errors import MalformedBody
-from headrace.otlp.codec import Encoding
-from headrace.receiver.http import Answered, failure
+from headrace.receiver.http import Answered
 from headrace.receiver.memory import Share
-
-
-async def refuse_upgrade(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers 400 to a request whose upgrade could not be hidden from httptools: its body cannot be read."""
-    answer = failure(MalformedBody("An upgrade is not supported here: send without the header Upgrade."), Encoding.PROTOBUF)
-    answer.headers["connection"] = "close"
-    await answer(scope, receive, send)
 
 
 class Served:

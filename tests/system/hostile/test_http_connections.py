@@ -217,6 +217,22 @@ def test_a_request_right_behind_one_that_was_answered_early(stand: Stand) -> Non
     stand.assert_well()
 
 
+def test_an_offer_of_http2_wherever_it_stands(stand: Stand) -> None:
+    """Java's client offers HTTP/2. Its head may come in two pieces, and right behind the request before it."""
+    headers = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in stand.headers.items()).encode()
+    good = otlp.request(otlp.span()).SerializeToString()
+    end = b"content-length: %d\r\n\r\n" % len(good) + good
+    offered = HEAD + headers + b"connection: Upgrade\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQA\r\n" + end
+    sent = offered + offered + HEAD + headers + b"connection: close\r\n" + end
+    for cut in (len(offered), len(sent), *(len(offered) + offered.index(b"upgrade: h2c") + at for at in (0, 3, 7, 12, 40))):
+        with stand.connect() as connection:
+            connection.sendall(sent[:cut])
+            first = connection.recv(65536)  # the first piece has been read
+            answers = first + exchange(connection, sent[cut:])
+        assert answers.count(b"HTTP/1.1 200 OK") == 3, answers
+    stand.assert_well()
+
+
 def test_answers_that_nobody_reads(stand: Stand) -> None:
     """One request after the other, and never a look at what comes back."""
     before = descriptors(stand.running)

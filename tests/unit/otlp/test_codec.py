@@ -39,13 +39,17 @@ def decode_json(data: object) -> ExportTraceServiceRequest:
         ("application/protobuf", Encoding.PROTOBUF),
         ("application/json", Encoding.JSON),
         ("APPLICATION/JSON; charset=utf-8", Encoding.JSON),
+        ("application/x-protobuf, application/x-protobuf", Encoding.PROTOBUF),  # the header came twice
+        ("application/json;charset=utf-8, application/json", Encoding.JSON),
     ],
 )
 def test_media_types_are_case_insensitive_and_may_have_parameters(content_type: str, encoding: Encoding) -> None:
     assert encoding_of(content_type) is encoding
 
 
-@pytest.mark.parametrize("content_type", ["", "text/html", "application/xml", "application/jsonx"])
+@pytest.mark.parametrize(
+    "content_type", ["", "text/html", "application/xml", "application/jsonx", "application/json, application/x-protobuf"]
+)
 def test_other_media_types_are_refused(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaType):
         encoding_of(content_type)
