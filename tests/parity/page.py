@@ -1,4 +1,4 @@
-"""What docs/compatibility.md has from the code: MLflow's changes, which `make docs` writes, and the table that the oracles write."""
+"""What docs/compatibility.md has from the code: `make docs` writes MLflow's changes, and a run of the oracles their table."""
 
 from collections.abc import Sequence
 from pathlib import Path

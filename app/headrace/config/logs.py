@@ -11,7 +11,7 @@ SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "error": 17, "fatal
 
 
 class Logs(BaseModel):
-    """What is made of log records. With `HEADRACE_ENRICH=false` they are refused in words."""
+    """What is made of log records. With `HEADRACE_ENRICH=false` they are refused, and the answer says why."""
 
     logs_severity: Literal["trace", "debug", "info", "warn", "error", "fatal", "none"] = Field(
         "info",
