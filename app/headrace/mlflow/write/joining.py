@@ -12,10 +12,10 @@ from typing import NamedTuple
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
 from headrace.mlflow.keys import to_otlp_trace_id
-from headrace.mlflow.logs.record import Bound, BySpan, Record, unpacked
+from headrace.mlflow.logs.record import NOTHING_KEPT, Bound, BySpan, Kept, Record, unpacked
 from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.text import to_object
-from headrace.mlflow.translate.completed import logs_in
+from headrace.mlflow.translate.completed import cut_of, logs_in
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.waiting import LOGS_EXPIRED, LOGS_JOINED
@@ -84,17 +84,18 @@ def join(
         return parts, done
     coming: set[Key] = {(part.trace_id, span_id) for part in parts for span_id in part.spans}
     waiting = [row for row in waiting if row.key in coming]
-    records = _joined_already(cursor, [key for key in coming if key[0] in logged])
+    before = _joined_already(cursor, [key for key in coming if key[0] in logged])
+    records = defaultdict(list, {key: list(of_span.records) for key, of_span in before.items()})
     allowed = _allowed(cursor, waiting, traces, parts)
     for row in allowed:
         records[row.key].append(row.record)
-    kept = {key: bound.keep(of_span) for key, of_span in records.items()}
+    kept = {key: bound.keep(of_span, before.get(key, NOTHING_KEPT).cut) for key, of_span in records.items()}
     _take(cursor, waiting)
     done.foreign = len(waiting) - len(allowed)
-    done.over = sum(over for _, over in kept.values())
+    done.over = sum(of_span.over for of_span in kept.values())
     done.joined = len(allowed) - done.over
     done.traces = {trace_id for trace_id, _ in kept}
-    by_span = {_otlp_key(key): of_span for key, (of_span, _) in kept.items()}
+    by_span = {_otlp_key(key): of_span for key, of_span in kept.items()}
     return _replaced(parts, again, by_span, done.traces), done
 
 
@@ -129,12 +130,13 @@ def _limit(message: bytes | None) -> Limit | None:
     return None if message is None else Limit.from_message(pb.Envelope(limit=pb.Limit.FromString(message)))
 
 
-def _joined_already(cursor: Rows, keys: Sequence[Key]) -> defaultdict[Key, list[Record]]:
+def _joined_already(cursor: Rows, keys: Sequence[Key]) -> dict[Key, Kept]:
     """The records that are stored with these spans."""
-    found: defaultdict[Key, list[Record]] = defaultdict(list)
+    found = {}
     for key, content in read_spans(cursor, keys).items():
-        if logs := logs_in(to_object(content) or {}):
-            found[key] = unpacked(logs)
+        parsed = to_object(content) or {}
+        if logs := logs_in(parsed):
+            found[key] = Kept(unpacked(logs), cut_of(parsed))
     return found
 
 
