@@ -5,11 +5,14 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.logs.record import Bound, Kept, Record, name_of, packed, parsed, records_of, time_of, unpacked
+from headrace.mlflow.translate.completed import completion
+from headrace.otlp.attributes import to_dict
 
 
 def resource_logs(*logs: LogRecord, service: str | None = "agent", scope: str | None = "logger") -> ResourceLogs:
@@ -89,3 +92,27 @@ def test_an_event_s_name_and_time() -> None:
     assert name_of(named) == "gen_ai.choice"
     assert name_of(line(1)) == ""
     assert time_of(LogRecord(observed_time_unix_nano=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (AnyValue(string_value="it failed"), "it failed"),
+        (AnyValue(string_value=""), ""),
+        (AnyValue(int_value=-(2**63)), -(2**63)),
+        (AnyValue(double_value=0.5), 0.5),
+        (AnyValue(bool_value=False), False),
+        (AnyValue(bytes_value=b"\xff\x00"), "/wA="),
+        (AnyValue(array_value=ArrayValue(values=[AnyValue(int_value=1), AnyValue(bytes_value=b"\xff")])), '[1, "/w=="]'),
+        (AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key="é", value=AnyValue())])), '{"é": null}'),
+        (AnyValue(kvlist_value=KeyValueList()), "{}"),
+        (AnyValue(), None),
+        (None, None),
+    ],
+)
+def test_a_body_of_any_kind_is_shown(body: AnyValue | None, shown: object) -> None:
+    """Bytes as OTLP's JSON has them; nothing where there is none."""
+    said = LogRecord(body=body, severity_number=SeverityNumber.SEVERITY_NUMBER_WARN2)
+    (event,) = completion(Span(start_time_unix_nano=5), Bound().keep(records(resource_logs(said)))).events
+    assert (event.name, event.time_unix_nano) == ("WARN2", 5)
+    assert to_dict(event.attributes).get("log.body") == shown

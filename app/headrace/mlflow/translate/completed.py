@@ -130,7 +130,7 @@ def _to_event(said: LogRecord, start: int) -> Span.Event:
     `start`: its time, if it has none.
     """
     attributes = {pair.key: pair.value for pair in said.attributes if pair.key != EVENT_NAME}
-    if said.HasField("body"):
+    if said.body.WhichOneof("value"):
         attributes.setdefault("log.body", _shown(said.body))
     if said.severity_text:
         attributes.setdefault("log.severity_text", AnyValue(string_value=said.severity_text))
@@ -150,7 +150,14 @@ def _name(said: LogRecord) -> str:
 
 
 def _shown(body: AnyValue) -> AnyValue:
-    """MLflow shows no objects among the attributes of an event: they become their JSON."""
-    if body.WhichOneof("value") in ("kvlist_value", "array_value", "bytes_value", None):
-        return AnyValue(string_value=json.dumps(to_python(body), default=str, ensure_ascii=False))
+    """MLflow shows no objects among the attributes of an event: they become their JSON, and bytes their base64."""
+    kind = body.WhichOneof("value")
+    if kind == "bytes_value":
+        return AnyValue(string_value=b64encode(body.bytes_value).decode())
+    if kind in ("kvlist_value", "array_value"):
+        return AnyValue(string_value=json.dumps(to_python(body), default=_base64, ensure_ascii=False))
     return body
+
+
+def _base64(value: Any) -> str:
+    return b64encode(value).decode()
