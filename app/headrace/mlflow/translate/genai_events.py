@@ -36,8 +36,8 @@ _EVENT_BODY = "gen_ai.event.content"
 _NEVER = 2**63
 _PART_KEYS = frozenset({"type", "text", "toolUse", "toolResult"})
 """A text whose JSON is a list of objects with one of these is a list of parts; any other text is what was said."""
-_PAYLOAD_KEYS = frozenset({"role", "content", "parts", "message", "tool_calls", "finish_reason"})
-"""A text whose JSON is an object with one of these is a message or a choice; any other text is what was said."""
+_PAYLOAD_KEYS = frozenset({"role", "content", "parts", "message", "tool_calls", "finish_reason", *_TOLD_BY_DETAILS})
+"""A text whose JSON is an object with one of these is a message, a choice or details; any other text is what was said."""
 
 
 class Event(NamedTuple):
@@ -65,7 +65,8 @@ def attributes_told(events: Iterable[Event], operation: str) -> dict[str, Any]:
         told = _of_a_tool(told)
     for event in content:
         if event.name == _DETAILS:
-            told |= {key: _parsed(event.attributes[key]) for key in _TOLD_BY_DETAILS if event.attributes.get(key)}
+            details = {**_payload(event), **event.attributes}
+            told |= {key: _parsed(details[key]) for key in _TOLD_BY_DETAILS if details.get(key)}
     return told
 
 
@@ -126,7 +127,7 @@ def _message(payload: Mapping[str, Any], role: Any) -> dict[str, Any] | None:
     """A message in the form of `gen_ai.input.messages`; None where it says nothing."""
     role = str(role)
     if isinstance(parts := _parsed(payload.get("parts")), list):
-        return {"role": role, "parts": parts}
+        return {"role": role, "parts": [part if isinstance(part, dict) else _part(_text(part)) for part in parts]}
     content = payload.get("content")
     for key in ("gen_ai.prompt", "gen_ai.completion"):
         content = payload.get(key) if content is None else content
