@@ -153,3 +153,73 @@ def test_a_request_that_only_names_a_status_fails_for_its_agent_s_reason() -> No
     agent = otlp.span("agent", TRACE, b"\2" * 8, ROOT, attrs={"gen_ai.operation.name": "invoke_agent"}, status=NO_KEY)
     assert trace_of(root, agent).response_preview == "ERROR: No key."
     assert trace_of(root).response_preview == "ERROR: 500"
+
+
+def test_mastra_s_inference_is_the_call() -> None:
+    attrs = {"gen_ai.operation.name": "chat", "mastra.span.type": "model_inference", "gen_ai.request.model": "gpt-4o-mini",
+             "gen_ai.provider.name": "openai.chat", "gen_ai.usage.input_tokens": 9}  # fmt: skip
+    inference, generation = shown(attrs), shown({"mastra.span.type": "model_generation"})
+    assert (inference.type, inference.provider, generation.type) == ("CHAT_MODEL", "openai", "CHAIN")
+    assert shown(attrs | {"gen_ai.provider.name": "aws.bedrock"}).provider == "aws.bedrock"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"message": {"role": "assistant", "content": "Yes."}, "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
+        {"message": {"role": "assistant", "content": "Yes."}, "usage": {"input_tokens": 9, "output_tokens": 2}},
+        {"combined_chunk_content": "Yes.", "chunk_count": 2},
+    ],
+)
+def test_logfire_s_requests_and_responses(response: dict[str, Any]) -> None:
+    request = {"model": "gpt-4o-mini", "messages": ASKED, "tools": [{"type": "function", "function": {"name": "get_weather"}}]}
+    attrs = {"logfire.msg": "Chat Completion", "request_data": dumped(request), "response_data": dumped(response)}
+    span, trace = shown(attrs), trace_of(otlp.span("Chat Completion", attrs=attrs))
+    assert (span.type, span.model, span.inputs["messages"]) == ("CHAT_MODEL", "gpt-4o-mini", ASKED)
+    assert (trace.request_preview, trace.response_preview) == ("Rain?", "Yes.")
+    assert span.attributes["mlflow.chat.tools"][0]["function"]["name"] == "get_weather"
+    assert "usage" not in response or span.usage == {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}
+
+
+def test_traceloop_s_thinking_is_no_message_of_the_user() -> None:
+    attrs = {"llm.request.type": "completion", "gen_ai.completion.0.role": "thinking", "gen_ai.completion.0.content": "Hm.",
+             "gen_ai.completion.1.role": "assistant", "gen_ai.completion.1.content": "Yes."}  # fmt: skip
+    (choice,) = shown(attrs).outputs["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "Yes.", "reasoning": "Hm."}
+
+
+@pytest.mark.parametrize(
+    ("attrs", "usage"),
+    [
+        ({"gen_ai.usage.input_tokens": 9, "gen_ai.usage.prompt_tokens_details": dumped({"cached_tokens": 4})},
+         {"input_tokens": 9, "cache_read_input_tokens": 4, "total_tokens": 9}),
+        ({"gen_ai.usage.output_tokens": 9, "gen_ai.usage.completion_tokens_details": {"reasoning_tokens": 4}},
+         {"output_tokens": 9, "reasoning_tokens": 4, "total_tokens": 9}),
+        ({"llm.usage.prompt_tokens": 9, "llm.usage.completion_tokens": 2, "llm.usage.total_tokens": 11},
+         {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}),
+    ],
+)  # fmt: skip
+def test_details_of_tokens_in_one_attribute(attrs: dict[str, Any], usage: dict[str, int]) -> None:
+    assert shown(attrs).usage == usage
+
+
+def test_a_total_of_an_embedding_is_what_was_sent() -> None:
+    attrs = {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.request.model": "text-embedding-3-small",
+        "gen_ai.usage.total_tokens": 9,
+    }
+    span = shown(attrs)
+    assert span.usage == {"input_tokens": 9, "total_tokens": 9}
+    assert span.cost["total_cost"] > 0
+
+
+def test_crews_and_agents_of_openlit() -> None:
+    crew = shown({"traceloop.span.kind": "workflow", "crewai.crew.result": "Yes."}, name="crewai.workflow")
+    assert crew.outputs == "Yes."
+    agent = shown({"gen_ai.operation.name": "agent", "gen_ai.agent.human_input": "Rain?", "gen_ai.agent.actual_output": "Yes."})
+    assert (agent.type, agent.inputs, agent.outputs) == ("AGENT", "Rain?", "Yes.")
+
+
+def test_a_model_s_user_is_traceloop_s() -> None:
+    assert trace_of(otlp.span(attrs={"llm.request.type": "chat", "llm.user": "ada"})).user_id == "ada"

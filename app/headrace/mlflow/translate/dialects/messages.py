@@ -154,6 +154,9 @@ def _message(raw: Any, otherwise: str = "user") -> Message | None:
     if not isinstance(raw, dict):
         return None
     role = str(raw.get("role") or otherwise)
+    if role in _THOUGHTS:  # Traceloop, of Anthropic's
+        raw = {"reasoning": raw.get("content")}
+        role = "assistant"
     message: Message = {"role": _ROLES.get(role, role)}
     called = numbered(raw.get("tool_calls")) or [raw.get("function_call")]  # the latter of LiteLLM's callback
     if name := raw.get("function_call_name"):  # OpenInference
