@@ -29,7 +29,7 @@ ROOMS = (
 )
 """From the ground up. A room may use those below it."""
 IN_MLFLOW = (
-    ("json_text",),
+    ("json_text", "prices"),
     ("keys", "libraries", "runtime", "text", "installed"),
     ("shape",),
     ("tables",),

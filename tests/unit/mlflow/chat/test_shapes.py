@@ -307,7 +307,7 @@ def _deep(depth: int) -> Any:
     "value",
     [
         None, "", "text", 0, True, 1.5, [], {}, [[]], [{}], [None], [1, 2], ["a", "b"], {"messages": []}, {"messages": None},
-        {"messages": "x"}, {"messages": [1]}, {"messages": [{}]}, {"choices": []}, {"choices": [None]}, {"choices": [{}]},
+        {"messages": ""}, {"messages": [1]}, {"messages": [{}]}, {"choices": []}, {"choices": [None]}, {"choices": [{}]},
         {"a": 1}, {"city": "Paris"}, {"order": 5, "items": [{"id": 1}]}, {"input": "text"}, {"role": "admin"}, {"content": "x"},
         {"generations": [[]]}, {"candidates": [{}]}, {"output": []}, {"data": {"role": "user"}},
         {"inputs": {"inputs": {}}}, _deep(40),
