@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Count = Callable[[], None]
 """Counts one value that was replaced."""
 
+_BASE64 = re.compile("[A-Za-z0-9+/_-]*={0,2}")
 _DEEPEST = 92
 """Protobuf reads 100 messages inside each other. A list in a value takes two of them, a map takes three."""
 
@@ -27,7 +29,7 @@ def read_any(value: Any, depth: int, count: Count) -> Any:
     if len(kinds) > 1:
         count()
     if not kinds:
-        return value
+        return value if _READERS.keys() >= value.keys() else _plain(value, count)
     kind = kinds[0]
     inner = value[kind]
     if isinstance(inner, dict | list) and depth > _DEEPEST:
@@ -51,6 +53,12 @@ def any_of(value: Any) -> dict[str, Any]:
     if isinstance(value, float):
         return {"doubleValue": _finite(value)}
     return {"stringValue": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
+
+
+def _plain(value: dict[str, Any], count: Count) -> dict[str, Any]:
+    """An object under none of the names of an `AnyValue`: somebody's own JSON, or a kind of value that is newer than this."""
+    count()
+    return any_of(value)
 
 
 def _finite(value: float) -> float | str:
@@ -104,7 +112,8 @@ def _double(value: Any, _: int, count: Count) -> Any:
 
 
 def _bytes(value: Any, _: int, __: Count) -> Any:
-    return value if isinstance(value, str) else None
+    """Base64, of either alphabet, with or without its padding."""
+    return value if isinstance(value, str) and _BASE64.fullmatch(value) and len(value.rstrip("=")) % 4 != 1 else None
 
 
 def _array(value: Any, depth: int, count: Count) -> Any:
