@@ -10,7 +10,9 @@ Count = Callable[[], None]
 """Counts one value that was replaced."""
 
 _BASE64 = re.compile("[A-Za-z0-9+/_-]*={0,2}")
-_DEEPEST = 92
+ANY = "opentelemetry.proto.common.v1.AnyValue"
+"""The full name of the message."""
+DEEPEST = 92
 """Protobuf reads 100 messages inside each other. A list in a value takes two of them, a map takes three."""
 
 
@@ -32,7 +34,7 @@ def read_any(value: Any, depth: int, count: Count) -> Any:
         return value if _READERS.keys() >= value.keys() else _plain(value, count)
     kind = kinds[0]
     inner = value[kind]
-    if isinstance(inner, dict | list) and depth > _DEEPEST:
+    if isinstance(inner, dict | list) and depth > DEEPEST:
         count()
         return {"stringValue": json.dumps(value, ensure_ascii=False)}
     read = _READERS[kind](inner, depth, count)
@@ -51,7 +53,7 @@ def any_of(value: Any) -> dict[str, Any]:
     if isinstance(value, int):
         return {"intValue": value} if _fits(value) else {"stringValue": str(value)}
     if isinstance(value, float):
-        return {"doubleValue": _finite(value)}
+        return {"doubleValue": finite(value)}
     return {"stringValue": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
 
 
@@ -61,7 +63,7 @@ def _plain(value: dict[str, Any], count: Count) -> dict[str, Any]:
     return any_of(value)
 
 
-def _finite(value: float) -> float | str:
+def finite(value: float) -> float | str:
     """ProtoJSON writes numbers that JSON does not have as texts."""
     return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
@@ -107,7 +109,7 @@ def _double(value: Any, _: int, count: Count) -> Any:
         return None
     if isinstance(value, float) and not math.isfinite(number):
         count()
-        return _finite(number)
+        return finite(number)
     return None if isinstance(value, bool) else value
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from headrace.otlp.form import DATA_POINTS, LOG_RECORDS, SPANS
-from headrace.otlp.json_any import read_any
+from headrace.otlp.json_any import ANY, read_any
 from headrace.otlp.notes import Notes
 
 _MAX_DIGITS = 40
@@ -29,7 +29,7 @@ _RANGES = {
     FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
 }
 _LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1
-_ANY, _PAIR = "opentelemetry.proto.common.v1.AnyValue", "opentelemetry.proto.common.v1.KeyValue"
+_PAIR = "opentelemetry.proto.common.v1.KeyValue"
 _STATUS, _BOTH = "opentelemetry.proto.trace.v1.Status", 2
 _RECORDS = frozenset(form.item.DESCRIPTOR.full_name for form in (SPANS, LOG_RECORDS, DATA_POINTS))
 """A record that is null is counted later."""
@@ -94,7 +94,7 @@ def _read(value: Any, field: Any, notes: Notes, depth: int) -> Any:
 
 
 def _message(value: Any, message: Any, notes: Notes, depth: int) -> Any:
-    if message.full_name == _ANY:
+    if message.full_name == ANY:
         return read_any(value, depth, _counter(notes))
     if not isinstance(value, dict):
         notes.repaired["json_value_read"] += 1
