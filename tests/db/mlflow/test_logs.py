@@ -29,6 +29,7 @@ from headrace.mlflow.write.logs import LogWriter
 from headrace.mlflow.write.tables import write_traces
 from headrace.mlflow.write.waiting import expire, look_again
 from headrace.store.database import Database
+from headrace.telemetry.waiting import LOGS_JOINED
 
 ROOT, SCORE, AGENT, LLM = (bytes([n]) * 8 for n in (1, 2, 3, 0x34))
 
@@ -266,6 +267,27 @@ def test_a_span_keeps_no_more_records_than_it_may_and_always_the_same(
         assert waiting(database_url, trace_id) == 0
     assert len(kept[0]) == 4
     assert all(names == kept[0] for names in kept)
+
+
+def test_a_record_that_takes_the_place_of_several_is_written_and_counted(
+    database: Database, database_url: str, experiments: dict[str, int]
+) -> None:
+    """An earlier record that is large leaves no room for the others. They were joined before: the count must not go down."""
+    writers, trace_id = Writers(database, Bound(bytes=2000)), b"d" * 16
+    writers.write_spans(parts_of(trace_id, experiments))
+    writers.write_logs(
+        logs_delivery(logs_request(*(record(trace_id, AGENT, "", "x" * 50, 10 + n) for n in range(5))), experiments["agent"])
+    )
+    for size in (1900, 3000):
+        before = counted(LOGS_JOINED)
+        writers.write_logs(logs_delivery(logs_request(record(trace_id, AGENT, "", "y" * size, 5)), experiments["agent"]))
+        assert counted(LOGS_JOINED) - before == (1 if size < 2000 else 0)
+    assert waiting(database_url, trace_id) == 0
+
+
+def counted(counter: Any) -> float:
+    """The value of a counter without labels."""
+    return float(counter.collect()[0].samples[0].value)
 
 
 @pytest.mark.parametrize("first", ["spans", "logs"])

@@ -92,7 +92,8 @@ def join(
     _take(cursor, waiting)
     done.foreign = len(waiting) - len(allowed)
     done.over = sum(over for _, over in kept.values())
-    done.joined = len(allowed) - done.over
+    stay = {key: set(of_span) for key, (of_span, _) in kept.items()}
+    done.joined = sum(row.record in stay[row.key] for row in allowed)  # others, of before, may have lost their place to them
     done.traces = {trace_id for trace_id, _ in kept}
     by_span = {_otlp_key(key): of_span for key, (of_span, _) in kept.items()}
     return _replaced(parts, again, by_span, done.traces), done
