@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import Running, launcher, wait_until
 
@@ -75,6 +76,8 @@ def test_the_first_five_minutes(environment: Path, monkeypatch: pytest.MonkeyPat
     with launcher(str(environment / "bin" / "headrace"), cwd=tmp_path) as launch:
         running = launch("up")
         wait_until(running.shows_panel, 240, "the MLflow UI")
+        for page in ("", "/traces"):
+            assert httpx.get(running.console_url + page, timeout=60).status_code == 200
         sent = run(environment, running, "demo")
         assert sent.returncode == 0, sent.stderr
         assert sent.stdout.count("selectedEvaluationId=tr-") == 3
