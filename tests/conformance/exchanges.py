@@ -35,6 +35,7 @@ from conformance.cases import (
 )
 from conformance.stand import MIB, TLS
 from conformance.wire import EVERY, GRPC, HTTP, JSON, PROTOBUF, Outcome, to_json
+from headrace.otlp.codec import Encoding, decode
 
 SUCCESS = ("L574", "L581", "L533", "L556")
 GRPC_SUCCESS = ("L214", "L220", "L180")
@@ -427,15 +428,12 @@ def protobuf_salvage() -> Iterator[Case]:
     """Spans that protobuf's parser refuses, beside a good one: each is a field of its own, so the good one is there."""
     bad = {
         "cut-attribute": span(b"\1" * 16).SerializeToString() + field_of(9, b"\x0a\x7fk"),
-        "deep-attribute": span(b"\1" * 16).SerializeToString() + field_of(9, nested_bytes(150)),
+        "no-attribute": span(b"\1" * 16).SerializeToString() + field_of(9, b"\xff"),
     }
     for name, body in bad.items():
 
         def build(trace_id: bytes, body: bytes = body) -> bytes:
-            message = one_span(trace_id)
-            resource = message.resource_spans[0]
-            spans = field_of(2, body) + field_of(2, resource.scope_spans[0].spans[0].SerializeToString())
-            return field_of(1, field_of(1, resource.resource.SerializeToString()) + field_of(2, spans))
+            return _with_fields(one_span(trace_id), spans=field_of(2, body))
 
         yield Case(
             rules=("one-bad-span",),
@@ -446,6 +444,34 @@ def protobuf_salvage() -> Iterator[Case]:
             says=("1 of 2 spans rejected",),
             stored=one_span,
         )
+
+
+def _with_fields(
+    message: ExportTraceServiceRequest, resource: bytes = b"", spans: bytes = b"", attributes: bytes = b""
+) -> bytes:
+    """The bytes of a request of one span, with more fields in its resource, in its scope before the span, and in the span."""
+    part = message.resource_spans[0]
+    one = field_of(2, part.scope_spans[0].spans[0].SerializeToString() + attributes)
+    return field_of(1, field_of(1, part.resource.SerializeToString() + resource) + field_of(2, spans + one))
+
+
+def too_deep() -> Iterator[Case]:
+    """Values deeper than protobuf reads, in a span and in a resource."""
+    places = {
+        "deep-attribute": {"attributes": field_of(9, nested_bytes(150))},
+        "deep-resource": {"resource": field_of(1, nested_bytes(150))},
+    }
+    for name, place in places.items():
+
+        def build(trace_id: bytes, place: dict[str, bytes] = place) -> bytes:
+            return _with_fields(one_span(trace_id), **place)
+
+        def stored(trace_id: bytes, build: Callable[[bytes], bytes] = build) -> ExportTraceServiceRequest:
+            request: ExportTraceServiceRequest = decode(build(trace_id), Encoding.PROTOBUF)[0]
+            return request
+
+        common: dict[str, Any] = {"request": build, "stored": stored, "repaired": {"deep_value_as_text": 1}}
+        yield Case(rules=("repair-deep",), name=name, over=(PROTOBUF, GRPC), **common)
 
 
 def messages() -> Iterator[Case]:
@@ -513,6 +539,7 @@ def exchanges() -> Iterator[Case]:
         too_large,
         json_salvage,
         protobuf_salvage,
+        too_deep,
         messages,
         tls,
     ):

@@ -512,6 +512,13 @@ REPAIR_RULES = (
         RULES,
     ),
     _beyond(
+        "repair-deep",
+        "A list or map in protobuf inside of more than a hundred messages, too deep for protobuf. Anywhere in a request.",
+        "It becomes its JSON as text.",
+        "`deep_value_as_text`",
+        RULES,
+    ),
+    _beyond(
         "repair-old-name",
         "`instrumentationLibrarySpans`, or field 1000 of `ResourceSpans`: the name of `scopeSpans` until OTLP 0.15.",
         "Read as `scopeSpans`. A request that has both keeps both.",

@@ -2,13 +2,17 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Count = Callable[[], None]
 """Counts one value that was replaced."""
 
-_DEEPEST = 92
+_BASE64 = re.compile("[A-Za-z0-9+/_-]*={0,2}")
+ANY = "opentelemetry.proto.common.v1.AnyValue"
+"""The full name of the message."""
+DEEPEST = 92
 """Protobuf reads 100 messages inside each other. A list in a value takes two of them, a map takes three."""
 
 
@@ -27,10 +31,10 @@ def read_any(value: Any, depth: int, count: Count) -> Any:
     if len(kinds) > 1:
         count()
     if not kinds:
-        return value
+        return value if _READERS.keys() >= value.keys() else _plain(value, count)
     kind = kinds[0]
     inner = value[kind]
-    if isinstance(inner, dict | list) and depth > _DEEPEST:
+    if isinstance(inner, dict | list) and depth > DEEPEST:
         count()
         return {"stringValue": json.dumps(value, ensure_ascii=False)}
     read = _READERS[kind](inner, depth, count)
@@ -49,11 +53,17 @@ def any_of(value: Any) -> dict[str, Any]:
     if isinstance(value, int):
         return {"intValue": value} if _fits(value) else {"stringValue": str(value)}
     if isinstance(value, float):
-        return {"doubleValue": _finite(value)}
+        return {"doubleValue": finite(value)}
     return {"stringValue": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
 
 
-def _finite(value: float) -> float | str:
+def _plain(value: dict[str, Any], count: Count) -> dict[str, Any]:
+    """An object under none of the names of an `AnyValue`: somebody's own JSON, or a kind of value that is newer than this."""
+    count()
+    return any_of(value)
+
+
+def finite(value: float) -> float | str:
     """ProtoJSON writes numbers that JSON does not have as texts."""
     return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
@@ -99,12 +109,13 @@ def _double(value: Any, _: int, count: Count) -> Any:
         return None
     if isinstance(value, float) and not math.isfinite(number):
         count()
-        return _finite(number)
+        return finite(number)
     return None if isinstance(value, bool) else value
 
 
 def _bytes(value: Any, _: int, __: Count) -> Any:
-    return value if isinstance(value, str) else None
+    """Base64, of either alphabet, with or without its padding."""
+    return value if isinstance(value, str) and _BASE64.fullmatch(value) and len(value.rstrip("=")) % 4 != 1 else None
 
 
 def _array(value: Any, depth: int, count: Count) -> Any:

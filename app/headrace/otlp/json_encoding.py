@@ -14,24 +14,19 @@ from google.protobuf import json_format
 from headrace.errors import BodyTooLarge, MalformedBody
 from headrace.otlp import weight
 from headrace.otlp.form import SPANS, Form
-from headrace.otlp.json_form import JsonForm, json_form, points_of, split_points
-from headrace.otlp.json_mistakes import (
-    BAD_JSON,
-    forgiven,
-    has_old_forms,
-    note_unknown,
-    plain_id,
-    with_new_names,
-)
-from headrace.otlp.json_values import has_unread_values, mend_values
+from headrace.otlp.json_form import JsonForm, json_form, points_of
+from headrace.otlp.json_mistakes import BAD_JSON, forgiven, note_unknown, plain_id, with_new_names
+from headrace.otlp.json_salvage import make_levels, parse, salvage_json
+from headrace.otlp.json_values import has_empty_values, mend_values
 from headrace.otlp.notes import Notes, first_line, replace_what_is_no_utf8
 from headrace.otlp.parts import MAX_PARTS
 from headrace.otlp.weight import Charge
 
 _ID_KEYS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 _TRACE_ID_KEYS = ("traceId", "trace_id")
-_MAX_DEPTH = 100  # protobuf's own limit for nested messages on the wire, applied to JSON as well
-_ITEM_DEPTH = 3  # levels above a span in its request
+_PARENT_KEYS = ("parentSpanId", "parent_span_id")
+_NO_PARENT = "AA=="
+"""One byte. An empty parent would make its span a root."""
 _MAX_DIGITS = 1000
 """Python makes no number of more than 4300 digits: their time is quadratic."""
 _MAX_OBJECTS = 4_000_000
@@ -55,11 +50,9 @@ def decode_json(
     data = load_object(body, charge, notes)
     try:
         charge(weight.of_json_messages(body, _check_parts(data, names)))
-        if not (has_old_forms(body) or has_unread_values(body)):
+        if not has_empty_values(body):
             _decode_ids(data, names, notes)
-            request = _parse(data, form.request())
-            note_unknown(data, names, notes)
-            return request, 0
+            return parse(data, form.request(), strict=True), 0
     except BAD_JSON:
         pass  # not the specification's form: try again, forgiving known mistakes
     del data  # frees its memory: the next one takes as much, and `forgiven` makes a third
@@ -70,14 +63,20 @@ def decode_json(
 def _decode_forgiving(body: bytes, charge: Charge, names: JsonForm, notes: Notes) -> tuple[Any, int]:
     """The same, for a body that is not in the specification's form."""
     try:
-        data = with_new_names(forgiven(load_object(body, charge, notes), notes), names, notes)
+        data = forgiven(load_object(body, charge, notes), notes)
+        no_objects = make_levels(data, names, notes)
+        data = with_new_names(data, names, notes)
         _check_parts(data, names)
         _decode_ids(data, names, notes)
         mend_values(data, names.form.request.DESCRIPTOR, notes)
         note_unknown(data, names, notes)
+        request, left_out = salvage_json(data, names, notes)
+        if notes.why and not left_out and not names.form.count(request):
+            raise ValueError(notes.why)
     except BAD_JSON as error:
-        raise MalformedBody(_no_request(names, first_line(error))) from None
-    return _salvage(data, names, notes)
+        reason = f"The body is not an OTLP/JSON {names.form.request.DESCRIPTOR.name}: {first_line(error)}."
+        raise MalformedBody(reason) from None
+    return request, left_out + no_objects
 
 
 def encode_json(request: Any, form: Form = SPANS) -> dict[str, Any]:
@@ -158,76 +157,20 @@ def _decode_ids(data: dict[str, Any], names: JsonForm, notes: Notes) -> None:
             _ids_to_base64(holder, notes)
 
 
-def _salvage(data: dict[str, Any], names: JsonForm, notes: Notes) -> tuple[Any, int]:
-    """A JSON object → the request without the records that cannot be parsed, and their number. So one bad record costs one."""
-    left_out = 0
-    for scope in names.each_scope(data):
-        kept = []
-        for item in names.items_of(scope):
-            lost = _drop_points(item, names, notes)
-            left_out += lost
-            if _can_be_parsed(item, names, notes):
-                kept.append(item)
-            else:
-                left_out += not lost
-        names.replace_items(scope, kept)
-    try:
-        return _parse(data, names.form.request()), left_out
-    except BAD_JSON as error:
-        raise MalformedBody(_no_request(names, notes.why or first_line(error))) from None
-
-
-def _no_request(names: JsonForm, reason: str) -> str:
-    return f"The body is not an OTLP/JSON {names.form.request.DESCRIPTOR.name}: {reason}."
-
-
-def _drop_points(item: Any, names: JsonForm, notes: Notes) -> int:
-    """Takes the data points that cannot be parsed out of a metric, in place. Returns how many."""
-    if names.form is SPANS or not isinstance(item, dict):
-        return 0
-    left_out = 0
-    for points, metric, data in split_points(item):
-        kept = []
-        for point in points:
-            data["dataPoints"] = [point]
-            if _can_be_parsed(metric, names, notes):
-                kept.append(point)
-        left_out += len(points) - len(kept)
-        points[:] = kept
-    return left_out
-
-
-def _can_be_parsed(item: Any, names: JsonForm, notes: Notes) -> bool:
-    """Whether this is the JSON of an item."""
-    try:
-        if not isinstance(item, dict):
-            raise TypeError(f"a {names.form.noun} is not an object")
-        _parse(item, names.form.item(), _ITEM_DEPTH)
-    except BAD_JSON as error:
-        notes.left_out(error)
-        return False
-    return True
-
-
-def _parse(data: dict[str, Any], message: Any, depth: int = 0) -> Any:
-    return json_format.ParseDict(data, message, ignore_unknown_fields=True, max_recursion_depth=_MAX_DEPTH - depth)
-
-
 def _ids_to_base64(holder: dict[str, Any], notes: Notes) -> None:
     """Rewrites the ids of a span or a link, in place, from hex to base64. OTLP/JSON has hex; protobuf's JSON mapping wants
     base64.
 
     Some exporters send base64 (opentelemetry-collector#8720), which is recognized by its padding. An id that is neither becomes
-    empty, so that validation rejects that one span and says why.
+    one that is none, so that validation rejects that one span and says why.
     """
     for key in _ID_KEYS:
-        if key in holder:
-            id_ = holder[key]
+        if (id_ := holder.get(key)) is not None:
             try:
                 raw = base64.b64decode(id_, validate=True) if id_.endswith("=") else _from_hex(id_, key, notes)
                 holder[key] = base64.b64encode(raw).decode("ascii")
             except (ValueError, TypeError, AttributeError):
-                holder[key] = ""
+                holder[key] = _NO_PARENT if key in _PARENT_KEYS and str(id_).strip("0") else ""
 
 
 def _from_hex(id_: str, key: str, notes: Notes) -> bytes:

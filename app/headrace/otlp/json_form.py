@@ -62,6 +62,11 @@ class JsonForm:
         for scope in self.each_scope(data):
             yield from (item for item in self.items_of(scope) if isinstance(item, dict))
 
+    def count_records(self, data: dict[str, Any]) -> int:
+        """How many records a request holds."""
+        points = self.form is DATA_POINTS
+        return sum(sum(1 for _ in points_of(item)) if points else 1 for item in self.each_item(data))
+
     def with_ids(self, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The objects in an item that have ids: a span and its links, a log record, the exemplars of data points."""
         if self.form is DATA_POINTS:

@@ -22,7 +22,6 @@ BAD_JSON = (
 """What Python and protobuf raise on JSON that is none of OTLP."""
 
 _OLD_SCOPE = ("instrumentationLibrary", "instrumentation_library")
-_OLD_FORMS = (b'"Value"', b'"instrumentationLibrary', b'"instrumentation_library')
 _GO_VALUES = {
     "StringValue": "stringValue",
     "BoolValue": "boolValue",
@@ -35,11 +34,6 @@ _GO_VALUES = {
 _DEEPEST = 220
 """Objects and lists inside each other. Protobuf reads half as many, and Python's own stack ends soon after."""
 _HALVES = re.compile("[\ud800-\udfff]")
-
-
-def has_old_forms(body: bytes) -> bool:
-    """Whether a body may have forms that `forgiven` and `with_new_names` correct, although protobuf takes it without them."""
-    return any(form in body for form in _OLD_FORMS)
 
 
 def forgiven(value: Any, notes: Notes, depth: int = 0) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from headrace.otlp.form import DATA_POINTS, LOG_RECORDS, SPANS
-from headrace.otlp.json_any import read_any
+from headrace.otlp.json_any import ANY, read_any
 from headrace.otlp.notes import Notes
 
 _MAX_DIGITS = 40
@@ -29,19 +29,33 @@ _RANGES = {
     FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
 }
 _LEAST_INT, _MOST_INT = -(2**63), 2**63 - 1
-_ANY, _PAIR = "opentelemetry.proto.common.v1.AnyValue", "opentelemetry.proto.common.v1.KeyValue"
+_PAIR = "opentelemetry.proto.common.v1.KeyValue"
+_STATUS, _BOTH = "opentelemetry.proto.trace.v1.Status", 2
 _RECORDS = frozenset(form.item.DESCRIPTOR.full_name for form in (SPANS, LOG_RECORDS, DATA_POINTS))
 """A record that is null is counted later."""
-_UNREAD = re.compile(
-    rb'"(?:value|arrayValue)"\s*:\s*["\[tf]|"kvlistValue"\s*:\s*(?:\[|{\s*"(?!values"))|"(?:code|kind)"\s*:\s*"[A-Za-z]'
-)
-"""Forms that protobuf's reader takes without a word, and loses: a bare text as an attribute's value, a list as an `arrayValue`,
-the short name of an enum."""
+_EMPTY = re.compile(rb'"(?:value|body)"\s*:\s*""')
+"""An empty text as a value: the one wrong form that protobuf's reader takes even where it is strict, and reads as no value."""
+_BY_TEXT = {"Status": "code", "InstrumentationScope": "name", "Event": "name", "KeyValue": "key"}
+"""A message → its field that a bare text in its place says."""
 
 
-def has_unread_values(body: bytes) -> bool:
-    """Whether a body may have values that protobuf takes, and reads as nothing."""
-    return _UNREAD.search(body) is not None
+class _NoObject:
+    """Stands where a message belongs and something else was sent. Protobuf's reader would take a text for a message without
+    fields; it refuses this."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __iter__(self) -> Any:
+        raise TypeError(f"{str(self._value)[:50]!r} is not an object")
+
+    def __str__(self) -> str:
+        return str(self._value)
+
+
+def has_empty_values(body: bytes) -> bool:
+    """Whether a body may have values that protobuf's reader takes, and reads as nothing."""
+    return _EMPTY.search(body) is not None
 
 
 def mend_values(holder: Any, message: Any, notes: Notes, depth: int = 0) -> None:
@@ -80,24 +94,50 @@ def _read(value: Any, field: Any, notes: Notes, depth: int) -> Any:
 
 
 def _message(value: Any, message: Any, notes: Notes, depth: int) -> Any:
-    if message.full_name == _ANY:
+    if message.full_name == ANY:
         return read_any(value, depth, _counter(notes))
+    if not isinstance(value, dict):
+        notes.repaired["json_value_read"] += 1
+        value = _as_object(value, message)
     mend_values(value, message, notes, depth)
     return value
 
 
+def _as_object(value: Any, message: Any) -> Any:
+    """Something else than an object where this message belongs → an object that says the same, or what no reader takes."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        return value[0]
+    if message.full_name == _PAIR and isinstance(value, list) and len(value) == _BOTH:
+        return {"key": value[0], "value": value[1]}
+    if (
+        message.full_name == _STATUS
+        and isinstance(value, str)
+        and isinstance(_enum(value, message.fields_by_name["code"]), str)
+    ):
+        return {"message": value}
+    field = _BY_TEXT.get(message.name)
+    is_said = isinstance(value, str) or (message.full_name == _STATUS and isinstance(value, int))
+    return {field: value} if field is not None and is_said else _NoObject(value)
+
+
 def _list(value: Any, field: Any, notes: Notes, depth: int) -> Any:
-    if isinstance(value, dict) and field.message_type is not None and field.message_type.full_name == _PAIR:
-        notes.repaired["json_value_read"] += 1
-        value = [{"key": key, "value": item} for key, item in value.items()]
     if not isinstance(value, list):
-        return value
+        notes.repaired["json_value_read"] += 1
+        by_key = isinstance(value, dict) and field.message_type is not None and field.message_type.full_name == _PAIR
+        value = _pairs(value) if by_key else [value]
     if field.message_type is None:
         return [_scalar(item, field, notes) for item in value]
     if None in value and field.message_type.full_name not in _RECORDS:
         notes.repaired["json_value_read"] += 1
         value = [item for item in value if item is not None]
     return [_message(item, field.message_type, notes, depth) for item in value]
+
+
+def _pairs(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """An object where attributes belong → a pair for each of its keys; or the object itself, if it is one pair."""
+    if value.keys() == {"key", "value"} and isinstance(value["value"], dict):
+        return [value]
+    return [{"key": key, "value": item} for key, item in value.items()]
 
 
 def _scalar(value: Any, field: Any, notes: Notes) -> Any:

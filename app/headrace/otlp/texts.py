@@ -49,12 +49,14 @@ def _mended(data: bytes, notes: Notes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The messages of one signal with bytes for each text."""
+    """The messages of one signal with bytes for each text. What each level holds of the next one stays bytes, too, so that a
+    broken one breaks no other."""
 
     request: Any
-    """A request whose items (spans, log records, metrics) are bytes."""
+    resource: Any
+    scope: Any
     item: Any
-    """An item. A metric's data points are bytes."""
+    """A span, a log record or a metric."""
     points: dict[str, Any]
     """The kinds of metrics, `gauge` → the message of its data points. Empty for the other signals."""
 
@@ -62,19 +64,17 @@ class Texts:
 @cache
 def texts_of(form: Form) -> Texts:
     """The messages of a signal, made when they are first needed: bodies with wrong texts are rare."""
+    request: Any = form.request.DESCRIPTOR
+    resource = request.fields_by_name[form.resources].message_type
+    scope = resource.fields_by_name[form.scopes].message_type
     item: Any = form.item.DESCRIPTOR
     names = {field.name: field.message_type.fields_by_name.get(_POINTS) for field in item.fields if field.message_type}
     points = {name: field.message_type.full_name for name, field in names.items() if field is not None}
     cut = {(item.fields_by_name[name].message_type.name, _POINTS) for name in points}
-    (request,) = _classes(form, [form.request.DESCRIPTOR.full_name], {(_scope_of(form), form.items)})
-    (whole,) = _classes(form, [item.full_name], cut)
-    return Texts(request, whole, dict(zip(points, _classes(form, points.values(), set()), strict=True)))
-
-
-def _scope_of(form: Form) -> str:
-    """The name of the message that holds the items: `ScopeSpans`."""
-    resource: Any = form.request.DESCRIPTOR.fields_by_name[form.resources].message_type
-    return str(resource.fields_by_name[form.scopes].message_type.name)
+    cut |= {(request.name, form.resources), (resource.name, form.scopes), (scope.name, form.items)}
+    levels = [level.full_name for level in (request, resource, scope, item)]
+    request, resource, scope, item, *kinds = _classes(form, [*levels, *points.values()], cut)
+    return Texts(request, resource, scope, item, dict(zip(points, kinds, strict=True)))
 
 
 def _classes(form: Form, names: Iterable[str], cut: Collection[tuple[str, str]]) -> list[Any]:

@@ -8,6 +8,7 @@ Sources: https://protobuf.dev/programming-guides/encoding/; trace.proto of OTLP 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
@@ -17,12 +18,12 @@ from google.protobuf.message_factory import GetMessageClass
 
 from headrace.otlp.form import SPANS, Form
 from headrace.otlp.notes import Notes
+from headrace.otlp.wire import BYTES, Budget, fields_of
 
 _OLD_NAME = 1000
 _MAX_FIELDS = 100_000
 """Most unknown fields that are looked at, in one body: each takes 2 µs."""
 _MAX_LEVELS = 6
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _MESSAGES = {"resource_spans": "ResourceSpans", "scope_spans": "ScopeSpans"} | {
     "resource_logs": "ResourceLogs",
@@ -75,7 +76,7 @@ def _clear_known(level: Any) -> None:
 
 
 def _has_old_name(data: bytes) -> bool:
-    return any(number == _OLD_NAME for number, _ in _fields(data, [_MAX_FIELDS]))
+    return any(number == _OLD_NAME for number, _ in _fields(data, Budget(_MAX_FIELDS)))
 
 
 def _renamed(body: bytes, notes: Notes) -> bytes:
@@ -90,12 +91,12 @@ def _renamed(body: bytes, notes: Notes) -> bytes:
 
 
 def _note_records(data: bytes, within: str, notes: Notes, ids: tuple[int, int]) -> None:
-    budget = [_MAX_FIELDS]
+    budget = Budget(_MAX_FIELDS)
     for number, value in _fields(data, budget):
         notes.unknown(_count_records(value, budget, _MAX_LEVELS, ids), f"field {number} of {within}")
 
 
-def _count_records(data: bytes, budget: list[int], levels: int, ids: tuple[int, int]) -> int:
+def _count_records(data: bytes, budget: Budget, levels: int, ids: tuple[int, int]) -> int:
     """How many messages in these bytes look like records: with an id of 16 bytes, then one of 8, in the fields `ids`."""
     if len(data) < 28 or not levels:  # both ids with their tags and lengths
         return 0
@@ -107,38 +108,12 @@ def _count_records(data: bytes, budget: list[int], levels: int, ids: tuple[int, 
     return sum(_count_records(value, budget, levels - 1, ids) for _, value in fields)
 
 
-def _fields(data: bytes, budget: list[int]) -> Iterator[_Field]:
-    """The fields of bytes in a message, until something is no field, or `budget[0]` fields have been read."""
-    position = 0
-    while position < len(data) and budget[0] > 0:
-        budget[0] -= 1
-        tag, position = _varint(data, position)
-        kind = tag & 7
-        if kind == _BYTES:
-            size, position = _varint(data, position)
-            if position + size > len(data):
-                return
-            yield tag >> 3, data[position : position + size]
-            position += size
-        elif kind == _VARINT:
-            _, position = _varint(data, position)
-        elif kind in (_FIXED64, _FIXED32):
-            position += 8 if kind == _FIXED64 else 4
-        else:
-            return
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A number at this position, and the position behind it. What is cut or too long ends the message."""
-    number = shift = 0
-    while position < len(data) and shift < 70:
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, position
-        shift += 7
-    return 0, len(data)
+def _fields(data: bytes, budget: Budget) -> Iterator[_Field]:
+    """The fields of bytes in a message, until something is no field, or the budget is used up."""
+    with suppress(DecodeError):
+        for field in fields_of(data, budget):
+            if field.kind == BYTES:
+                yield field.number, data[field.value : field.end]
 
 
 def _classes() -> tuple[Any, Any]:

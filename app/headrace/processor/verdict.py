@@ -69,6 +69,7 @@ REPAIRS = {
     "id_rewritten": "an id in the form of a UUID, or with 0x, was read as hex",
     "old_name_read": "a span under instrumentationLibrarySpans, scopeSpans' old name, was read",
     "go_value_read": "an attribute's value in the form of Go's encoding/json was read",
+    "deep_value_as_text": "a value in protobuf that lies deeper than protobuf reads became its JSON as text",
     "json_value_read": "a value in JSON that is not of the type that OTLP wants was read as what it says",
 }
 """The repairs that are made before a request is queued. They are counted for the operator; the client is not told."""

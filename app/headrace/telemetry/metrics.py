@@ -105,7 +105,7 @@ SPANS_REPAIRED = counter(
         *("self_parent", "invalid_bytes_replaced", "surrogate_replaced", "nul_replaced"),
         *("time_beyond_otlp", "start_time_missing", "end_time_missing", "end_before_start"),
         *("end_time_out_of_range", "event_time_missing", "unfinished_superseded", "id_rewritten"),
-        *("old_name_read", "go_value_read", "json_value_read"),
+        *("old_name_read", "go_value_read", "json_value_read", "deep_value_as_text"),
         *("duplicate_span", "session_id_cut", "user_id_cut"),
         *("trace_name_cut", "span_type_cut", "reserved_tag_dropped", "prompt_not_linked"),
         *("tags_over_limit", "deleted_experiment", "translation_failed"),

@@ -32,7 +32,7 @@ REJECTED: Mapping[str, Sequence[str]] = {
 """Each signal's reasons for which a record is rejected."""
 _REPAIRED = (
     *("invalid_bytes_replaced", "surrogate_replaced", "time_beyond_otlp"),
-    *("id_rewritten", "old_name_read", "go_value_read", "json_value_read"),
+    *("id_rewritten", "old_name_read", "go_value_read", "json_value_read", "deep_value_as_text"),
 )
 REPAIRED: Mapping[str, Sequence[str]] = {
     "metrics": (

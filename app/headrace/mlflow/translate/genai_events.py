@@ -57,9 +57,13 @@ def attributes_told(events: Iterable[Event], operation: str) -> dict[str, Any]:
     """
     content = sorted((event for event in events if event.name in CONTENT_NAMES), key=_rank)
     told: dict[str, Any] = {}
-    if inputs := [message for event in content if (message := _input(event))]:
+    inputs = [message for event in content if (message := _input(event))]
+    outputs = [message for event in content if (message := _output(event))]
+    if not outputs and len(inputs) > 1 and inputs[-1]["role"] == "assistant":
+        outputs = [inputs.pop()]  # Azure's agents call their answer a message like all others
+    if inputs:
         told[INPUT] = inputs
-    if outputs := [message for event in content if (message := _output(event))]:
+    if outputs:
         told[OUTPUT] = outputs
     if operation == "execute_tool":
         told = _of_a_tool(told)
@@ -153,6 +157,8 @@ def _parts(content: Any) -> list[dict[str, Any]]:
     if content is None or content == "":
         return []
     value = _parsed(content)
+    if isinstance(value, dict) and value.keys() == {"text"}:  # {"text": {"value": …}} of Azure's agents
+        value = content = value["text"].get("value") if isinstance(value["text"], dict) else value["text"]
     if isinstance(value, list) and _are_parts(value, as_text=value is not content):
         return [_part(item) for item in value]
     return [{"type": "text", "content": content if isinstance(content, str) else _text(content)}]
