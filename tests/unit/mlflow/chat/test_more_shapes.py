@@ -180,3 +180,24 @@ def test_an_object_that_is_no_answer_stays_json() -> None:
         "output.value": json.dumps({"city": "Rome"}),
     }
     assert shown(attrs).outputs == [{"role": "assistant", "content": '{"city": "Rome"}'}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"type": "phone_call", "id": "5", "duration": 3}, {"type": "video_call", "id": "6"}],
+        [{"type": "user", "id": 5, "name": "Bob"}, {"type": "admin", "id": 6, "name": "Al"}],
+        [["tool", "hammer"], ["bolt", "nut"]],
+        {"order": {"message": {"text": "x"}}},
+        [{"delta": {"a": 1}}, {"delta": 2}],
+    ],
+)
+def test_records_of_somebody_else_s_are_no_chat(value: Any) -> None:
+    assert not chat_of(value, "assistant")
+    assert words_of(json.dumps(value), "assistant") in ("", "x")
+
+
+def test_what_a_tool_is_given_and_gives_stays_as_it_is() -> None:
+    given, gave = {"model": "T", "input": "x"}, {"model": "T", "stop_reason": "red", "text": "halt"}
+    attrs = {"openinference.span.kind": "TOOL", "input.value": json.dumps(given), "output.value": json.dumps(gave)}
+    assert (shown(attrs).inputs, shown(attrs).outputs) == (given, gave)

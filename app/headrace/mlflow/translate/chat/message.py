@@ -39,11 +39,6 @@ def role_of(name: Any) -> str:
     return role if role in KNOWN_ROLES else "user"
 
 
-def names_role(value: Any) -> bool:
-    """Whether a text is the name of a role, in any library."""
-    return isinstance(value, str) and (value in KNOWN_ROLES or value in _ROLES)
-
-
 def is_message(value: Any) -> bool:
     """Whether a value is a message, of any library."""
     if not isinstance(value, dict):

@@ -7,10 +7,10 @@ Vercel AI, Pydantic AI, LlamaIndex, Haystack; what wraps one of these in `inputs
 from typing import Any
 
 from headrace.mlflow.json_text import loads
-from headrace.mlflow.translate.chat.blocks import is_block, read, shown
+from headrace.mlflow.translate.chat.blocks import is_block, is_known, read, shown
 from headrace.mlflow.translate.chat.chunks import joined_chunks
 from headrace.mlflow.translate.chat.media import Block
-from headrace.mlflow.translate.chat.message import Message, is_message, messages_of, names_role, role_of
+from headrace.mlflow.translate.chat.message import Message, is_message, messages_of, role_of
 from headrace.mlflow.translate.chat.simple import simple_messages
 
 _DEPTH = 5
@@ -63,7 +63,7 @@ def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
         return [message for item in items for message in messages_of(item, role)] or [_silent(item, role) for item in items]
     if (chunks := joined_chunks(items)) is not None:
         return [message for item in chunks for message in messages_of(item, "assistant")] or None
-    if items and all(map(is_block, items)) and not any(map(_is_container, items)):
+    if items and all(map(is_block, items)) and any(map(is_known, items)) and not any(map(_is_container, items)):
         return messages_of({"content": items}, role)
     found: list[Message] = []
     for item in items:  # batches, generations, updates of a graph's nodes
@@ -74,9 +74,12 @@ def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
     return found
 
 
+_SPEAKERS = ("user", "human", "assistant", "ai", "system")
+
+
 def _pair(item: Any) -> Any:
     """LangChain's `["user", "Hello"]` as a message."""
-    if isinstance(item, list) and len(item) == 2 and names_role(item[0]) and isinstance(item[1], str | list):
+    if isinstance(item, list) and len(item) == 2 and item[0] in _SPEAKERS and isinstance(item[1], str | list):
         return {"role": item[0], "content": item[1]}
     return item
 
@@ -96,7 +99,7 @@ def _dict(value: Block, role: str, depth: int) -> list[Message] | None:
     for form in (_answers, _answered, _messages, _message, _vercel, _asked):
         if (found := form(value, role, depth)) is not None:
             return found
-    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and _is_container(inner):
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and isinstance(inner.get("messages"), list):
         return _dict(inner, role, depth)  # what a node of LangGraph gives
     return _inside(value, _WRAPPERS, role, depth)
 
