@@ -130,6 +130,10 @@ def test_an_answer_of_openai_s_responses_with_tools_is_read_whole() -> None:
         ({"inputs": {"input": "Rain?", "chat_history": [AI]}, "tags": [], "kwargs": {"name": "x"}}, "user", "Rain?"),
         ({"outputs": {"output": "Yes."}, "kwargs": {"tags": [1]}}, "assistant", "Yes."),
         ({"user_msg": "Rain?", "chat_history": None}, "user", "Rain?"),
+        ({"query": "Rain?", "result": "Yes.", "source_documents": [{"page_content": "x"}]}, "assistant", "Yes."),
+        ({"lc": 1, "type": "constructor", "id": ["ChatPromptValue"], "kwargs": {"messages": [USER]}}, "user", "Rain?"),
+        ([{"supervisor": {"next": "writer"}}, {"writer": {"messages": [AI]}}, {"end": None}], "assistant", "Yes."),
+        ({"model": "m", "prompt": ["Rain?"]}, "user", "Rain?"),
         ({"text": "Yes.", "files": []}, "assistant", "Yes."),
         ({"content": "Rain?", "source": "user", "type": "TextMessage"}, "user", "Rain?"),
         (["Rain?"], "user", "Rain?"),
@@ -142,6 +146,12 @@ def test_an_answer_of_openai_s_responses_with_tools_is_read_whole() -> None:
 )  # fmt: skip
 def test_what_was_said(value: Any, role: str, said: str) -> None:
     assert words_of(value if isinstance(value, str) else json.dumps(value), role) == said
+
+
+def test_langchain_s_pictures_in_base64_are_shown() -> None:
+    block = {"type": "image", "base64": "aGVsbG8=", "mime_type": "image/jpeg"}
+    (message,) = chat_of([{"type": "human", "content": [block]}], "user") or []
+    assert message["content"][0]["image_url"]["url"] == "data:image/jpeg;base64,aGVsbG8="
 
 
 def test_an_ollama_message_s_pictures_are_shown() -> None:
@@ -190,6 +200,7 @@ def test_an_object_that_is_no_answer_stays_json() -> None:
         [["tool", "hammer"], ["bolt", "nut"]],
         {"order": {"message": {"text": "x"}}},
         [{"delta": {"a": 1}}, {"delta": 2}],
+        [{"supervisor": {"next": "writer"}}],
     ],
 )
 def test_records_of_somebody_else_s_are_no_chat(value: Any) -> None:

@@ -120,7 +120,7 @@ def _first(block: Block, *keys: str) -> str:
 
 
 def _data(source: Block) -> str:
-    return _first(source, "data", "bytes", "content", "image", "blob", "file_data")
+    return _first(source, "data", "bytes", "base64", "content", "image", "blob", "file_data")
 
 
 def _base64(data: str) -> str:

@@ -44,7 +44,7 @@ def is_message(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     if isinstance(value.get("kwargs"), dict):
-        return "lc" in value or _says(value["kwargs"])
+        return "messages" not in value["kwargs"] and ("lc" in value or _says(value["kwargs"]))
     kind = value.get("type")
     if isinstance(value.get("data"), dict) and kind in _LANGCHAIN:
         return True
