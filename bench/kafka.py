@@ -83,6 +83,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.kafka", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--members", default="1,2,4", help="receivers, and writers, of each round [%(default)s]")
     parser.add_argument("--seconds", type=float, default=8.0, help="that each round sends [%(default)s]")
+    parser.add_argument(
+        "--warm", type=float, default=20.0, help="that the brokers are sent before the first round [%(default)s]"
+    )
     parser.add_argument("--shape", default="10x10", help="as in `python -m bench` [%(default)s]")
     parser.add_argument("--connections", type=int, default=8, help="of all generators together [%(default)s]")
     parser.add_argument("--brokers", default="", help="host:port,… of a Kafka that is there [three brokers are started]")
@@ -94,6 +97,7 @@ def main() -> int:
         EmbeddedPostgres(Path(directory, "postgres")) as postgres,
     ):
         lab = Lab(Path(directory), postgres.url)
+        _warm_up(kafka, lab, options)
         rounds: list[Round] = []
         for number in options.members.split(","):
             rounds.append(_round(kafka, lab, int(number), options))
@@ -112,6 +116,14 @@ def _kafka(addresses: str) -> Iterator[Kafka]:
         yield Kafka(made.addresses, [node.process.pid for node in made.nodes if node.process])
 
 
+def _warm_up(kafka: Kafka, lab: Lab, options: argparse.Namespace) -> None:
+    """Brokers that have just started compile themselves for some seconds, and take twice the CPU meanwhile."""
+    console.print(f"warming up the brokers for {options.warm:.0f} s …")
+    plan = Plan(options.shape, options.connections, options.warm, requests=1_000_000)
+    with lab.database() as database:
+        _receive(kafka, kafka.topic(f"bench-{os.getpid()}-warm"), database, plan, 1, lab.directory)
+
+
 def _round(kafka: Kafka, lab: Lab, members: int, options: argparse.Namespace) -> Round:
     console.print(f"{members} receivers, then {members} writers …")
     url = kafka.topic(f"bench-{os.getpid()}-{members}")
@@ -120,15 +132,15 @@ def _round(kafka: Kafka, lab: Lab, members: int, options: argparse.Namespace) ->
         sent, receiver, brokers = _receive(kafka, url, database, plan, members, lab.directory)
         spans = sum(each.spans for each in sent)
         seconds = max(each.last for each in sent) - min(each.first for each in sent)
-        before, wal, began = lab.cpu(), lab.wal(), time.monotonic()
+        before, wal = lab.cpu(), lab.wal()
         with _members("write", url, database, members, lab.directory) as writers:
-            _wait_until_written(url)
-            took, writer = time.monotonic() - began, sum(cpu_of(pid) - start for pid, start, _ in writers)
+            written = spans * _share_a_second(url)
+            writer = sum(cpu_of(pid) - start for pid, start, _ in writers)
         found, micro = count_spans(database), 1e6 / spans
         generator = sum(each.cpu for each in sent)
         cpu = (receiver * micro, generator * micro, writer * micro, (lab.cpu() - before) * micro, brokers * micro)
         log = (lab.wal() - wal) / spans
-        return Round(members, spans, spans / seconds, spans / took if found >= spans else 0.0, *cpu, log)
+        return Round(members, spans, spans / seconds, written if found >= spans else 0.0, *cpu, log)
 
 
 def _receive(
@@ -181,14 +193,21 @@ def _wait_until_healthy(port: int) -> None:
     raise RuntimeError(f"nothing answers at port {port}")
 
 
-def _wait_until_written(url: str) -> None:
-    """Until the writers have committed all that the topic has."""
+def _share_a_second(url: str) -> float:
+    """Waits until the writers have committed all that the topic has. Which share of it have they written in a second? Their
+    start does not count: the clock runs from the first commit that is seen."""
     brokers, deadline = Brokers(KafkaUrl.parse(url)), time.monotonic() + _WAIT_SECONDS
+    first: tuple[float, int] | None = None
     while time.monotonic() < deadline:
         with suppress(QueueUnavailable):
-            if not sum(each.records for each in brokers.lag()):
+            found = brokers.lag()
+            total, left = sum(each.end - each.first for each in found), sum(each.records for each in found)
+            if not left:
                 brokers.close()
-                return
+                since, then = first or (time.monotonic(), 0)
+                return then / total / max(1e-9, time.monotonic() - since)
+            if left < total and first is None:
+                first = time.monotonic(), left
         time.sleep(0.1)
     raise RuntimeError("the writers do not come to an end")
 
@@ -208,6 +227,7 @@ def _table(rounds: Sequence[Round]) -> list[str]:
         "writer",
         "Postgres",
         "load",
+        "log",
     )
     rows = [
         (

@@ -65,7 +65,7 @@ class Outcome:
     first: float
     last: float
     ack: list[float]
-    """p50, p99; in the open loop from when the request was due."""
+    """p50, p99; in the open loop from when the request was due. Empty: nothing was answered."""
     cpu: float
     """Seconds of the generator's process between the two."""
 
@@ -102,7 +102,7 @@ class _Tally:
     def outcome(self, first: float, cpu: float) -> Outcome:
         traces = sum(count for group, count in self.groups.items() if group not in self.broken)
         waits = sorted(self.waits)
-        ack = [waits[int(len(waits) * share)] for share in (0.5, 0.99)]
+        ack = [waits[int(len(waits) * share)] for share in (0.5, 0.99)] if waits else []
         refused = self.sent - self.acknowledged
         return Outcome(self.acknowledged, refused, self.spans, traces, first, time.monotonic(), ack, cpu)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from random import Random
 from typing import Any, TypeVar
 
@@ -168,7 +168,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def settings(**changed: Any) -> Config:
     """Settings, with these changed."""
-    return Config.model_construct(**load().model_dump() | changed)
+    return Config.model_construct(**_loaded() | changed)
+
+
+@cache
+def _loaded() -> dict[str, Any]:
+    """The settings that the environment has, read once: pydantic takes its time."""
+    return load().model_dump()
 
 
 def samples(now: float) -> list[Numbers]:
@@ -187,9 +193,14 @@ def demo(now: int, experiment: int = 0) -> tuple[str, Sent]:
     return trace_id[3:], [(experiment, TracesData(resource_spans=each.resource_spans)) for each in requests]
 
 
+def shop_id(number: int) -> str:
+    """The trace id of a checkout, in hex."""
+    return (b"\xaa" * 8 + number.to_bytes(8, "big")).hex()
+
+
 def shop_trace(number: int, begin: int, slow: int = 1, failed: bool = False) -> tuple[str, TracesData]:
     """A checkout of five services. `slow`: so many times as long as usual the database takes."""
-    trace_id = b"\xaa" * 8 + number.to_bytes(8, "big")
+    trace_id = bytes.fromhex(shop_id(number))
 
     def made(name: str, id_: int, parent: int, start: int, end: int, **more: Any) -> Span:
         return span(
@@ -258,9 +269,7 @@ def runs_of(now: int, experiment: int, number: int = 12) -> list[tuple[int, Run,
         duration = (1200 - 40 * place + (700 if slow else 0)) * MS
         start = now - (number - place) * 60 * MINUTE
         traces = [
-            RunTrace(
-                f"run{place:02}", shop_trace(place, 0)[0], start + n, duration + n * MS, bad and n == 0, 900 + 10 * n, 0.002
-            )
+            RunTrace(f"run{place:02}", shop_id(place), start + n, duration + n * MS, bad and n == 0, 900 + 10 * n, 0.002)
             for n in range(5)
         ]
         metrics = {"accuracy": accuracy, "loss": 1 - accuracy}
@@ -278,11 +287,11 @@ def small(now: int) -> tuple[MemoryReader, str]:
     return MemoryReader(sent, names, runs_of(now, 1)), trace_id
 
 
-def large(now: int, spans: int = 10_000) -> tuple[MemoryReader, str]:
+def large(now: int, spans: int = 10_000, checkouts: int = 300) -> tuple[MemoryReader, str]:
     """A trace of 10,000 spans, 300 checkouts, forty services that call each other; and the id of the first."""
     trace_id, data = wide_trace(now, spans)
     sent: Sent = [(1, data)]
-    for number in range(300):
+    for number in range(checkouts):
         sent.append((1, shop_trace(number, now - (number + 1) * MINUTE, slow=1 + number % 4, failed=number % 11 == 0)[1]))
     sent += [(2, each) for each in _mesh(now)]
     names = {

@@ -57,6 +57,7 @@ PROGRAMS_OF = {
     "litellm_otel": "LiteLLM",
     "llama_index_openinference": "LlamaIndex, OpenInference",
     "llama_index_own": "LlamaIndex",
+    "mastra_own": "Mastra's agent, in Node",
     "openai_agents_responses": "OpenAI's Agents SDK (responses), OpenInference",
     "openai_reasoning": "OpenAI's SDK (responses), OpenInference: a picture, reasoning",
     "openai_js_otel": "OpenAI's SDK in Node, OpenTelemetry's instrumentation, messages in logs",

@@ -15,6 +15,11 @@ def trees() -> dict[Path, ast.Module]:
 
 
 @cache
+def walked(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """All nodes of a module."""
+    return tuple(ast.walk(tree))
+
+
 def nodes(path: Path) -> tuple[ast.AST, ...]:
     """All nodes of a module of `trees()`."""
-    return tuple(ast.walk(trees()[path]))
+    return walked(trees()[path])

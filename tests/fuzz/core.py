@@ -156,8 +156,8 @@ def _take_logs(taken: Any, verdict: Verdict) -> str:
     resources: Any = delivery.request
     records = [each.record for each in coming(resources.resource_logs, delivery.destinations, None)]
     assert len(records) == verdict.accepted
-    kept, _ = Bound().keep(records)
-    assert unpacked(packed(kept)) == kept
+    kept = Bound().keep(records)
+    assert unpacked(packed(kept.records)) == kept.records
     completion(Span(), kept)
     return "accepted" if verdict.accepted else "all rejected" if verdict.received else "empty"
 

@@ -17,7 +17,7 @@ def with_changes(page: str) -> str:
     """The page with the list of what MLflow has changed, as `changes.py` has it."""
     said = [(change.since, change.words) for change in CHANGES] + [(refused.since, refused.words) for refused in REFUSED]
     rows = [f"| {since or 'each'} | {words} |" for since, words in sorted(said, key=lambda row: row[0] or "9")]
-    return _between("changes", page, ["| since | what is other |", "|---|---|", *rows])
+    return _between("changes", page, ["| since | what differs |", "|---|---|", *rows])
 
 
 def _between(name: str, page: str, lines: Sequence[str]) -> str:

@@ -1,12 +1,14 @@
 """`make bench` measures: a small part of it, so that a change to the server's start does not break it unseen."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE
 
 import pytest
+from bench.load import Plan, generate
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -55,3 +57,10 @@ def test_the_benchmark_says_what_it_does_not_know() -> None:
     run = bench("--shape", "3x3", "--roads", "copy")
     assert run.returncode == 2
     assert "--shape has 3x3" in run.stderr
+
+
+def test_the_load_generator_ends_when_its_time_is_over_and_all_is_answered() -> None:
+    """It once waited for an answer to nothing then, until the server closed the first idle connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        outcome = generate(Plan("1x1", connections=2, seconds=0.0, requests=5, port=server.getsockname()[1]))
+    assert (outcome.acknowledged, outcome.refused) == (0, 0)

@@ -106,7 +106,7 @@ def guarded() -> Iterator[None]:
         raise DoesIO(f"a unit test does no I/O, and this one did: {'; '.join(guard.seen)}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> Config:
-    """Settings as `headrace serve` has them; their data directory does not exist."""
+    """Settings as `headrace serve` has them; their data directory does not exist. They are frozen, and read once."""
     return load(data_dir=Path("/nonexistent"))

@@ -86,13 +86,19 @@ def show(
         if raw is None:
             stdout().print(describe(found[0], envelope))
             return
-        request = otlp_of(envelope)
-        try:
-            raw.write_bytes(envelope if request is None else request)
-        except OSError as error:
-            raise StartError(f"{raw} cannot be written: {error.strerror}.") from None
+    _write_raw(raw, envelope, otlp_of(envelope))
+
+
+def _write_raw(file: Path, envelope: bytes, request: bytes | None) -> None:
+    """Writes the request of an envelope to a file, or the envelope if no request can be read in it; and says so."""
+    from headrace.errors import StartError
+
+    try:
+        file.write_bytes(envelope if request is None else request)
+    except OSError as error:
+        raise StartError(f"{file} cannot be written: {error.strerror}.") from None
     what = "the bytes of the letter, which cannot be read as OTLP" if request is None else "an ExportTraceServiceRequest"
-    stdout().print(f"{raw} has {what}.")
+    stdout().print(f"{file} has {what}.")
 
 
 @dead_letters.command("replay")

@@ -83,7 +83,6 @@ class _Target:
 def _once(config: "Config", target: _Target, experiment_id: str, names: Sequence[str]) -> None:
     """One of each scenario. Prints MLflow's links to stdout, a line each, and all else to stderr."""
     from headrace.local.demo import SCENARIOS
-    from headrace.local.sending import opener, wait_visible
 
     started = time.monotonic()
     sent: list[str] = []
@@ -97,17 +96,25 @@ def _once(config: "Config", target: _Target, experiment_id: str, names: Sequence
             sent.append(trace_id)
             step()
     stderr().print(f"Sent {len(sent)} {'traces' if len(sent) > 1 else 'trace'} to {target.endpoint}: {', '.join(names)}.")
-    with _bar("Waiting for MLflow", len(sent)) as step:
-        for trace_id in sent:
+    if _are_visible(config, sent):
+        stderr().print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
+        _print_links(config, experiment_id, dict(zip(names, sent, strict=True)), run_id)
+
+
+def _are_visible(config: "Config", trace_ids: Sequence[str]) -> bool:
+    """Waits until MLflow shows these traces. If one does not come, says so and returns False."""
+    from headrace.local.sending import opener, wait_visible
+
+    with _bar("Waiting for MLflow", len(trace_ids)) as step:
+        for trace_id in trace_ids:
             if not wait_visible(opener(), config.mlflow_api, trace_id, _VISIBLE_SECONDS):
                 stderr().print(
                     f"Accepted, but no MLflow at {config.mlflow_api} shows it yet (HEADRACE_MLFLOW_URL says where to ask). "
                     f"The trace is {trace_id}."
                 )
-                return
+                return False
             step()
-    stderr().print(f"Visible in MLflow after {time.monotonic() - started:.1f} s:")
-    _print_links(config, experiment_id, dict(zip(names, sent, strict=True)), run_id)
+    return True
 
 
 def _send_pipeline(config: "Config", target: _Target, experiment_id: str) -> tuple[str, str]:

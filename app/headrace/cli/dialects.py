@@ -52,12 +52,10 @@ def explain(
 
     def show() -> None:
         from headrace.mlflow.translate.dialects import known
-
-        known_dialects = known(load_settings().dialects)
-        request = _read(file)
         from headrace.mlflow.translate.explain import explain as explain_span
 
-        for resource in request.resource_spans:
+        known_dialects = known(load_settings().dialects)
+        for resource in _read(file).resource_spans:
             for scope in resource.scope_spans:
                 where = f"scope {json.dumps(scope.scope.name, ensure_ascii=False)}"
                 for span in scope.spans:

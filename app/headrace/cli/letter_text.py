@@ -65,17 +65,20 @@ def describe(letter: Letter, envelope: bytes) -> str:
     except (DecodeError, ValueError) as error:
         content = f"Unreadable ({error}); its {len(envelope)} bytes, in hex:\n\n{_dump(envelope)}"
     else:
-        lines |= {
-            "signal": "" if delivery.signal is TRACES else delivery.signal.name,
-            "experiment": "; ".join(map(_destination, delivery.destinations)),
-            "run": delivery.run_id or "; ".join(_runs(delivery.destinations)),
-            "key for": "" if delivery.limit is None else str(delivery.limit),
-            "trace": letter.trace_id or "",
-            "span": letter.span_id or "",
-        }
+        lines |= _of_delivery(delivery) | {"trace": letter.trace_id or "", "span": letter.span_id or ""}
         content = json.dumps(encode_json(delivery.request, delivery.signal.form), indent=2)
     head = "\n".join(f"{name:<12}{printable(value)}" for name, value in lines.items() if value)
     return f"{head}\n\n{content}"
+
+
+def _of_delivery(delivery: Delivery) -> dict[str, str]:
+    """What an envelope says: which signal it has, where it goes, and what its key may write. Traces are not named."""
+    return {
+        "signal": "" if delivery.signal is TRACES else delivery.signal.name,
+        "experiment": "; ".join(map(_destination, delivery.destinations)),
+        "run": delivery.run_id or "; ".join(_runs(delivery.destinations)),
+        "key for": "" if delivery.limit is None else str(delivery.limit),
+    }
 
 
 def otlp_of(envelope: bytes) -> bytes | None:

@@ -13,6 +13,8 @@ import typer
 from headrace.cli.console import fail, stderr, stdout
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from headrace.config import Config
     from headrace.config.kafka import KafkaUrl
     from headrace.queue.disk.inspect import Status
@@ -42,14 +44,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         for one in found:
             print(json.dumps(_as_object(one)))
         return
-    from rich.table import Table
-
-    table = Table("queue", "requests", "size", "oldest", "file", "disk free", "owner", box=None, pad_edge=False)
-    for one in found:
-        owner = f"process {one.owner}" if one.owner else "not running"
-        sizes = _size(one.bytes), _age(one.oldest_unix_nano), _size(one.file_bytes), _size(one.disk_free_bytes)
-        table.add_row(str(one.directory), f"{one.requests:,}", *sizes, owner)
-    stdout().print(table, soft_wrap=False)
+    stdout().print(_table(found), soft_wrap=False)
     for path in [path for one in found for path in one.moved_aside]:
         stdout().print(f"Damaged, moved aside: {path}")
 
@@ -144,6 +139,18 @@ def _readable() -> "Iterator[None]":
         yield
     except (sqlite3.Error, OSError) as error:
         fail(f"The queue cannot be read: {error}. `headrace queue verify` says more; the next start of Headrace repairs it.")
+
+
+def _table(found: "list[Status]") -> "Table":
+    """A row for each queue."""
+    from rich.table import Table
+
+    table = Table("queue", "requests", "size", "oldest", "file", "disk free", "owner", box=None, pad_edge=False)
+    for one in found:
+        owner = f"process {one.owner}" if one.owner else "not running"
+        sizes = _size(one.bytes), _age(one.oldest_unix_nano), _size(one.file_bytes), _size(one.disk_free_bytes)
+        table.add_row(str(one.directory), f"{one.requests:,}", *sizes, owner)
+    return table
 
 
 def _as_object(status: "Status") -> dict[str, Any]:

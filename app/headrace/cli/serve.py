@@ -16,13 +16,27 @@ def serve(config: "Config", role: str = "serve") -> None:
     Raises:
         StartError: it cannot start.
     """
-    from headrace.errors import StartError
     from headrace.host.build import open_database
     from headrace.host.roles import Role
     from headrace.local.private import PRIVATE
     from headrace.telemetry.logging import log
 
     os.umask(PRIVATE)
+    database_url = _database_url(config, role)
+    host = take_ports(config, Role(role))
+    open_database(host.open(database_url), config.create_experiments, bool(config.retention))
+    ports = {"http_port": host.port, "grpc_port": host.grpc_port} if Role(role).receives else {"http_port": host.port}
+    host.run(lambda: log.info("ready", role=role, host=config.host, workers=config.workers, **ports), lambda: None)
+
+
+def _database_url(config: "Config", role: str) -> str:
+    """The URL of Postgres.
+
+    Raises:
+        StartError: it is not set, or the role needs Kafka and its URL is not set.
+    """
+    from headrace.errors import StartError
+
     if config.database_url is None:
         raise StartError(
             "HEADRACE_DATABASE_URL is not set: point it at MLflow's Postgres, `postgresql://user:password@host:5432/db`; "
@@ -33,10 +47,7 @@ def serve(config: "Config", role: str = "serve") -> None:
             f"HEADRACE_QUEUE_URL is not set, and `headrace {role}` is one side of a queue in Kafka: set it to "
             "`kafka://host:9092/otlp_spans`; or run `headrace serve`, which has its queue on disk."
         )
-    host = take_ports(config, Role(role))
-    open_database(host.open(config.database_url.get_secret_value()), config.create_experiments, bool(config.retention))
-    ports = {"http_port": host.port, "grpc_port": host.grpc_port} if Role(role).receives else {"http_port": host.port}
-    host.run(lambda: log.info("ready", role=role, host=config.host, workers=config.workers, **ports), lambda: None)
+    return config.database_url.get_secret_value()
 
 
 def take_ports(config: "Config", role: "Role | None" = None) -> "Host":

@@ -8,6 +8,13 @@ from headrace.config.values import MIB
 
 SEVERITIES = {"trace": 1, "debug": 5, "info": 9, "warn": 13, "error": 17, "fatal": 21, "none": 25}
 """The names of OpenTelemetry's severities → the lowest number of each. `none`: more than any."""
+_OTHER_NAMES = {"notice": 9, "informational": 9, "information": 9, "warning": 13, "err": 17, "critical": 21, "emergency": 21}
+
+
+def severity_of(text: str) -> int:
+    """The lowest number of a severity, by a name that loggers give it: `DEBUG`, `warn2`, `Critical`. 0: it is none."""
+    name = text.strip().lower().rstrip("1234")
+    return 0 if name == "none" else SEVERITIES.get(name) or _OTHER_NAMES.get(name, 0)
 
 
 class Logs(BaseModel):
@@ -15,8 +22,8 @@ class Logs(BaseModel):
 
     logs_severity: Literal["trace", "debug", "info", "warn", "error", "fatal", "none"] = Field(
         "info",
-        description="Least severe log records that become events of their span. `none`: none do. Records with GenAI content, "
-        "exceptions, and records that do not say how severe they are, are always kept.",
+        description="Least severe log records that become events of their span. `none`: none do. Records with GenAI content "
+        "and exceptions are always kept, and, but for `none`, records that do not say how severe they are.",
     )
     max_logs_per_span: int = Field(
         256,

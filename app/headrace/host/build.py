@@ -85,9 +85,7 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     queue = open_queue(config, number, Adopter(config, before_queue), QueueParts(sends=role.receives, reads=role.writes))
     database = Database(database_url)
     experiments = Experiments.of(config, database)
-    resolver = ExperimentResolver(config, experiments, database)
-    runs = RunResolver(config, resolver, database)
-    resolvers: dict[Signal, Resolver] = {TRACES: resolver, LOGS: resolver, METRICS: runs}
+    resolvers = _resolvers(config, database, experiments)
     steps = {
         signal: Steps((*chain, *_of_queue(queue)), Authorizer(resolvers[signal])) for signal, chain in before_queue.items()
     }
@@ -107,6 +105,12 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     if role.receives:
         _add_otlp(app, config, intake)
     return Headrace(config, queue, database, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
+
+
+def _resolvers(config: Config, database: Database, experiments: Experiments) -> dict[Signal, Resolver]:
+    """For each signal what finds the experiments, or the runs, that a request names."""
+    resolver = ExperimentResolver(config, experiments, database)
+    return {TRACES: resolver, LOGS: resolver, METRICS: RunResolver(config, resolver, database)}
 
 
 def _of_queue(queue: Queue) -> Iterator[RecordSize]:

@@ -102,12 +102,7 @@ class Supervisor:
         quick = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            try:
-                worker = self._processes[number] = self._spawn(number)
-            except OSError as error:  # no process, memory or descriptor is to be had: the other workers go on
-                if not self._all_ready.is_set():
-                    raise StartError(f"Worker {number} cannot be started: {error.strerror}.") from None
-                log.error("worker cannot be started", worker=number, error=str(error))
+            if (worker := self._spawned(number)) is None:
                 await self._stopped_within(_MOST_PAUSE_SECONDS)
                 continue
             await worker.ended.wait()
@@ -122,6 +117,23 @@ class Supervisor:
             log.error("worker ended: starting it again", worker=number, status=status, pause_seconds=pause, **said)
             self._uncounted[number] += 1
             await self._stopped_within(pause)
+
+    def _spawned(self, number: int) -> "_WorkerProcess | None":
+        """A new process for this worker. None: no process, memory or descriptor is to be had, and the other workers go on.
+
+        Raises:
+            StartError: none is to be had while Headrace starts.
+        """
+        from headrace.telemetry.logging import log
+
+        try:
+            worker = self._processes[number] = self._spawn(number)
+        except OSError as error:
+            if not self._all_ready.is_set():
+                raise StartError(f"Worker {number} cannot be started: {error.strerror}.") from None
+            log.error("worker cannot be started", worker=number, error=str(error))
+            return None
+        return worker
 
     def _spawn(self, number: int) -> "_WorkerProcess":
         context = multiprocessing.get_context("spawn")

@@ -48,6 +48,7 @@ def open_writer(  # noqa: PLR0913, PLR0917 - one for each setting
         tables.note_misfit(str(error))
         raise
     tables.note(schema)
+    _read_prices()
     if schema.watchers:
         log.warning("MLflow's tables have checks or triggers of somebody else", found=", ".join(schema.watchers))
     if schema.shape is not None:
@@ -65,6 +66,13 @@ def open_writer(  # noqa: PLR0913, PLR0917 - one for each setting
         return MlflowStoreWriter(database, max_tags, schema)
     except Exception as error:
         raise database.judge(error) from error
+
+
+def _read_prices() -> None:
+    """Now, and not when the first span of a model waits to be written."""
+    from headrace.mlflow.prices import prepare  # imports MLflow
+
+    prepare()
 
 
 def known_shape(database: Database) -> Shape | None:

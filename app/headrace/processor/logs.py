@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.config.logs import SEVERITIES, severity_of
 from headrace.envelope.incoming import AnyRequest
 from headrace.otlp.form import LOG_RECORDS
 from headrace.processor.edit import drop_empty, has_empty
@@ -61,9 +62,14 @@ class ValidateLogs:
             return "not_joined"
         if not (len(record.trace_id) == 16 and any(record.trace_id) and len(record.span_id) == 8 and any(record.span_id)):
             return "no_span"
-        if 0 < record.severity_number < self.least_severity and not _always_kept(record):
-            return "below_severity"
-        return ""
+        return "below_severity" if self._is_mild(record) and not _always_kept(record) else ""
+
+    def _is_mild(self, record: Any) -> bool:
+        """Whether a record is too mild. What does not say how severe it is, is so only if everything is."""
+        number = record.severity_number
+        if number <= 0:
+            number = severity_of(record.severity_text) if record.severity_text else 0
+        return bool(number < self.least_severity and (number or self.least_severity == SEVERITIES["none"]))
 
 
 def _always_kept(record: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import rows
+from counters import count
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -22,14 +23,13 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
 from headrace.errors import PermanentExportError
-from headrace.mlflow.logs.record import Bound
+from headrace.mlflow.logs.record import Bound, Record
 from headrace.mlflow.translate.readback import to_logs_data, to_traces_data
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.mlflow.write.logs import LogWriter
 from headrace.mlflow.write.tables import write_traces
 from headrace.mlflow.write.waiting import expire, look_again
 from headrace.store.database import Database
-from headrace.telemetry.waiting import LOGS_JOINED
 
 ROOT, SCORE, AGENT, LLM = (bytes([n]) * 8 for n in (1, 2, 3, 0x34))
 
@@ -247,47 +247,68 @@ def test_a_span_that_never_comes_is_looked_for_no_more_and_its_records_expire(
     assert waiting(database_url, trace_id) == 0
 
 
+def said(url: str, trace_id: bytes) -> list[tuple[str, str]]:
+    """The log records of a trace's spans."""
+    found = [
+        log for resource in to_logs_data(contents(url, trace_id)).resource_logs for log in resource.scope_logs[0].log_records
+    ]
+    return [(log.event_name, str(log.body)) for log in found]
+
+
+@pytest.mark.parametrize("bound", [Bound(4, 20_000), Bound(bytes=1500)])
 def test_a_span_keeps_no_more_records_than_it_may_and_always_the_same(
-    database: Database, database_url: str, experiments: dict[str, int]
+    database: Database, database_url: str, experiments: dict[str, int], bound: Bound
 ) -> None:
-    writers = Writers(database, Bound(records=4))
+    """Some are big: a small one does not take the place of a big one that was too much when it came. One is too big for any."""
+    writers = Writers(database, bound)
     kept = []
-    for number in range(4):
-        trace_id = bytes([0x70 + number]) * 16
-        many = [record(trace_id, LLM, "", f"line {index}", index) for index in range(9)]
-        items: list[Any] = [*many, *records_of(trace_id)[:3], parts_of(trace_id, experiments)]
+    for number in range(6):
+        trace_id = bytes([0x60 + number]) * 15 + bytes([bound.records % 256])
+        many = [record(trace_id, LLM, "", f"line {index}" + "x" * (index % 3 * 180), index) for index in range(9)]
+        huge = record(trace_id, LLM, "gen_ai.user.message", {"content": "x" * bound.bytes}, 0)
+        items: list[Any] = [*many, huge, *records_of(trace_id)[:3], parts_of(trace_id, experiments)]
         random.Random(number).shuffle(items)
-        for item in items:
+        for item in [*items, *items[:number]]:
             if isinstance(item, LogRecord):
                 writers.write_logs(logs_delivery(logs_request(item), experiments["agent"]))
             else:
                 writers.write_spans(item)
-        logs = to_logs_data(contents(database_url, trace_id)).resource_logs[0].scope_logs[0].log_records
-        kept.append([(log.event_name, str(log.body)) for log in logs])
+        kept.append(said(database_url, trace_id))
         assert waiting(database_url, trace_id) == 0
-    assert len(kept[0]) == 4
+    assert 3 < len(kept[0]) < 12
     assert all(names == kept[0] for names in kept)
 
 
-def test_a_record_that_takes_the_place_of_several_is_written_and_counted(
-    database: Database, database_url: str, experiments: dict[str, int]
+def test_a_span_reads_what_waits_for_it_and_not_what_waits_for_its_trace(
+    database: Database, experiments: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An earlier record that is large leaves no room for the others. They were joined before: the count must not go down."""
-    writers, trace_id = Writers(database, Bound(bytes=2000)), b"d" * 16
+    writers, trace_id = Writers(database), b"o" * 16
+    many = [record(trace_id, bytes([7, number] * 4), "", f"line {number}") for number in range(50)]
+    writers.write_logs(logs_delivery(logs_request(*many, *records_of(trace_id)), experiments["agent"]))
+    read, of = Counter[bytes](), Record.of
+
+    def note(data: bytes) -> Record:
+        read[data] += 1
+        return of(data)
+
+    monkeypatch.setattr(Record, "of", note)
     writers.write_spans(parts_of(trace_id, experiments))
-    writers.write_logs(
-        logs_delivery(logs_request(*(record(trace_id, AGENT, "", "x" * 50, 10 + n) for n in range(5))), experiments["agent"])
-    )
-    for size in (1900, 3000):
-        before = counted(LOGS_JOINED)
-        writers.write_logs(logs_delivery(logs_request(record(trace_id, AGENT, "", "y" * size, 5)), experiments["agent"]))
-        assert counted(LOGS_JOINED) - before == (1 if size < 2000 else 0)
-    assert waiting(database_url, trace_id) == 0
+    assert read.total() == len(records_of(trace_id)) - 1
 
 
-def counted(counter: Any) -> float:
-    """The value of a counter without labels."""
-    return float(counter.collect()[0].samples[0].value)
+def test_records_that_push_out_others_are_counted(database: Database, experiments: dict[str, int]) -> None:
+    """One that ranks before them may take the place of several."""
+    writers, trace_id = Writers(database, Bound(bytes=1000)), b"q" * 16
+    writers.write_spans(parts_of(trace_id, experiments))
+    small = [record(trace_id, LLM, "", f"line {index}" + "x" * 100, 5 + index) for index in range(3)]
+    writers.write_logs(logs_delivery(logs_request(*small), experiments["agent"]))
+    before = joined_and_over()
+    writers.write_logs(logs_delivery(logs_request(record(trace_id, LLM, "", "x" * 600, 1)), experiments["agent"]))
+    assert [after - count for after, count in zip(joined_and_over(), before, strict=True)] == [1, 2]
+
+
+def joined_and_over() -> list[float]:
+    return [count("headrace_logs_joined_total"), count("headrace_logs_expired_total", reason="over_span")]
 
 
 @pytest.mark.parametrize("first", ["spans", "logs"])

@@ -182,6 +182,21 @@ def test_running_sums_do_not_depend_on_the_order(url: str, store: SqlAlchemyStor
     assert sums(url, shuffled)[-1][1] == pytest.approx(sum(value for value, _, _ in deltas))
 
 
+def test_intervals_that_end_alike_are_all_counted(url: str, store: SqlAlchemyStore, writer: MetricsWriter) -> None:
+    """Of two meters, of two epochs, and of attributes that look alike in a name."""
+    run, starts = new_run(store), otlp.START - 10 * build.MS
+    plain, one, two = (build.number(4, start=starts, **epoch) for epoch in ({}, {"epoch": 1}, {"epoch": 2}))
+    message = build.request(build.total("n", plain, one, two, temporality=build.DELTA))
+    other = message.resource_metrics[0].scope_metrics.add()
+    other.scope.name = "another meter"
+    other.metrics.append(build.total("n", plain, temporality=build.DELTA))
+    tags = [build.number(1, start=starts, tag=tag) for tag in ("a=b", "a_b")]
+    other.metrics.append(build.total("t", *tags, temporality=build.DELTA))
+    for _ in range(2):  # and once, however often they come
+        write(writer, build.delivery(message, run))
+        assert {row["key"]: row["value"] for row in stored(url, run)[1]} == {"n": 16.0, "t.tag:a_b": 2.0}
+
+
 def refused(writer: MetricsWriter, *deliveries: Delivery[Any]) -> Sequence[RejectedRecord]:
     with pytest.raises(PermanentExportError) as raised:
         write(writer, *deliveries)
@@ -242,6 +257,13 @@ def test_a_run_of_that_name_that_is_there_is_used(url: str, store: SqlAlchemySto
     write(writer, build.delivery(build.request(build.gauge("a", 1.0)), name="there"))
     assert len(stored(url, run)[0]) == 1
     assert stored(url, old) == ([], [])
+
+
+def test_names_that_mlflow_s_table_cuts_alike_are_one_run(url: str, store: SqlAlchemyStore, writer: MetricsWriter) -> None:
+    first = "x" * 250
+    message = build.request(build.gauge("a", 1.0))
+    write(writer, *(build.delivery(message, name=first + end) for end in ("", "a", "b")))
+    assert len(rows(url, "SELECT 1 FROM runs WHERE name = %s", first)) == 1
 
 
 def test_no_run_is_made_in_a_deleted_experiment(store: SqlAlchemyStore, writer: MetricsWriter) -> None:

@@ -8,6 +8,7 @@ import pytest
 from conftest import rows
 
 from headrace.errors import StartError
+from headrace.mlflow import prices
 from headrace.mlflow.schema import open_writer
 from headrace.store.database import Database
 from headrace.store.migrations import migrate
@@ -50,6 +51,12 @@ def test_our_migrations_leave_mlflow_s_tables_alone(database_url: str, database:
         migrate(connection)
     assert rows(database_url, query) == before
     assert rows(database_url, "SELECT version_num FROM alembic_version") == revision
+
+
+def test_a_writer_knows_prices_before_its_first_span(database: Database) -> None:
+    prices._lists.cache_clear()
+    open_writer(database)
+    assert prices._lists.cache_info().currsize == 1
 
 
 def test_open_writer_refuses_what_it_cannot_write(database_url: str, database: Database) -> None:

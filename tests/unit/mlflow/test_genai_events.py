@@ -181,3 +181,26 @@ def test_mlflow_s_own_reading_of_a_span_s_events_stands_where_it_has_all(
     span = otlp.span(attrs=attributes, events=made)
     sent, *_ = dump_all(span)
     assert completion_of_events(span, sent).attributes.keys() == beyond
+
+
+@pytest.mark.parametrize("operation", ["chat", "execute_tool"])
+@pytest.mark.parametrize("part", ["hi", None, 7, True, 0.5, ["hi"], b"\xff", {"type": "text", "content": "hi"}, {"text": "hi"}])
+def test_parts_may_be_anything(part: Any, operation: str) -> None:
+    """A text is a text part; what is no part becomes its JSON."""
+    found = told(Event("gen_ai.user.message", 1, {}, {"parts": [part]}), operation=operation)
+    assert len(found) == 1
+    if operation == "chat":
+        (shown,) = found[INPUT][0]["parts"]
+        assert shown == part if isinstance(part, dict) else shown["type"] == "text" and isinstance(shown["content"], str)
+
+
+_DETAILS = "gen_ai.client.inference.operation.details"
+
+
+@pytest.mark.parametrize("dumped", [False, True])
+def test_details_may_stand_in_the_body(dumped: bool) -> None:
+    messages = [text("user", "Weather?")]
+    body = {INPUT: messages, "gen_ai.system_instructions": [{"type": "text", "content": "Be brief."}], "other": 1}
+    found = told(Event(_DETAILS, 1, {OUTPUT: [text("assistant", "Sunny")]}, json.dumps(body) if dumped else body))
+    assert (found[INPUT], found[OUTPUT]) == (messages, [text("assistant", "Sunny")])
+    assert found["gen_ai.system_instructions"] == body["gen_ai.system_instructions"]

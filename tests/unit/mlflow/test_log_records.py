@@ -2,13 +2,17 @@
 
 import itertools
 import random
+from collections.abc import Sequence
 
 import pytest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.logs.record import Bound, Record, name_of, packed, parsed, records_of, time_of, unpacked
+from headrace.mlflow.logs.record import Bound, Kept, Record, name_of, packed, parsed, records_of, time_of, unpacked
+from headrace.mlflow.translate.completed import completion
+from headrace.otlp.attributes import to_dict
 
 
 def resource_logs(*logs: LogRecord, service: str | None = "agent", scope: str | None = "logger") -> ResourceLogs:
@@ -23,8 +27,8 @@ def records(*resources: ResourceLogs) -> list[Record]:
     return [record for resource in resources for _, record in records_of(resource)]
 
 
-def line(number: int, name: str = "") -> LogRecord:
-    body = AnyValue(string_value=f"line {number}")
+def line(number: int, name: str = "", size: int = 0) -> LogRecord:
+    body = AnyValue(string_value=f"line {number}" + "x" * size)
     return LogRecord(trace_id=b"t" * 16, span_id=b"s" * 8, time_unix_nano=number, event_name=name, body=body)
 
 
@@ -43,34 +47,44 @@ def test_they_come_back_as_they_were_whatever_they_stand_in() -> None:
 
 def test_the_same_record_is_one_and_another_resource_makes_another() -> None:
     same = records(resource_logs(line(1)), resource_logs(line(1)))
-    assert len(Bound().keep(same)[0]) == 1
-    assert len(Bound().keep(records(resource_logs(line(1)), resource_logs(line(1), service="b")))[0]) == 2
+    assert len(Bound().keep(same).records) == 1
+    assert len(Bound().keep(records(resource_logs(line(1)), resource_logs(line(1), service="b"))).records) == 2
 
 
-@pytest.mark.parametrize("bound", [Bound(3), Bound(bytes=150), Bound(0)])
-def test_the_same_ones_stay_whatever_came_first(bound: Bound) -> None:
-    """Also where those that were too many are forgotten in between."""
-    found = records(resource_logs(*(line(number) for number in range(5)), line(9, "gen_ai.choice")))
-    outcomes: set[tuple[Record, ...]] = set()
-    for order in itertools.islice(itertools.permutations(found), 0, None, 37):
-        kept: list[Record] = []
-        chance = random.Random(len(outcomes))
-        coming = list(order)
-        while coming:
-            some = chance.randrange(1, len(coming) + 1)
-            kept, _ = bound.keep([*kept, *coming[:some]])
-            coming = coming[some:]
-        outcomes.add(tuple(kept))
-    (outcome,) = outcomes
-    assert outcome == tuple(bound.keep(found)[0])
-    assert len(outcome) < len(found)
+def kept_in_steps(bound: Bound, order: Sequence[Record], chance: random.Random) -> Kept:
+    """What a span keeps if its records come in this order, some at a time, and those that were too many are forgotten."""
+    kept, coming = Kept(), list(order)
+    while coming:
+        some = chance.randrange(1, len(coming) + 1)
+        kept = bound.keep([*kept.records, *coming[:some]], kept.cut)
+        coming = coming[some:]
+    return kept
+
+
+@pytest.mark.parametrize("bound", [Bound(3), Bound(bytes=150), Bound(0), Bound(4, 600)])
+@pytest.mark.parametrize("sizes", [(0,) * 6, (9, 300, 0, 70, 0, 2), (500, 0, 0, 0, 120, 20)])
+def test_the_same_ones_stay_whatever_came_first(bound: Bound, sizes: tuple[int, ...]) -> None:
+    """Also where those that were too many are forgotten in between, and where a big one makes no room for a small one."""
+    lines = [line(number, "" if number < 5 else "gen_ai.choice", size) for number, size in enumerate(sizes)]
+    found = records(resource_logs(*lines))
+    whole = bound.keep(found)
+    assert len(whole.records) < len(found)
+    for number, order in enumerate(itertools.islice(itertools.permutations(found), 0, None, 23)):
+        kept = kept_in_steps(bound, order, random.Random(number))
+        assert (kept.records, kept.cut) == (whole.records, whole.cut)
+
+
+def test_a_record_that_alone_is_too_much_costs_no_other() -> None:
+    huge, small = records(resource_logs(line(1, "gen_ai.choice", 2000), line(2)))
+    kept = Bound(bytes=1000).keep([huge, small])
+    assert (kept.records, kept.cut, kept.over) == ([small], None, 1)
 
 
 def test_genai_content_stays_before_all_else_and_then_the_earliest() -> None:
     found = records(resource_logs(line(2), line(1), line(9, "gen_ai.user.message")))
-    kept, over = Bound(2).keep(found)
-    assert [parsed(record.data).time_unix_nano for record in kept] == [9, 1]
-    assert over == 1
+    kept = Bound(2).keep(found)
+    assert [parsed(record.data).time_unix_nano for record in kept.records] == [9, 1]
+    assert kept.over == 1
 
 
 def test_an_event_s_name_and_time() -> None:
@@ -78,3 +92,27 @@ def test_an_event_s_name_and_time() -> None:
     assert name_of(named) == "gen_ai.choice"
     assert name_of(line(1)) == ""
     assert time_of(LogRecord(observed_time_unix_nano=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (AnyValue(string_value="it failed"), "it failed"),
+        (AnyValue(string_value=""), ""),
+        (AnyValue(int_value=-(2**63)), -(2**63)),
+        (AnyValue(double_value=0.5), 0.5),
+        (AnyValue(bool_value=False), False),
+        (AnyValue(bytes_value=b"\xff\x00"), "/wA="),
+        (AnyValue(array_value=ArrayValue(values=[AnyValue(int_value=1), AnyValue(bytes_value=b"\xff")])), '[1, "/w=="]'),
+        (AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key="é", value=AnyValue())])), '{"é": null}'),
+        (AnyValue(kvlist_value=KeyValueList()), "{}"),
+        (AnyValue(), None),
+        (None, None),
+    ],
+)
+def test_a_body_of_any_kind_is_shown(body: AnyValue | None, shown: object) -> None:
+    """Bytes as OTLP's JSON has them; nothing where there is none."""
+    said = LogRecord(body=body, severity_number=SeverityNumber.SEVERITY_NUMBER_WARN2)
+    (event,) = completion(Span(start_time_unix_nano=5), Bound().keep(records(resource_logs(said)))).events
+    assert (event.name, event.time_unix_nano) == ("WARN2", 5)
+    assert to_dict(event.attributes).get("log.body") == shown

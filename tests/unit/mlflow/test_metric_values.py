@@ -61,6 +61,36 @@ def test_a_histogram_is_its_parts() -> None:
     assert named(build.histogram("h", [4], [], min=1, max=3, sum=8))["h.p50"] == 2
 
 
+@pytest.mark.parametrize(
+    ("counts", "bounds", "known", "expected"),
+    [
+        ([0, 4, 4], [1, math.inf], {}, {"p50": 1, "p99": 1}),  # Prometheus' last bound: no value is told by it
+        ([0, 4, 4], [1, math.inf], {"max": 9}, {"p50": 5, "p99": 8.92}),
+        ([4, 4], [-math.inf], {}, {}),
+        ([4, 4], [-math.inf], {"min": 1, "max": 3}, {"p50": 2, "p99": 2.98}),
+        ([4], [], {}, {}),  # one bucket without bounds says nothing of its values
+        ([4], [], {"max": 3}, {}),
+        ([4, 4], [math.nan], {}, {}),
+        ([1, 1, 1], [2, 1], {}, {}),
+        ([0, 4, 0], [1, 2], {"min": math.nan, "max": math.inf}, {"p50": 1.5, "p99": 1.99}),
+        ([0, 4, 0], [-1.7e308, 1.7e308], {}, {"p50": 0}),
+    ],
+)
+def test_quantiles_are_told_as_far_as_the_bounds_tell_them(
+    counts: list[int], bounds: list[float], known: dict[str, float], expected: dict[str, float]
+) -> None:
+    found = named(build.histogram("h", counts, bounds, **known))
+    told = {part: found[f"h.{part}"] for part in ("p50", "p90", "p99") if f"h.{part}" in found}
+    assert {part: told.get(part) for part in expected} == pytest.approx(expected)
+    assert bool(told) == bool(expected)
+
+
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, -1.0, 0.0, 1e-9])
+def test_a_zero_bucket_is_about_zero_whatever_its_threshold(threshold: float) -> None:
+    point = m.ExponentialHistogramDataPoint(count=9, zero_count=9, zero_threshold=threshold)
+    assert dict(values("exponential_histogram", point))["p50"] == pytest.approx(0, abs=1)
+
+
 @pytest.mark.parametrize("scale", [-2, 0, 3, 20])
 def test_quantiles_of_an_exponential_histogram_are_within_its_buckets(scale: int) -> None:
     base = 2.0 ** (2.0**-scale)
@@ -102,6 +132,10 @@ def test_a_point_without_a_value_is_passed_over() -> None:
         ({"step": True}, 0, "loss"),
         ({"step": 2.5}, 0, "loss"),
         ({"step": math.nan}, 0, "loss"),
+        ({"step": "--5"}, 0, "loss"),
+        ({"step": "-5"}, -5, "loss"),
+        ({"step": "-"}, 0, "loss"),
+        ({"step": "٣"}, 0, "loss"),
         ({"step": 2**63 - 1}, 2**63 - 1, "loss"),
         ({"split": "train", "step": 1}, 1, "loss.split:train"),
     ],
@@ -118,9 +152,31 @@ def test_a_point_without_a_time_has_that_of_its_receipt() -> None:
     assert repaired == {"point_time_missing": 1}
 
 
+def streams(*points: m.NumberDataPoint, names: tuple[str, ...] = (), unit: str = "", scope: str = "") -> set[int]:
+    """What tells the senders of these intervals apart, each point in a metric of its own."""
+    found = set()
+    for number, point in enumerate(points):
+        metric = build.total(names[number] if names else "n", point, temporality=build.DELTA)
+        metric.unit = unit
+        message = build.request(metric)
+        message.resource_metrics[0].scope_metrics[0].scope.name = scope
+        (held,) = translate([build.delivery(message, "r" * 32)], PLAIN, STEPS, Counter()).values()
+        found |= {delta.stream for delta in held.deltas}
+    return found
+
+
+def test_intervals_of_different_streams_are_told_apart_though_their_name_and_time_are_the_same() -> None:
+    plain = build.number(1)
+    assert len(streams(plain, build.number(2))) == 1  # the same stream
+    assert len(streams(build.number(1, epoch=1), build.number(1, epoch=2), plain)) == 3
+    assert len(streams(build.number(1, a=1), build.number(1, a="1"))) == 2
+    assert len(streams(plain, plain, names=("a=b", "a_b"))) == 2
+    assert len(streams(plain) | streams(plain, unit="By") | streams(plain, scope="meter")) == 3
+
+
 def test_attributes_stand_in_the_name_sorted() -> None:
     assert named(build.gauge("gpu", 1, z="b", a=3)).keys() == {"gpu.a:3.z:b"}
-    assert "h.p50.k:v" in named(build.histogram("h", [1], [], attributes=otlp.attributes({"k": "v"})))
+    assert "h.p50.k:v" in named(build.histogram("h", [1, 0], [1], attributes=otlp.attributes({"k": "v"})))
 
 
 def test_a_template_names_what_it_wants() -> None:
@@ -133,6 +189,7 @@ def test_a_template_names_what_it_wants() -> None:
     "text",
     [
         *("loss", "a=b", "a/b", "/abs", "a//b", "../up", "..", ".", "", "/", "a/./b", "é{}", "nul\0", "a\nb", "\ud800"),
+        *("..a", "...", "..a/b", "./..a", "." * 300),
         *("a/" * 400, "x" * 251, "💡" * 300),
     ],
 )

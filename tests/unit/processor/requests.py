@@ -7,6 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from thinned import EACH
 
 import otlp
 
@@ -23,7 +24,7 @@ _EXPERIMENTS = ("shop", "shop", "forbidden", "unknown", "too many")
 def messages() -> tuple[ExportTraceServiceRequest, ...]:
     """The same requests each time; their spans are called by their number. Fewer than half of the spans are impossible."""
     random = Random(1)
-    made = [_message(random, odd=random.choice((0.0, 0.05, 0.3))) for _ in range(_COUNT)]
+    made = [_message(random, odd=random.choice((0.0, 0.05, 0.3))) for _ in range(_COUNT // EACH)]
     return (ExportTraceServiceRequest(), *made)
 
 

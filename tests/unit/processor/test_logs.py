@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -101,6 +102,32 @@ def test_what_it_takes_out(sent: LogRecord, reason: str) -> None:
     assert verdict.rejected == Counter([reason] if reason else [])
     if reason:
         assert LOG_REASONS[reason] in verdict.explain()
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "least", "taken_out"),
+    [
+        ("DEBUG", 0, "info", True),
+        ("debug2", 0, "info", True),
+        ("WARNING", 0, "error", True),
+        ("CRITICAL", 0, "error", False),
+        ("Information", 0, "info", False),
+        ("DEBUG", 9, "info", False),  # the number says it
+        ("my own", 0, "fatal", False),
+        ("", 0, "fatal", False),
+        ("", -1, "fatal", False),
+        ("", 0, "none", True),
+        ("", -1, "none", True),
+        ("", 24, "none", True),
+        ("", 2**31 - 1, "fatal", False),
+    ],
+)
+def test_how_severe_a_record_is(text: str, number: int, least: Any, taken_out: bool) -> None:
+    """Its text says it where its number does not; with `none`, whatever it says."""
+    sent = record(number)
+    sent.severity_text = text
+    _, verdict, _ = processed(ValidateLogs(True, load(logs_severity=least).least_severity, 1000), request(sent))
+    assert verdict.rejected == Counter(["below_severity"] if taken_out else [])
 
 
 def test_a_resource_that_many_records_share_counts_for_each() -> None:

@@ -69,18 +69,7 @@ def traces(asked: Asked) -> "Page | Redirect":
         return Redirect(url(f"/traces/{to_trace_id(asked.text('id'))}"))
     experiments = asked.experiments(asked.text("experiment"))
     number = asked.number("page", 0, _MAX_PAGE)
-    mine = asked.experiments()
-    known = [each for each in asked.reader.experiments() if mine is None or each.id in mine]
-    values: dict[str, Any] = {
-        "services": asked.reader.services(experiments)[:1000],
-        "operations": asked.reader.operations(asked.text("service"), experiments)[:1000] if asked.text("service") else [],
-        "experiments": known[:1000],
-        "names": {each.id: each.name for each in known},
-        "page": number,
-        "number_of": TRACES_PAGE,
-        "statuses": STATUS,
-        "sinces": SINCE,
-    }
+    values = _choices(asked, experiments) | {"page": number, "number_of": TRACES_PAGE}
     try:
         query = _query(asked, experiments, number)
     except HeadraceError as error:
@@ -94,6 +83,21 @@ def traces(asked: Asked) -> "Page | Redirect":
     until = asked.text("until") or f"{_iso(asked.now)}"
     values |= {"found": found, "more": more, "complete": result.complete, "longest": longest, "until": until, "now": asked.now}
     return Page("traces.html", values)
+
+
+def _choices(asked: Asked, experiments: Any) -> dict[str, Any]:
+    """What the form of the search offers, as far as this key may see it."""
+    mine = asked.experiments()
+    known = [each for each in asked.reader.experiments() if mine is None or each.id in mine]
+    service = asked.text("service")
+    return {
+        "services": asked.reader.services(experiments)[:1000],
+        "operations": asked.reader.operations(service, experiments)[:1000] if service else [],
+        "experiments": known[:1000],
+        "names": {each.id: each.name for each in known},
+        "statuses": STATUS,
+        "sinces": SINCE,
+    }
 
 
 def _iso(nanoseconds: int) -> str:

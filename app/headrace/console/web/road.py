@@ -87,12 +87,7 @@ def numbers_of(metrics: str, ready: Mapping[str, Any], time: float) -> Numbers:
     Raises:
         ValueError: it is no Prometheus text.
     """
-    found: dict[str, dict[str, float]] = {}
-    for family in text_string_to_metric_families("\n".join(_wanted(metrics))):
-        by_label = found.setdefault(family.name, {})
-        for sample in family.samples:
-            label = sample.labels.get("reason") or sample.labels.get("signal") or ""
-            by_label[label] = by_label.get(label, 0.0) + sample.value
+    found = _by_label(metrics)
 
     def total(name: str) -> float:
         return sum(found.get(f"headrace_{name}", {}).values())
@@ -120,6 +115,17 @@ def numbers_of(metrics: str, ready: Mapping[str, Any], time: float) -> Numbers:
         rejected=by_reason("spans_rejected") | {f"record: {name}": n for name, n in by_reason("records_rejected").items()},
         refused=by_reason("requests_refused") | {f"{name} records": n for name, n in by_reason("records_refused").items()},
     )
+
+
+def _by_label(metrics: str) -> dict[str, dict[str, float]]:
+    """The text of `/metrics` → name of a metric → reason or signal ("": neither) → the sum of its samples."""
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families("\n".join(_wanted(metrics))):
+        sums = found.setdefault(family.name, {})
+        for sample in family.samples:
+            label = sample.labels.get("reason") or sample.labels.get("signal") or ""
+            sums[label] = sums.get(label, 0.0) + sample.value
+    return found
 
 
 def _wanted(metrics: str) -> Iterable[str]:

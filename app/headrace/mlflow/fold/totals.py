@@ -15,7 +15,7 @@ from mlflow.tracing.utils.truncation import _get_truncated_preview
 
 from headrace.mlflow.model import Node, Totals, column_text
 from headrace.mlflow.text import UNCOUNTED, storable
-from headrace.mlflow.translate.chat.preview import words_of
+from headrace.mlflow.translate.chat.preview import is_silent, words_of
 
 TOKEN_KEYS = tuple(TOKEN_COLUMN_BY_KEY)
 COST_KEYS = tuple(COST_COLUMN_BY_KEY)
@@ -81,7 +81,10 @@ def preview(value: Any, role: str) -> str | None:
 def preview_or(value: Any, role: str, otherwise: str) -> str:
     """What was asked (`role`: `user`) or answered (`assistant`) in words; else MLflow's preview; else `otherwise`."""
     with suppress(Exception):
-        return words(value, role) or preview(value, role) or otherwise if value else otherwise
+        if text := words(value, role) if value else "":
+            return text
+        if value and not is_silent(value, role):
+            return preview(value, role) or otherwise
     return otherwise
 
 

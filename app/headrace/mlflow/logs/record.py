@@ -2,11 +2,12 @@
 
 A record is known by what it says: the same one that comes twice is one. Records of a span have an order that does not depend on
 how they came: GenAI content first, then by time. A span keeps the first of them, so many and so many bytes as it may: whatever
-came first, the same ones stay.
+came first, the same ones stay. For that it remembers the first that it did not keep, and keeps none from there on.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
@@ -30,11 +31,14 @@ CONTENT_NAMES = frozenset(
 """Events that hold what was asked of a model, and what it answered: `translate/genai_events.py` reads them."""
 
 
+Rank = tuple[int, int, str]
+"""The place of a record among those of its span."""
+
+
 class Record(NamedTuple):
     """A log record with the resource and scope that it came with."""
 
-    rank: tuple[int, int, str]
-    """Its place among the records of its span."""
+    rank: Rank
     data: bytes
     """A serialized `ResourceLogs` that holds this record only."""
 
@@ -93,24 +97,47 @@ def records_of(resource_logs: ResourceLogs) -> Iterator[tuple[LogRecord, Record]
             yield record, Record._of(record, alone.SerializeToString(deterministic=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The log records that a span keeps."""
+
+    records: Sequence[Record] = ()
+    """In order, each once."""
+    cut: Rank | None = None
+    """The first that it does not keep, because there were too many. None: there were not."""
+    over: int = 0
+    """How many records it was given that it does not keep."""
+
+
+NOTHING_KEPT = Kept()
+
+
 class Bound(NamedTuple):
     """How much one span keeps of its log records."""
 
     records: int = 256
     bytes: int = 4 * 1024 * 1024
 
-    def keep(self, records: Iterable[Record]) -> tuple[list[Record], int]:
-        """The records that a span keeps of these, in order and each once; and how many it does not.
+    def keep(self, records: Iterable[Record], cut: Rank | None = None) -> Kept:
+        """What a span keeps of these records. `cut`: that of the records which it has kept before, and which are among these.
 
-        Nothing after the first that is too much is kept: so it does not matter which came first.
+        A record that alone is too much is left out; it costs no other. Nothing from the first on that is too much together
+        with those before it is kept: so it does not matter which came first.
         """
         ordered = sorted(set(records))
+        kept: list[Record] = []
         size = 0
-        for number, record in enumerate(ordered[: self.records]):
+        for record in ordered:
+            if cut is not None and record.rank >= cut:
+                break
+            if len(record.data) > self.bytes:
+                continue
             size += len(record.data)
-            if size > self.bytes:
-                return ordered[:number], len(ordered) - number
-        return ordered[: self.records], max(0, len(ordered) - self.records)
+            if size > self.bytes or len(kept) == self.records:
+                cut = record.rank
+                break
+            kept.append(record)
+        return Kept(kept, cut, len(ordered) - len(kept))
 
 
 def packed(records: Sequence[Record]) -> bytes:
@@ -129,6 +156,5 @@ def unpacked(data: bytes) -> list[Record]:
     return sorted(record for resource in LogsData.FromString(data).resource_logs for _, record in records_of(resource))
 
 
-Records = Sequence[Record]
-BySpan = Mapping[tuple[bytes, bytes], Records]
-"""Records by the trace id and span id of their span, as OTLP has them."""
+BySpan = Mapping[tuple[bytes, bytes], Kept]
+"""What spans keep, by the trace id and span id of their span, as OTLP has them."""

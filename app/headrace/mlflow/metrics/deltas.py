@@ -1,7 +1,8 @@
 """Sums of intervals (delta temporality) → running sums, as a chart of MLflow wants them. Idempotent, in any order.
 
 Each interval is kept in `headrace.metric_delta`, once: what is sent again is there already. A running sum is the sum of all
-intervals of its metric that end no later. An interval that comes late changes the sums after it, so their rows are replaced.
+intervals of its metric that end no later; those that end alike follow each other by their steps. An interval that comes late
+changes the sums after it, so their rows are replaced.
 """
 
 from collections import defaultdict
@@ -23,14 +24,14 @@ _BEFORE = """
     SELECT t.run_uuid, t.key, d.total FROM unnest(%s::text[], %s::text[], %s::int8[]) AS t (run_uuid, key, since)
     CROSS JOIN LATERAL (
         SELECT d.total FROM headrace.metric_delta d WHERE d.run_uuid = t.run_uuid AND d.key = t.key AND d.ends_ns < t.since
-        ORDER BY d.ends_ns DESC, d.stream DESC LIMIT 1
+        ORDER BY d.ends_ns DESC, d.step DESC, d.stream DESC LIMIT 1
     ) d
 """
 _SINCE = """
     SELECT d.run_uuid, d.key, d.ends_ns, d.stream, d.step, d.value, d.total
     FROM unnest(%s::text[], %s::text[], %s::int8[]) AS t (run_uuid, key, since)
     JOIN headrace.metric_delta d ON d.run_uuid = t.run_uuid AND d.key = t.key AND d.ends_ns >= t.since
-    ORDER BY d.run_uuid, d.key, d.ends_ns, d.stream
+    ORDER BY d.run_uuid, d.key, d.ends_ns, d.step, d.stream
 """
 _KEEP = """
     UPDATE headrace.metric_delta d SET total = t.total

@@ -1,7 +1,7 @@
 """The name of a metric in MLflow: from the metric's own name and its attributes, by a template. Pure but for a cache.
 
 MLflow's `log_batch` accepts letters, digits, `_`, `-`, `.`, `:`, blanks and slashes, as a plain relative path of at most 250
-characters. It refuses `=`, so an attribute is written `key:value`.
+characters. It refuses `=`, so an attribute is written `key:value`, and two dots at the beginning, whatever follows them.
 
 Source: mlflow/utils/validation.py, `_validate_metric_name` (3.17).
 """
@@ -61,6 +61,8 @@ def allowed(text: str) -> tuple[str, bool]:
     """A text → a name that MLflow accepts, and whether it had to be cut. Names that are cut differ in a checksum at the end."""
     name = _FORBIDDEN.sub("_", text)
     name = "/".join(part for part in name.split("/") if part not in ("", ".", "..")) or "_"
+    if name.startswith(".."):
+        name = f"_{name[1:]}"
     if len(name) <= MAX_NAME:
         return name, False
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARS]

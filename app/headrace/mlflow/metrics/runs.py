@@ -72,11 +72,11 @@ class Runs:
         if not named:
             return ids
         self._lock(_NAMES, (f"{target.experiment_id} {target.run_name}" for target in named))
-        experiments, names = [target.experiment_id for target in named], [_storable(target.run_name) for target in named]
+        experiments, names = [target.experiment_id for target in named], [target.run_name for target in named]
         self._cursor.execute(_BY_NAME, [experiments, names])
         there = {(experiment, name): run_id for experiment, name, run_id in self._cursor.fetchall()}
         for target in named:
-            run_id = there.get((target.experiment_id, _storable(target.run_name))) or self._create(target, found[target])
+            run_id = there.get((target.experiment_id, target.run_name)) or self._create(target, found[target])
             if run_id:
                 ids[target] = run_id
         return ids
@@ -91,7 +91,7 @@ class Runs:
             said = f"Experiment {target.experiment_id} is deleted in MLflow: no run can be made in it."
             self.rejected += [RejectedRecord(origin.number, said, origin.delivery) for origin in held.points]
             return ""
-        run_id, name = uuid.uuid4().hex, _storable(target.run_name)
+        run_id, name = uuid.uuid4().hex, target.run_name
         times = [row.timestamp for row in (*held.rows, *held.stepped)] + [delta.ends // 1_000_000 for delta in held.deltas]
         artifacts = append_to_uri_path(location, run_id, "artifacts")  # type: ignore[no-untyped-call]
         user = self._deliveries[min(held.senders)].key_name
@@ -107,8 +107,3 @@ class Runs:
         """Writers of the same run wait for each other, always in the same order."""
         slots = sorted({int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % _SLOTS for name in names})
         self._cursor.execute(_LOCK, [kind, slots])
-
-
-def _storable(name: str) -> str:
-    """A run's name as MLflow's table can hold it."""
-    return name.replace("\0", "\ufffd")[:250]

@@ -24,6 +24,7 @@ from headrace.otlp.form import DATA_POINTS
 _MAX_FLOAT = 1.7976931348623157e308
 _MAX_STEP = 2**63 - 1
 _NS = 1_000_000
+_MAX_RUN_NAME = 250
 
 Metrics = Delivery[ExportMetricsServiceRequest]
 
@@ -54,7 +55,8 @@ class Row(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """A sum of one interval, which ends at `ends` (nanoseconds). `stream` tells senders apart whose intervals end alike."""
+    """A sum of one interval, which ends at `ends` (nanoseconds). `stream` tells those apart that end alike: of other senders,
+    meters or attributes."""
 
     key: str
     ends: int
@@ -94,18 +96,25 @@ def translate(deliveries: Sequence[Metrics], naming: Naming, steps: Sequence[str
             held = found.setdefault(_target(destination), Values())
             held.senders.add(index)
             shared = {key: to_text(value) for key, value in to_dict(resource.resource.attributes).items()}
-            digest = resource.resource.SerializeToString(deterministic=True)
+            sender = resource.resource.SerializeToString(deterministic=True)
             for scope in resource.scope_metrics:
                 own = shared | {"scope": scope.scope.name}
+                meter = _told_apart(sender, scope.scope.SerializeToString(deterministic=True))
                 for metric in scope.metrics:
-                    number = reader.read(metric, own, digest, held, Origin(index, number))
+                    number = reader.read(metric, own, meter, held, Origin(index, number))
     return found
 
 
 def _target(destination: pb.Destination) -> Target:
+    """A run by its name has it as MLflow's table can hold it."""
     if destination.run_id:
         return Target(destination.run_id, 0, "")
-    return Target("", int(destination.experiment_id), destination.run_name)
+    return Target("", int(destination.experiment_id), destination.run_name.replace("\0", "\ufffd")[:_MAX_RUN_NAME])
+
+
+def _told_apart(*parts: bytes) -> bytes:
+    """A digest of these texts, in order."""
+    return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in parts)).digest()
 
 
 class _Reader:
@@ -117,8 +126,11 @@ class _Reader:
         self._repaired = repaired
         self._received = received
 
-    def read(self, metric: Any, shared: dict[str, str], resource: bytes, held: Values, first: Origin) -> int:
-        """Adds the values of one metric. Returns the number of the next data point of the delivery."""
+    def read(self, metric: Any, shared: dict[str, str], meter: bytes, held: Values, first: Origin) -> int:
+        """Adds the values of one metric. Returns the number of the next data point of the delivery.
+
+        `meter`: tells its resource and scope from others.
+        """
         kind = metric.WhichOneof("data")
         number = first.number
         for point in getattr(metric, kind).data_points if kind else ():
@@ -133,17 +145,19 @@ class _Reader:
                 key = self._naming.name(metric.name, suffix, attributes, shared, self._repaired)
                 held.names.setdefault(key, []).append(origin)
                 if kind == "sum" and metric.sum.aggregation_temporality == _DELTA:
-                    self._add_delta(held, key, point, step or 0, value, resource)
+                    stream = _told_apart(meter, metric.name.encode(), metric.unit.encode())
+                    self._add_delta(held, key, point, step or 0, value, stream)
                 else:
                     rows = held.rows if step is None else held.stepped
                     rows.append(row(key, self._time(point) // _NS, step or 0, value))
         return number
 
-    def _add_delta(self, held: Values, key: str, point: Any, step: int, value: float, resource: bytes) -> None:
+    def _add_delta(self, held: Values, key: str, point: Any, step: int, value: float, stream: bytes) -> None:
         if not math.isfinite(value):
             self._repaired["delta_not_finite"] += 1
             return
-        digest = hashlib.sha256(b"%d " % point.start_time_unix_nano + resource).digest()
+        attributes = sorted(pair.SerializeToString(deterministic=True) for pair in point.attributes)
+        digest = _told_apart(stream, b"%d" % point.start_time_unix_nano, *attributes)
         held.deltas.append(Delta(key, self._time(point), int.from_bytes(digest[:8], "big", signed=True), step, value))
 
     def _time(self, point: Any) -> int:
@@ -174,7 +188,7 @@ def row(key: str, timestamp: int, step: int, value: float) -> Row:
 def _whole(value: Any) -> int | None:
     """A whole number that fits MLflow's column, also as a text or a float. None: it is none."""
     if isinstance(value, str):
-        value = int(value) if value.isascii() and value.lstrip("-").isdigit() and len(value) < 20 else None
+        value = int(value) if value.isascii() and value.removeprefix("-").isdigit() and len(value) < 20 else None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
     return int(value) if -_MAX_STEP <= value <= _MAX_STEP else None

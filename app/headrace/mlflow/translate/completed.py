@@ -15,14 +15,26 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.json_text import JsonText, dumps, loads
 from headrace.mlflow.keys import SPAN_INPUTS, SPAN_OUTPUTS
-from headrace.mlflow.logs.record import CONTENT_NAMES, EVENT_NAME, Records, is_exception, name_of, packed, parsed, time_of
+from headrace.mlflow.logs.record import (
+    CONTENT_NAMES,
+    EVENT_NAME,
+    NOTHING_KEPT,
+    Kept,
+    Rank,
+    is_exception,
+    name_of,
+    packed,
+    parsed,
+    time_of,
+)
 from headrace.mlflow.translate.content import events_of
 from headrace.mlflow.translate.genai import shown
 from headrace.mlflow.translate.genai_events import INPUT, OUTPUT, SPAN_EVENT_NAMES, Event, attributes_told
 from headrace.otlp.attributes import to_dict, to_python
 
-LOGS, LOG_EVENTS = "logs", "log_events"
-"""Keys of the note: the records, a serialized `LogsData` in base64; and how many of the stored events they have become."""
+LOGS, LOG_EVENTS, LOG_CUT = "logs", "log_events", "log_cut"
+"""Keys of the note: the records, a serialized `LogsData` in base64; how many of the stored events they have become; and, if
+there were too many, the rank of the first that is not kept."""
 
 
 class Completion(NamedTuple):
@@ -44,7 +56,7 @@ def completion_of_events(span: Span, sent: Mapping[str, str]) -> Completion:
 
     MLflow's reading stands where it has as many messages: it knows some of these events, and of those some forms only.
     """
-    found = completion(span, ())
+    found = completion(span, NOTHING_KEPT)
     if not found.attributes.keys() & _SHOWN_AS.keys():
         return found
     try:
@@ -63,16 +75,21 @@ def _has_all(shown: Any, found: Completion, key: str) -> bool:
     return isinstance(messages, list) and len(messages) >= len(loads(found.attributes[key]))
 
 
-def completion(span: Span, records: Records) -> Completion:
-    """What the events of a span, and these records, add to it."""
+def completion(span: Span, kept: Kept) -> Completion:
+    """What the events of a span, and the log records that it keeps, add to it."""
     events = [Event(event.name, event.time_unix_nano, to_dict(event.attributes)) for event in span.events if reads(event.name)]
-    logs = [parsed(record.data) for record in records]
+    logs = [parsed(record.data) for record in kept.records]
     content = [said for said in logs if name_of(said) in CONTENT_NAMES]
     events += [Event(name_of(said), time_of(said), to_dict(said.attributes), _body(said)) for said in content]
     told = attributes_told(events, _operation(span)) if events else {}
     others = [_to_event(said, span.start_time_unix_nano) for said in logs if name_of(said) not in CONTENT_NAMES]
-    note = f', "{LOGS}": "{b64encode(packed(records)).decode()}", "{LOG_EVENTS}": {len(others)}' if records else ""
+    note = _note(kept, len(others)) if kept.records else ""
     return Completion({key: JsonText.of(dumps(value), value) for key, value in told.items()}, others, note)
+
+
+def _note(kept: Kept, events: int) -> str:
+    cut = f', "{LOG_CUT}": {json.dumps(kept.cut)}' if kept.cut else ""
+    return f', "{LOGS}": "{b64encode(packed(kept.records)).decode()}", "{LOG_EVENTS}": {events}{cut}'
 
 
 def reads(name: str) -> bool:
@@ -83,6 +100,12 @@ def reads(name: str) -> bool:
 def logs_in(content: Mapping[str, Any]) -> bytes:
     """A span's content (parsed) → the log records that were joined with it, a serialized `LogsData`. Empty: none."""
     return b64decode((content.get("otlp") or {}).get(LOGS, ""))
+
+
+def cut_of(content: Mapping[str, Any]) -> Rank | None:
+    """A span's content (parsed) → `Kept.cut` of its log records."""
+    cut = (content.get("otlp") or {}).get(LOG_CUT)
+    return tuple(cut) if cut else None
 
 
 def with_events(span: Span, events: Iterable[Span.Event]) -> Span:
@@ -107,7 +130,7 @@ def _to_event(said: LogRecord, start: int) -> Span.Event:
     `start`: its time, if it has none.
     """
     attributes = {pair.key: pair.value for pair in said.attributes if pair.key != EVENT_NAME}
-    if said.HasField("body"):
+    if said.body.WhichOneof("value"):
         attributes.setdefault("log.body", _shown(said.body))
     if said.severity_text:
         attributes.setdefault("log.severity_text", AnyValue(string_value=said.severity_text))
@@ -127,7 +150,14 @@ def _name(said: LogRecord) -> str:
 
 
 def _shown(body: AnyValue) -> AnyValue:
-    """MLflow shows no objects among the attributes of an event: they become their JSON."""
-    if body.WhichOneof("value") in ("kvlist_value", "array_value", "bytes_value", None):
-        return AnyValue(string_value=json.dumps(to_python(body), default=str, ensure_ascii=False))
+    """MLflow shows no objects among the attributes of an event: they become their JSON, and bytes their base64."""
+    kind = body.WhichOneof("value")
+    if kind == "bytes_value":
+        return AnyValue(string_value=b64encode(body.bytes_value).decode())
+    if kind in ("kvlist_value", "array_value"):
+        return AnyValue(string_value=json.dumps(to_python(body), default=_base64, ensure_ascii=False))
     return body
+
+
+def _base64(value: Any) -> str:
+    return b64encode(value).decode()

@@ -36,8 +36,8 @@ _EVENT_BODY = "gen_ai.event.content"
 _NEVER = 2**63
 _PART_KEYS = frozenset({"type", "text", "toolUse", "toolResult"})
 """A text whose JSON is a list of objects with one of these is a list of parts; any other text is what was said."""
-_PAYLOAD_KEYS = frozenset({"role", "content", "parts", "message", "tool_calls", "finish_reason"})
-"""A text whose JSON is an object with one of these is a message or a choice; any other text is what was said."""
+_PAYLOAD_KEYS = frozenset({"role", "content", "parts", "message", "tool_calls", "finish_reason", *_TOLD_BY_DETAILS})
+"""A text whose JSON is an object with one of these is a message, a choice or details; any other text is what was said."""
 
 
 class Event(NamedTuple):
@@ -57,15 +57,20 @@ def attributes_told(events: Iterable[Event], operation: str) -> dict[str, Any]:
     """
     content = sorted((event for event in events if event.name in CONTENT_NAMES), key=_rank)
     told: dict[str, Any] = {}
-    if inputs := [message for event in content if (message := _input(event))]:
+    inputs = [message for event in content if (message := _input(event))]
+    outputs = [message for event in content if (message := _output(event))]
+    if not outputs and len(inputs) > 1 and inputs[-1]["role"] == "assistant":
+        outputs = [inputs.pop()]  # Azure's agents call their answer a message like all others
+    if inputs:
         told[INPUT] = inputs
-    if outputs := [message for event in content if (message := _output(event))]:
+    if outputs:
         told[OUTPUT] = outputs
     if operation == "execute_tool":
         told = _of_a_tool(told)
     for event in content:
         if event.name == _DETAILS:
-            told |= {key: _parsed(event.attributes[key]) for key in _TOLD_BY_DETAILS if event.attributes.get(key)}
+            details = {**_payload(event), **event.attributes}
+            told |= {key: _parsed(details[key]) for key in _TOLD_BY_DETAILS if details.get(key)}
     return told
 
 
@@ -126,7 +131,7 @@ def _message(payload: Mapping[str, Any], role: Any) -> dict[str, Any] | None:
     """A message in the form of `gen_ai.input.messages`; None where it says nothing."""
     role = str(role)
     if isinstance(parts := _parsed(payload.get("parts")), list):
-        return {"role": role, "parts": parts}
+        return {"role": role, "parts": [part if isinstance(part, dict) else _part(_text(part)) for part in parts]}
     content = payload.get("content")
     for key in ("gen_ai.prompt", "gen_ai.completion"):
         content = payload.get(key) if content is None else content
@@ -152,6 +157,8 @@ def _parts(content: Any) -> list[dict[str, Any]]:
     if content is None or content == "":
         return []
     value = _parsed(content)
+    if isinstance(value, dict) and value.keys() == {"text"}:  # {"text": {"value": …}} of Azure's agents
+        value = content = value["text"].get("value") if isinstance(value["text"], dict) else value["text"]
     if isinstance(value, list) and _are_parts(value, as_text=value is not content):
         return [_part(item) for item in value]
     return [{"type": "text", "content": content if isinstance(content, str) else _text(content)}]

@@ -12,6 +12,7 @@
     added    attributes that were not sent: MLflow's translation and our enrichment made them
     logs     the log records that were joined with the span, a `LogsData` in base64: see `completed.py`
     log_events  how many of the events in the content, the last ones, these records have become
+    log_cut  if there were too many records: the rank of the first that is not kept, see `logs/record.py`
     sent     attributes whose value MLflow replaced, as they were sent
     span     the whole span, in base64, where the above does not suffice (bytes, keys that come twice, and the like)
 """

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.mlflow.keys import to_trace_id
-from headrace.mlflow.logs.record import BySpan
+from headrace.mlflow.logs.record import NOTHING_KEPT, BySpan
 from headrace.mlflow.model import Node, TracePart
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.dialects import known
@@ -95,7 +95,7 @@ def to_parts(
                         delivery.limit,
                         number,
                     )
-                of_span = records.get((span.trace_id, span.span_id), ()) if records else ()
+                of_span = records.get((span.trace_id, span.span_id), NOTHING_KEPT) if records else NOTHING_KEPT
                 _add(part, to_row(part.trace_id, span, context, of_span), context)
     return list(parts.values())
 

@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from headrace.mlflow.json_text import quote
 from headrace.mlflow.keys import COST, MODEL, PROVIDER, REQUEST_ID, SPAN_TYPE
-from headrace.mlflow.logs.record import Records
+from headrace.mlflow.logs.record import NOTHING_KEPT, Kept
 from headrace.mlflow.model import SpanRow, column_text
 from headrace.mlflow.text import Repairs, cut, encodable, storable, to_object, unquoted
 from headrace.mlflow.translate.borrowed import borrows_model, dimension
@@ -97,24 +97,22 @@ _Stored = tuple[dict[str, Any], _Columns, str]
 """Of the attributes that were sent: as MLflow stores them, the columns, further keys of the note. No class: made often."""
 
 
-def to_row(trace_id: str, span: Span, context: Context, records: Records = ()) -> TranslatedSpan:
-    """Translates one span. `trace_id` is MLflow's; `records`: the log records that belong to it, in order."""
+def to_row(trace_id: str, span: Span, context: Context, kept: Kept = NOTHING_KEPT) -> TranslatedSpan:
+    """Translates one span. `trace_id` is MLflow's; `kept`: its log records."""
     if possible(span):
-        return _to_row(trace_id, span, span, _NO_TIMES, context, records)
+        return _to_row(trace_id, span, span, _NO_TIMES, context, kept)
     if context.enrichment is None:
-        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context, records)
+        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context, kept)
     possible_span, times = mended(span, context.received, context.repaired)
-    return _to_row(trace_id, possible_span, span, times, context, records)
+    return _to_row(trace_id, possible_span, span, times, context, kept)
 
 
-def _to_row(
-    trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context, records: Records
-) -> TranslatedSpan:
+def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context, kept: Kept) -> TranslatedSpan:
     """Translates a span whose times are possible; `sent_span` is as it came, `times` how the two differ."""
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
-    more = _more(span, records, sent) if context.enrichment is not None and (records or span.events) else NOTHING
+    more = _more(span, kept, sent) if context.enrichment is not None and (kept.records or span.events) else NOTHING
     rules = _rules((*sent, *more.attributes) if more.attributes else tuple(sent), context)
     plain = not (rules or asks(tuple(sent)) or (span.events and reads_events(event.name for event in span.events)))
     status, status_name = _STATUS[span.status.code] if 0 <= span.status.code <= 2 else _STATUS[0]
@@ -156,10 +154,10 @@ def _to_row(
     return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks, borrows)
 
 
-def _more(span: Span, records: Records, sent: dict[str, str]) -> Completion:
+def _more(span: Span, kept: Kept, sent: dict[str, str]) -> Completion:
     """What a span has beside its attributes. Most have nothing."""
-    if records:
-        return completion(span, records)
+    if kept.records:
+        return completion(span, kept)
     return completion_of_events(span, sent) if any(reads(event.name) for event in span.events) else NOTHING
 
 

@@ -35,13 +35,15 @@ def to_voice(says: str, start: int, end: int) -> Voice | None:
 
 
 def root_says(span: Span, attributes: Mapping[str, Any]) -> str:
-    """The letters of what a root says for itself. One that failed has answered, but for one that says no word."""
+    """The letters of what a root says for itself. One that failed has answered, but for one that says no word: at the most an
+    HTTP status."""
     says = ASKS if has(attributes, SPAN_INPUTS) else ""
     failed = span.status.code == span.status.STATUS_CODE_ERROR
     if has(attributes, SPAN_OUTPUTS):
         says += ANSWERS
     elif failed:
-        says += MUTE if response_preview(span, attributes) == FAILED else ANSWERS
+        said = response_preview(span, attributes).removeprefix(FAILED).removeprefix(": ")
+        says += MUTE if not said or said.isdecimal() else ANSWERS
     return says + (TRANSPORT if is_transport(span, attributes) else "")
 
 

@@ -20,7 +20,7 @@ from headrace.mlflow.shape.needs import Shape
 from headrace.mlflow.translate.readback import to_span
 from headrace.mlflow.translate.values import to_root
 from headrace.mlflow.write.layouts import layout_of
-from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements, transaction
+from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements, run_for, transaction
 from headrace.store.database import Database
 from headrace.telemetry.metrics import TRACES_FINISHED
 
@@ -67,8 +67,8 @@ def _finish(cursor: Rows, statements: Mapping[str, SQL], ids: list[str], quiet_s
         cursor.execute(statements["finish_traces"], columns)
         if "name_traces" in statements:
             cursor.execute(statements["name_traces"], columns)
-        marks = {"key": [FINISHED] * len(traces), "value": [f"no root span within {quiet_seconds:g} s"] * len(traces)}
-        cursor.execute(STATEMENTS["upsert_tags"], {"request_id": columns["id"], **marks})
+        marks = [(trace.trace_id, FINISHED, f"no root span within {quiet_seconds:g} s") for trace in traces]
+        run_for(cursor, STATEMENTS["upsert_tags"], ("request_id", "key", "value"), marks)
     cursor.execute(_STATEMENTS["forget"], given)
     return len(traces)
 

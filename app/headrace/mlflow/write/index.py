@@ -94,7 +94,7 @@ def _counted(cursor: Rows, traces: Sequence[Trace]) -> tuple[dict[str, set[str]]
     keys = [(trace.trace_id, span_id) for trace in traces for span_id in trace.spans]
     found: dict[str, set[str]] = {}
     covered: set[str] = set()
-    cursor.execute(_STATEMENTS["read_stored"], _ids(keys) | {"traces": array(trace.trace_id for trace in traces)})
+    cursor.execute(_STATEMENTS["read_stored"], _ids(keys) | {"traces": array([trace.trace_id for trace in traces])})
     for trace_id, span_id, content in cursor:
         if span_id is None:
             covered.add(trace_id)
@@ -116,7 +116,7 @@ def _services(cursor: Rows, keys: Collection[Id]) -> dict[str, dict[str, str]]:
 def _ids(keys: Collection[Id]) -> dict[str, str]:
     """The parameters of a statement that takes these spans, ordered."""
     ordered = sorted(keys)
-    return {"trace_id": array(trace_id for trace_id, _ in ordered), "span_id": array(span_id for _, span_id in ordered)}
+    return {"trace_id": array([trace_id for trace_id, _ in ordered]), "span_id": array([span_id for _, span_id in ordered])}
 
 
 def _gather(plan: Plan, trace: Trace, stored: _Stored) -> None:
@@ -199,9 +199,9 @@ def _add_calls(cursor: Rows, plan: Plan) -> None:
     edges = sorted((*edge, *figures) for edge, figures in plan.edges.items())
     hours, experiments, callers, callees, calls, errors, durations = zip(*edges, strict=True) if edges else [()] * 7
     parameters = {
-        "trace_id": array(trace_id for (trace_id, _), _ in begins),
+        "trace_id": array([trace_id for (trace_id, _), _ in begins]),
         "service": array(of_service),
-        "start_ns": array(start for _, start in begins),
+        "start_ns": array([start for _, start in begins]),
         "services": list(services),
         "hour": array(hours),
         "experiment_id": array(experiments),

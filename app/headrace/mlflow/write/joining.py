@@ -12,10 +12,10 @@ from typing import NamedTuple
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
 from headrace.mlflow.keys import to_otlp_trace_id
-from headrace.mlflow.logs.record import Bound, BySpan, Record, unpacked
+from headrace.mlflow.logs.record import NOTHING_KEPT, Bound, BySpan, Kept, Record, unpacked
 from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.text import to_object
-from headrace.mlflow.translate.completed import logs_in
+from headrace.mlflow.translate.completed import cut_of, logs_in
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.waiting import LOGS_EXPIRED, LOGS_JOINED
@@ -79,23 +79,22 @@ def join(
     `traces`: those of the parts that exist, locked. `again`: translates what the parts were made of once more.
     """
     done = Joined()
-    waiting, logged = _look(cursor, sorted({part.trace_id for part in parts}))
-    if not (waiting or logged):
+    awaited, logged = _look(cursor, sorted({part.trace_id for part in parts}))
+    if not (awaited or logged):
         return parts, done
-    coming: set[Key] = {(part.trace_id, span_id) for part in parts for span_id in part.spans}
-    waiting = [row for row in waiting if row.key in coming]
-    records = _joined_already(cursor, [key for key in coming if key[0] in logged])
+    waiting = _waiting(cursor, _keys(parts, awaited))
+    before = _joined_already(cursor, _keys(parts, logged))
+    records = defaultdict(list, {key: list(of_span.records) for key, of_span in before.items()})
     allowed = _allowed(cursor, waiting, traces, parts)
     for row in allowed:
         records[row.key].append(row.record)
-    kept = {key: bound.keep(of_span) for key, of_span in records.items()}
+    kept = {key: bound.keep(of_span, before.get(key, NOTHING_KEPT).cut) for key, of_span in records.items()}
     _take(cursor, waiting)
     done.foreign = len(waiting) - len(allowed)
-    done.over = sum(over for _, over in kept.values())
-    stay = {key: set(of_span) for key, (of_span, _) in kept.items()}
-    done.joined = sum(row.record in stay[row.key] for row in allowed)  # others, of before, may have lost their place to them
+    done.over = sum(of_span.over for of_span in kept.values())
+    done.joined = sum(row.record in kept[row.key].records for row in allowed)
     done.traces = {trace_id for trace_id, _ in kept}
-    by_span = {_otlp_key(key): of_span for key, (of_span, _) in kept.items()}
+    by_span = {_otlp_key(key): of_span for key, of_span in kept.items()}
     return _replaced(parts, again, by_span, done.traces), done
 
 
@@ -114,28 +113,47 @@ def mark(cursor: Rows, done: Joined) -> None:
         cursor.execute(LOG_STATEMENTS["mark_logged"], {"ids": sorted(done.traces)})
 
 
-def _look(cursor: Rows, trace_ids: list[str]) -> tuple[list[Waiting], set[str]]:
-    """What waits for spans of these traces; and those of them that have spans with log records."""
+def _look(cursor: Rows, trace_ids: list[str]) -> tuple[set[str], set[str]]:
+    """Those of these traces for whose spans something waits; and those that have spans with log records."""
     cursor.execute(LOG_STATEMENTS["look"], {"ids": trace_ids})
-    waiting, logged = [], set()
-    for trace_id, span_id, _, record, experiment_id, limit in cursor:
-        if span_id is None:
-            logged.add(trace_id)
-        else:
-            waiting.append(Waiting((trace_id, span_id), Record.of(record), experiment_id, _limit(limit)))
-    return waiting, logged
+    awaited: set[str] = set()
+    logged: set[str] = set()
+    for trace_id, waits in cursor:
+        (awaited if waits else logged).add(trace_id)
+    return awaited, logged
+
+
+def _keys(parts: Sequence[TracePart], traces: Collection[str]) -> list[Key]:
+    """The spans that the parts have of these traces, in order."""
+    return sorted({(part.trace_id, span_id) for part in parts if part.trace_id in traces for span_id in part.spans})
+
+
+def _waiting(cursor: Rows, keys: Sequence[Key]) -> list[Waiting]:
+    """What waits for these spans. Of a trace in pieces it may be little of all that waits."""
+    if not keys:
+        return []
+    cursor.execute(LOG_STATEMENTS["read_waiting"], _columns(keys))
+    return [
+        Waiting((trace_id, span_id), Record.of(record), experiment_id, _limit(limit))
+        for trace_id, span_id, record, experiment_id, limit in cursor
+    ]
+
+
+def _columns(keys: Sequence[Key]) -> dict[str, list[str]]:
+    return {"trace_id": [trace_id for trace_id, _ in keys], "span_id": [span_id for _, span_id in keys]}
 
 
 def _limit(message: bytes | None) -> Limit | None:
     return None if message is None else Limit.from_message(pb.Envelope(limit=pb.Limit.FromString(message)))
 
 
-def _joined_already(cursor: Rows, keys: Sequence[Key]) -> defaultdict[Key, list[Record]]:
+def _joined_already(cursor: Rows, keys: Sequence[Key]) -> dict[Key, Kept]:
     """The records that are stored with these spans."""
-    found: defaultdict[Key, list[Record]] = defaultdict(list)
+    found = {}
     for key, content in read_spans(cursor, keys).items():
-        if logs := logs_in(to_object(content) or {}):
-            found[key] = unpacked(logs)
+        parsed = to_object(content) or {}
+        if logs := logs_in(parsed):
+            found[key] = Kept(unpacked(logs), cut_of(parsed))
     return found
 
 
@@ -143,9 +161,7 @@ def read_spans(cursor: Rows, keys: Collection[Key]) -> dict[Key, str]:
     """The content of those of these spans that are stored."""
     if not keys:
         return {}
-    ordered = sorted(keys)
-    named = {"trace_id": [trace_id for trace_id, _ in ordered], "span_id": [span_id for _, span_id in ordered]}
-    cursor.execute(LOG_STATEMENTS["read_spans"], named)
+    cursor.execute(LOG_STATEMENTS["read_spans"], _columns(sorted(keys)))
     return {(trace_id, span_id): content for trace_id, span_id, content in cursor}
 
 

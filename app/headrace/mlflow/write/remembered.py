@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from headrace.mlflow.model import Precedence, Root, Spoken, Totals, Trace, Verdict
 from headrace.mlflow.reserved import FINISHED
-from headrace.mlflow.write.statements import STATEMENTS, Rows
+from headrace.mlflow.write.statements import STATEMENTS, Rows, array
 
 
 def keep_traces(cursor: Rows, traces: Sequence[Trace]) -> None:
@@ -18,8 +18,8 @@ def keep_traces(cursor: Rows, traces: Sequence[Trace]) -> None:
     found = [(trace, trace.verdict.root) for trace in traces if trace.stored and trace.verdict]
     if found:
         columns = {
-            "trace_id": [trace.trace_id for trace, _ in found],
-            "root_id": [root.span_id if root else None for _, root in found],
+            "trace_id": array([trace.trace_id for trace, _ in found]),
+            "root_id": array([root.span_id if root else None for _, root in found]),
             "said": [_dumped(trace.verdict, trace) for trace, _ in found if trace.verdict],
         }
         cursor.execute(STATEMENTS["remember_traces"], columns)

@@ -1,6 +1,6 @@
 """The statements of sql/, and transactions to run them in."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -31,16 +31,23 @@ def run_for(cursor: Rows, statement: SQL, names: Sequence[str], rows: Sequence[t
     """Runs a statement once for all rows. Each name is the parameter that takes one column of them. No rows: runs nothing."""
     if rows:
         columns = zip(*rows, strict=True)
-        cursor.execute(statement, {name: list(values) for name, values in zip(names, columns, strict=True)})
+        cursor.execute(statement, {name: array(values) for name, values in zip(names, columns, strict=True)})
 
 
-def array(values: Iterable[object]) -> str:
-    """Numbers, or texts, as the text of Postgres' array: some five times as quick as psycopg's lists, where they are many."""
+def array(values: Sequence[object]) -> str:
+    """Numbers, or texts, as the text of Postgres' array: some five times as quick as psycopg's lists, where they are many and
+    short. None is NULL."""
+    if None in values:
+        return "{" + ",".join(["NULL" if value is None else f'"{_escaped(str(value))}"' for value in values]) + "}"
     elements = list(map(str, values))
     text = '","'.join(elements)
     if "\\" in text or text.count('"') != 2 * (len(elements) - 1):
-        text = '","'.join(element.replace("\\", "\\\\").replace('"', '\\"') for element in elements)
+        text = '","'.join(map(_escaped, elements))
     return f'{{"{text}"}}' if elements else "{}"
+
+
+def _escaped(element: str) -> str:
+    return element.replace("\\", "\\\\").replace('"', '\\"')
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.mlflow.model import COST_COLUMNS, TOKEN_COLUMNS, Trace
 from headrace.mlflow.write.layout import Layout
-from headrace.mlflow.write.statements import STATEMENTS, Rows, run_for
+from headrace.mlflow.write.statements import STATEMENTS, Rows, array, run_for
 
 _MAX_RUN_ID = 36
 
@@ -30,27 +30,28 @@ def write_traces(cursor: Rows, layout: Layout, new: Sequence[Trace], old: Sequen
         cursor.execute(layout.statements["update_traces"], _columns(old))
     if layout.follows_traces and (earlier := [trace for trace in old if trace.begins_earlier]):
         begun = {
-            "request_id": [trace.trace_id for trace in earlier],
-            "timestamp_ms": [trace.timestamp_ms for trace in earlier],
+            "request_id": array([trace.trace_id for trace in earlier]),
+            "timestamp_ms": array([trace.timestamp_ms for trace in earlier]),
         }
         cursor.execute(STATEMENTS["move_assessments"], begun)
 
 
-def _columns(traces: Sequence[Trace]) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {
-        "request_id": [trace.trace_id for trace in traces],
-        "experiment_id": [trace.experiment_id for trace in traces],
-        "timestamp_ms": [trace.timestamp_ms for trace in traces],
-        "execution_time_ms": [trace.execution_time_ms for trace in traces],
-        "status": [trace.status for trace in traces],
+def _columns(traces: Sequence[Trace]) -> dict[str, Any]:
+    """The parameters of a statement that writes these traces. Previews may be long: they go as lists, in binary."""
+    columns: dict[str, Any] = {
+        "request_id": array([trace.trace_id for trace in traces]),
+        "experiment_id": array([trace.experiment_id for trace in traces]),
+        "timestamp_ms": array([trace.timestamp_ms for trace in traces]),
+        "execution_time_ms": array([trace.execution_time_ms for trace in traces]),
+        "status": array([trace.status for trace in traces]),
         "request_preview": [trace.request_preview for trace in traces],
         "response_preview": [trace.response_preview for trace in traces],
-        "trace_name": [trace.trace_name for trace in traces],
-        "session_id": [trace.session_id for trace in traces],
-        "generation": [trace.generation for trace in traces],
+        "trace_name": array([trace.trace_name for trace in traces]),
+        "session_id": array([trace.session_id for trace in traces]),
+        "generation": array([trace.generation for trace in traces]),
     }
-    columns |= {name: [trace.tokens[i] for trace in traces] for i, name in enumerate(TOKEN_COLUMNS)}
-    columns |= {name: [trace.costs[i] for trace in traces] for i, name in enumerate(COST_COLUMNS)}
+    columns |= {name: array([trace.tokens[i] for trace in traces]) for i, name in enumerate(TOKEN_COLUMNS)}
+    columns |= {name: array([trace.costs[i] for trace in traces]) for i, name in enumerate(COST_COLUMNS)}
     return columns
 
 
@@ -65,11 +66,12 @@ def write_spans(cursor: Rows, layout: Layout, new: Sequence[Trace], old: Sequenc
                     copy.write_row((*values_of(row), trace.experiment_id))
     rows = [(trace.experiment_id, values_of(row)) for trace in old for row in sorted(trace.spans.values())]
     if rows:
-        columns: dict[str, list[Any]] = {
-            name: list(values)
+        columns: dict[str, Any] = {
+            name: list(values) if name == "content" else array(values)
             for name, values in zip(layout.span_types, zip(*(row for _, row in rows), strict=True), strict=True)
         }
-        cursor.execute(layout.statements["upsert_spans"], columns | {"experiment_id": [experiment for experiment, _ in rows]})
+        experiments = array([experiment for experiment, _ in rows])
+        cursor.execute(layout.statements["upsert_spans"], columns | {"experiment_id": experiments})
 
 
 def write_tags(cursor: Rows, new: Sequence[Trace], old: Sequence[Trace]) -> None:

@@ -32,6 +32,12 @@ class Topic:
 
     def problems(self, outage_hours: float) -> Iterator[tuple[str, str]]:
         """What may lose acknowledged requests, or stop the way; each with what to do."""
+        yield from self._of_replicas()
+        yield from self._of_retention(outage_hours)
+        if self.partitions == 1:
+            yield "one partition: only one process can write", "as many partitions as there may be writers, 12 for a start"
+
+    def _of_replicas(self) -> Iterator[tuple[str, str]]:
         alone = self.replicas == 1 and not self.flushes_each
         if alone or (self.replicas > 1 and self.min_in_sync < _GOOD_IN_SYNC):
             yield (
@@ -46,6 +52,8 @@ class Topic:
             )
         if self.unclean:
             yield "unclean.leader.election.enable is true: acknowledged records may be lost", "set it to false"
+
+    def _of_retention(self, outage_hours: float) -> Iterator[tuple[str, str]]:
         if 0 <= self.retention_ms < outage_hours * 3_600_000:
             yield (
                 f"records are kept for {self.retention_ms / 3_600_000:.1f} hours, less than HEADRACE_OUTAGE_HOURS",
@@ -56,8 +64,6 @@ class Topic:
                 f"a partition keeps {self.retention_bytes} bytes: what does not fit is deleted, written or not",
                 "retention.bytes=-1, and disks for the longest outage",
             )
-        if self.partitions == 1:
-            yield "one partition: only one process can write", "as many partitions as there may be writers, 12 for a start"
 
 
 @dataclass(frozen=True, slots=True)

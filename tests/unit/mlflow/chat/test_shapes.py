@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from thinned import EACH
 
 from headrace.mlflow.translate.chat.drawn import is_drawn
 from headrace.mlflow.translate.chat.preview import words_of
@@ -290,11 +291,12 @@ def test_pictures_sounds_and_files(block: Any, part: Any) -> None:
 
 def test_many_calls_and_items_take_a_time_that_grows_with_their_number() -> None:
     """Each in a list of its own length would take minutes."""
-    calls = [{"id": str(number), "function": {"name": "f", "arguments": "{}"}} for number in range(20_000)]
-    items = [{"type": "function_call", "call_id": str(number), "name": "f", "arguments": "{}"} for number in range(20_000)]
+    many = 20_000 // EACH
+    calls = [{"id": str(number), "function": {"name": "f", "arguments": "{}"}} for number in range(many)]
+    items = [{"type": "function_call", "call_id": str(number), "name": "f", "arguments": "{}"} for number in range(many)]
     (one,) = chat_of([{"role": "assistant", "content": None, "tool_calls": calls}], "user") or []
     (other,) = chat_of(items, "assistant") or []
-    assert len(one["tool_calls"]) == len(other["tool_calls"]) == 20_000
+    assert len(one["tool_calls"]) == len(other["tool_calls"]) == many
 
 
 def _deep(depth: int) -> Any:
@@ -305,7 +307,7 @@ def _deep(depth: int) -> Any:
     "value",
     [
         None, "", "text", 0, True, 1.5, [], {}, [[]], [{}], [None], [1, 2], ["a", "b"], {"messages": []}, {"messages": None},
-        {"messages": "x"}, {"messages": [1]}, {"messages": [{}]}, {"choices": []}, {"choices": [None]}, {"choices": [{}]},
+        {"messages": ""}, {"messages": [1]}, {"messages": [{}]}, {"choices": []}, {"choices": [None]}, {"choices": [{}]},
         {"a": 1}, {"city": "Paris"}, {"order": 5, "items": [{"id": 1}]}, {"input": "text"}, {"role": "admin"}, {"content": "x"},
         {"generations": [[]]}, {"candidates": [{}]}, {"output": []}, {"data": {"role": "user"}},
         {"inputs": {"inputs": {}}}, _deep(40),

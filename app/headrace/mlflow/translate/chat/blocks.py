@@ -12,29 +12,36 @@ from headrace.mlflow.translate.chat.media import Block, Part, media_of, text_par
 ToolCall = dict[str, Any]
 
 _TEXTS = frozenset({"text", "input_text", "output_text", "summary_text", "refusal", "markdown"})
-_REASONING = frozenset({"reasoning", "thinking", "redacted_thinking", "reasoning_content", "thought"})
-_CALLS = frozenset(
-    {"tool_call", "tool_use", "function_call", "server_tool_use", "mcp_tool_use", "custom_tool_call", "builtin_tool_call"}
-)
+_REASONING = frozenset({"reasoning", "thinking", "redacted_thinking", "reasoning_content", "thought", "compaction"})
+_CALLS = frozenset({"tool_call", "tool_use", "function_call", "custom_tool_call", "builtin_tool_call", "mcp_approval_request"})
 _RESULTS = frozenset(
     {"tool_call_response", "tool_result", "function_call_output", "function_response", "tool_return", "tool_response"}
-    | {"custom_tool_call_output", "mcp_tool_result", "web_search_tool_result", "builtin_tool_return", "retry_prompt"}
+    | {"custom_tool_call_output", "builtin_tool_return", "retry_prompt"}
 )
+_CALL_ENDS, _RESULT_ENDS = ("_tool_use", "_call"), ("_tool_result", "_tool_call_response", "_call_output")
+"""Ends of the types of calls that a provider runs itself, and of their results: `web_search_call`, `mcp_tool_result`."""
+_MADE_IMAGE = "image_generation_call"
+"""No call that is shown, but the picture that it made."""
 _WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall", "toolRequest")
 _WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult", "toolResponse")
 _CALL_KEYS, _RESULT_KEYS = frozenset(_WRAPPED_CALLS), frozenset(_WRAPPED_RESULTS)
-_MARKS = _CALL_KEYS | _RESULT_KEYS | {"reasoning", "reasoningContent", "reasoning_content", "thought"}
+_CODE, _CODE_RESULTS = ("executableCode", "executable_code"), ("codeExecutionResult", "code_execution_result")
+"""Code that Gemini wrote and ran, and what came of it."""
+_MARKS = (
+    _CALL_KEYS | _RESULT_KEYS | {"reasoning", "reasoningContent", "reasoning_content", "thought"} | {*_CODE, *_CODE_RESULTS}
+)
 """Keys by which a block without a type is a call, a result or reasoning."""
 _BLOCK_KEYS = _CALL_KEYS | _RESULT_KEYS | {"text", "image", "media", "reasoning"}
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "ref", "id")
 _NAMES = ("name", "tool_name", "toolName")
-_ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "tool_kwargs", "parameters")
-_ANSWERS = ("response", "result", "output", "content", "return_value")
-_NOTHING = ("cachePoint", "cache_control_marker", "step-start", "step_start")
+_ARGUMENTS = ("arguments", "input", "args", "tool_arguments", "tool_kwargs", "parameters", "action", "queries", "code")
+_ANSWERS = ("response", "result", "output", "content", "return_value", "server_tool_call_response", "outputs", "results")
+_NOTHING = ("cachePoint", "cache_control_marker", "step-start", "step_start", "mcp_list_tools", "item_reference")
+_TEXT_KEYS = frozenset({"type", "text", "content", "refusal"})
 
 
 class Read(NamedTuple):
-    """What a block is: one of these."""
+    """What a block is: one of these, or a call with its result."""
 
     part: Part | None = None
     reasoning: str = ""
@@ -63,6 +70,8 @@ def _text_block(kind: str, block: Block) -> Part | None:
     text = block.get("text", block.get("content", block.get("refusal")))
     if isinstance(text, dict):
         text = text.get("value")
+    if text is None and kind and block.keys() <= _TEXT_KEYS:
+        text = ""
     return text_part(text) if isinstance(text, str) else None
 
 
@@ -82,7 +91,13 @@ def is_block(value: Any) -> bool:
 def is_item(value: Block) -> bool:
     """Whether it stands among messages, and is none: a call, a result or reasoning, as in OpenAI's responses."""
     kind = kind_of(value)
-    return "role" not in value and (kind in _REASONING or kind in _RESULTS or (kind in _CALLS and _any(value, _NAMES) != ""))
+    if not kind or "role" in value:
+        return False
+    if kind in _CALLS:
+        return bool(_any(value, _NAMES))
+    if kind in _REASONING or kind in _RESULTS or kind in _NOTHING:
+        return True
+    return kind.endswith((*_CALL_ENDS, *_RESULT_ENDS)) and bool(_any(value, _IDS))
 
 
 def call_of(block: Block, kind: str = "") -> ToolCall | None:
@@ -90,7 +105,21 @@ def call_of(block: Block, kind: str = "") -> ToolCall | None:
     inner: Block | None = block if kind in _CALLS else None
     if inner is None and not _CALL_KEYS.isdisjoint(block):
         inner = _wrapped(block, _WRAPPED_CALLS)
-    return None if inner is None else as_call(inner)
+    return _own_call(block, kind) if inner is None else as_call(inner)
+
+
+def _own_call(block: Block, kind: str) -> ToolCall | None:
+    """A call that the provider runs itself. Its type, or else its place, is its name."""
+    if code := _wrapped(block, _CODE):
+        return as_call({"name": "code_execution", "arguments": code})
+    if not kind.endswith(_CALL_ENDS) or kind == _MADE_IMAGE:
+        return None
+    name = _any(block, _NAMES) or kind.removesuffix("_call").removesuffix("_tool_use")
+    inner = block.get(kind)  # of the GenAI conventions
+    if isinstance(inner, dict) and "arguments" not in block:
+        told = inner.get("arguments", {key: value for key, value in inner.items() if key != "type"})
+        return as_call({"id": _any(block, _IDS) or None, "name": name, "arguments": told})
+    return as_call({**block, "name": name})
 
 
 def _wrapped(block: Block, names: tuple[str, ...]) -> Block | None:
@@ -125,9 +154,13 @@ def _reasoning(kind: str, block: Block) -> str | None:
 
 
 def _result(kind: str, block: Block) -> tuple[str, str] | None:
-    inner: Block | None = block if kind in _RESULTS else None
+    inner: Block | None = block if kind in _RESULTS or kind.endswith(_RESULT_ENDS) else None
     if inner is None and not _RESULT_KEYS.isdisjoint(block):
         inner = _wrapped(block, _WRAPPED_RESULTS)
+    if inner is None and (code := _wrapped(block, _CODE_RESULTS)):
+        inner = {"id": "code_execution", "output": code.get("output")}
+    if inner is None and kind.endswith("_call") and kind not in _CALLS and kind != _MADE_IMAGE:
+        inner = block if _any(block, ("output", "outputs", "results")) else None
     if inner is None:
         return None
     origin = inner.get("origin")  # Haystack
@@ -137,6 +170,8 @@ def _result(kind: str, block: Block) -> tuple[str, str] | None:
 
 def plain_text(value: Any) -> str:
     """What a value says in words: a text, the texts of blocks, what `{"type": "text", "value": …}` wraps; else its JSON."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and value[0].keys() == {"json"}:  # Bedrock
+        value = value[0]["json"]
     if isinstance(value, list) and value and all(map(is_block, value)):
         return "\n".join(filter(None, (shown(read(block)) for block in value)))
     if isinstance(value, dict) and value.keys() == {"type", "value"}:  # Vercel AI

@@ -12,14 +12,18 @@ from typing import Any
 from headrace.mlflow.json_text import JsonText, dumps, dumps_long, loads
 from headrace.mlflow.keys import CHAT_MESSAGES, MESSAGE_FORMAT, SPAN_INPUTS, SPAN_OUTPUTS, SPAN_TYPE
 from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
+from headrace.mlflow.translate.chat.preview import words_of
 from headrace.mlflow.translate.chat.shapes import ANSWERS, LISTS, SYSTEM, chat_of, instructions
 
-_INSTRUCTIONS = "gen_ai.system_instructions"
+_INSTRUCTIONS = ("gen_ai.system_instructions", "system_prompt")
+"""Attributes with the system's instructions: of the GenAI conventions, of Strands."""
 _TOOL = '"TOOL"'
 _OPENAI = (None, "openai", "langchain")
 """Message formats in which the UI looks for `messages` and `choices` in a dict; in all of them it takes a list of messages."""
 _TEXTS = ("text", "input_text", "output_text")
-_READ = frozenset({*LISTS, *SYSTEM, *ANSWERS, "message", "content", "role", "type", "prompt", "inputs", "outputs", "output"})
+_READ = frozenset(
+    {*LISTS, *SYSTEM, *ANSWERS, "message", "content", "parts", "role", "type", "prompt", "inputs", "outputs", "output"}
+)
 """Keys that the chat was read from: the others are kept beside it."""
 
 
@@ -33,7 +37,7 @@ def draw(attributes: dict[str, Any], sent: Collection[str]) -> None:
     if CHAT_MESSAGES in attributes or not (_is_ours(SPAN_INPUTS, attributes, sent) or _is_ours(SPAN_OUTPUTS, attributes, sent)):
         return
     drawing = _Drawing(attributes, sent)
-    asked = drawing.side(SPAN_INPUTS, "user", instructions(_value(attributes, _INSTRUCTIONS)))
+    asked = drawing.side(SPAN_INPUTS, "user", drawing.instructions())
     answered = drawing.side(SPAN_OUTPUTS, "assistant")
     if attributes.get(SPAN_TYPE) == _TOOL:
         return  # it talks to nobody: a plain value beside a tool's message is no message
@@ -57,12 +61,18 @@ def _value(attributes: Mapping[str, Any], key: str) -> Any:
 
 _ELSEWHERE = frozenset({"parts", "blocks"})
 """Where a message of Gemini or Pydantic AI, and one of LlamaIndex, has its content: the UI would show an empty one."""
+_INSTEAD = ("refusal", "audio")
+"""Where one of OpenAI without content has what it says. Each is there in most messages, and empty."""
 
 
 class _Drawing:
     def __init__(self, attributes: dict[str, Any], sent: Collection[str]) -> None:
         self._attributes, self._sent = attributes, sent
         self._format = _value(attributes, MESSAGE_FORMAT)
+
+    def instructions(self) -> str:
+        """The system's, where an attribute of their own has them."""
+        return next((text for key in _INSTRUCTIONS if (text := instructions(_value(self._attributes, key)))), "")
 
     def side(self, key: str, role: str, system: str = "") -> bool | None:
         """Draws inputs or outputs. Returns whether they are a chat; None: there are none, or nobody may change them."""
@@ -86,8 +96,13 @@ class _Drawing:
             return
         if role == "assistant" and isinstance(value, str):
             return  # the UI does that by itself
+        rest: dict[str, Any] = {}
         text = value if isinstance(value, str) else dumps(value)
-        self._write(key, messages_of({"role": role, "content": text}, role))
+        if isinstance(value, dict | list) and self._format in _OPENAI and (said := words_of(value, role)):
+            pairs = value.items() if isinstance(value, dict) else ()
+            text, rest = said, {name: inner for name, inner in pairs if inner not in (said, None, "", [], {})}
+        chat = messages_of({"role": role, "content": text}, role)
+        self._write(key, {"messages": chat} | rest if rest else chat)
 
     def _form(self, value: Any, chat: list[Message]) -> Any:
         if self._format not in _OPENAI or not isinstance(value, dict):
@@ -118,7 +133,9 @@ def _is_openai(message: Any) -> bool:
     if not isinstance(message, dict) or message.get("role") not in KNOWN_ROLES:
         return False
     content = message.get("content")
-    if not all(map(_is_call, message.get("tool_calls") or ())) or (content is None and (message.keys() & _ELSEWHERE)):
+    if not all(map(_is_call, message.get("tool_calls") or ())) or message.get("images"):
+        return False
+    if content is None and (message.keys() & _ELSEWHERE or any(map(message.get, _INSTEAD))):
         return False
     if isinstance(content, list):
         return all(map(_is_part, content)) and message["role"] != "tool"

@@ -35,6 +35,8 @@ def media_of(block: Block) -> Part | None:
         return _image_at(_url(block.get("image_url")) or _url(block.get("url")), block)
     if kind == "input_audio":
         return _sound(block)
+    if kind == "image_generation_call" and isinstance(block.get("result"), str):
+        return _named("image", {"data": block["result"], "format": block.get("output_format") or "png"})
     for name in ("inlineData", "inline_data", "fileData", "file_data", "media"):  # Gemini; Genkit
         if isinstance(inner := block.get(name), dict):
             return _named("", inner)

@@ -39,6 +39,11 @@ def role_of(name: Any) -> str:
     return role if role in KNOWN_ROLES else "user"
 
 
+def names_role(value: Any) -> bool:
+    """Whether a text is the name of a role, in any library."""
+    return isinstance(value, str) and (value in KNOWN_ROLES or value in _ROLES)
+
+
 def is_message(value: Any) -> bool:
     """Whether a value is a message, of any library."""
     if not isinstance(value, dict):
@@ -55,7 +60,7 @@ def is_message(value: Any) -> bool:
 
 
 def _says(value: Block) -> bool:
-    return not _SAID.isdisjoint(value)
+    return not _SAID.isdisjoint(value) or isinstance(value.get("message"), str)
 
 
 def messages_of(value: Any, role: str) -> list[Message]:
@@ -84,18 +89,28 @@ def messages_of(value: Any, role: str) -> list[Message]:
 def _message(value: Block, role: str) -> list[Message]:
     draft = _Draft(role, value.get("name"))
     draft.reasoning.extend(filter(None, (_reason(value), _reason(_inside(value, "additional_kwargs")))))
-    content = next((found for key in _CONTENT if (found := value.get(key)) is not None), value.get("text"))
+    content = next((found for key in _CONTENT if (found := value.get(key)) is not None), None)
+    content = _spoken(value) if content is None else content
     call_id = value.get("tool_call_id") or value.get("toolCallId")
     if role == "tool" and not _holds_results(content):
         answered = call_id or value.get("id") or value.get("name") or ""
         draft.result(str(answered), plain_text(_opened(content)))
         return draft.messages()
     draft.add_all(_blocks(content))
+    draft.add_all({"type": "image", "data": image} for image in value.get("images") or () if isinstance(image, str))  # Ollama
     draft.add_calls(value.get("tool_calls"))
     draft.add_calls(_inside(value, "additional_kwargs").get("tool_calls") if not draft.calls else None)
     if not draft.calls and isinstance(legacy := value.get("function_call"), dict):
         draft.add_calls([legacy])
     return draft.messages()
+
+
+def _spoken(value: Block) -> Any:
+    """What a message without content says: a text (of Cohere in `message`), why it says none, what its sound says."""
+    for key in ("text", "message", "refusal"):
+        if isinstance(text := value.get(key), str):
+            return text
+    return _inside(value, "audio").get("transcript")
 
 
 def _blocks(content: Any) -> list[Any]:
@@ -150,10 +165,11 @@ class _Draft:
             what = read(block)
             if what.part is not None:
                 self._parts.append(what.part)
-            elif what.call is not None:
-                self._add(what.call)
-            elif what.result is not None:
-                self.result(*what.result)
+            elif what.call is not None or what.result is not None:
+                if what.call is not None:
+                    self._add(what.call)
+                if what.result is not None:
+                    self.result(*what.result)
             elif what.reasoning:
                 self.reasoning.append(what.reasoning)
         return self

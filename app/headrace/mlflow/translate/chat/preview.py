@@ -7,32 +7,21 @@ from typing import Any
 from headrace.mlflow.json_text import loads
 from headrace.mlflow.translate.chat.media import is_placeholder
 from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
-from headrace.mlflow.translate.chat.shapes import chat_of
+from headrace.mlflow.translate.chat.shapes import QUESTIONS, SAID, chat_of, said_in
 
 _WORDS = frozenset(
     {
-        "question",
-        "query",
-        "input",
-        "prompt",
-        "user_prompt",
-        "user_input",
-        "text",
-        "message",
-        "content",
-        "task",
+        *QUESTIONS,
+        *SAID,
         "topic",
         "inputs",
         "outputs",
+        "result",
     }
-    | {"answer", "output", "response", "result", "completion", "final_output", "output_text", "generation", "final_answer"}
 )
 """Keys whose value is what was said, where it is the only one that says something."""
-_FIRST = {
-    "user": ("question", "query", "user_msg", "user_input", "user_prompt"),
-    "assistant": ("final_answer", "final_output", "answer", "output_text", "raw"),
-}
-"""Keys whose value is what was said, whatever stands beside it: of DSPy's results and CrewAI's, for example."""
+_CALLED = {"user": "inputs", "assistant": "outputs"}
+"""Keys of what was called with, and what it gave, of LangChain's callbacks, whatever stands beside it."""
 _NO_ARGUMENTS = ("{}", "null", '""', "")
 _MEDIA = {"text": "text", "image_url": "image", "input_audio": "audio"}
 _DEPTH = 4
@@ -52,9 +41,20 @@ def words_of(value: Any, role: str) -> str:
     return _words(parsed, role, _DEPTH).strip()
 
 
+def is_silent(value: Any, role: str) -> bool:
+    """Whether it is a chat in which nobody says anything."""
+    try:
+        chat = chat_of(loads(value) if isinstance(value, str) else value, role)
+    except (ValueError, RecursionError):
+        return False
+    return bool(chat) and not any(map(_said, chat or ()))
+
+
 def _words(value: Any, role: str, depth: int) -> str:
     if isinstance(value, str):
         return _of_text(value, role, depth)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return _of_text(value[0], role, depth)
     if text := _last(value, role):
         return text
     if chat := chat_of(value, role):
@@ -66,7 +66,10 @@ def _only(value: dict[str, Any], role: str, depth: int) -> str:
     """What the one value says that says anything: a text below a known key, or what it wraps."""
     said = {key: inner for key, inner in value.items() if not isinstance(inner, bool) and inner not in (None, "", [], {})}
     if len(said) != 1:
-        return next((text for key in _FIRST.get(role, ()) if isinstance(text := said.get(key), str)), "")
+        called = said.get(_CALLED.get(role, ""))
+        if isinstance(called, dict | list) and (text := _words(called, role, depth - 1)):
+            return text
+        return said_in(said, role)
     ((key, inner),) = said.items()
     if key == "args" and isinstance(inner, list) and len(inner) == 1:  # of a function that is traced
         inner = inner[0]
@@ -114,7 +117,7 @@ def _text(content: Any) -> str:
     if not isinstance(content, list):
         return str(content or "").strip()
     texts = [part["text"] for part in content if part["type"] == "text" and part["text"].strip()]
-    said = [text for text in texts if not is_placeholder(text)]
+    said = [text for text in texts if not (is_placeholder(text) or text.startswith('{"'))]  # the JSON of an unknown part
     return "\n".join(said) or " ".join(part.get("text") or f"[{_MEDIA[part['type']]}]" for part in content)
 
 

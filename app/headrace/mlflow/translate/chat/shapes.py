@@ -8,19 +8,34 @@ from typing import Any
 
 from headrace.mlflow.json_text import loads
 from headrace.mlflow.translate.chat.blocks import is_block, read, shown
+from headrace.mlflow.translate.chat.chunks import joined_chunks
 from headrace.mlflow.translate.chat.media import Block
-from headrace.mlflow.translate.chat.message import Message, is_message, messages_of
+from headrace.mlflow.translate.chat.message import Message, is_message, messages_of, names_role, role_of
 from headrace.mlflow.translate.chat.simple import simple_messages
 
 _DEPTH = 5
 """Wrappers within wrappers that are opened."""
 SYSTEM = (
     *("system", "instructions", "system_instruction", "systemInstruction"),
-    *("system_instructions", "system_prompt", "systemPrompt"),
+    *("system_instructions", "system_prompt", "systemPrompt", "preamble"),
 )
 """Keys of what tells the model how to behave; then of answers, of which there may be several; then of messages."""
 ANSWERS = ("choices", "candidates", "generations")
 LISTS = ("messages", "contents", "input", "chat_history", "new_messages", "replies")
+_HISTORY = "chat_history"
+"""Messages of turns before: what was asked now, and answered, stands beside them as a text."""
+QUESTIONS = (
+    *("question", "query", "user_msg", "user_input", "user_prompt", "prompt", "input", "inputText", "message", "task"),
+    *("text", "content"),
+)
+SAID = (
+    *("final_answer", "final_output", "answer", "output_text", "output", "response", "generation", "completion", "raw"),
+    *("text", "content"),
+)
+"""Keys of a text that was asked, or answered, whatever stands beside it."""
+_REQUEST = frozenset({"model", "modelId", "max_gen_len", "textGenerationConfig"})
+"""Keys that only the request of a model has; then those of an answer."""
+_ANSWER = frozenset({"finishReason", "finish_reason", "generation_id", "eval_count", "stop_reason", "generation_token_count"})
 _WRAPPERS = ("inputs", "outputs", "request", "response", "update", "kwargs", "output", "result", "llm_output", "value")
 
 
@@ -28,6 +43,8 @@ def chat_of(value: Any, role: str, depth: int = _DEPTH) -> list[Message] | None:
     """The messages in a span's inputs (`role`: `user`) or outputs (`assistant`), parsed. None: there is no chat in them."""
     if depth == 0:
         return None
+    if isinstance(value, str) and value[:1] in ("[", "{"):  # JSON within JSON
+        value = _opened(value)
     if isinstance(value, list):
         found = _list(value, role, depth)
     elif isinstance(value, dict):
@@ -40,8 +57,12 @@ def chat_of(value: Any, role: str, depth: int = _DEPTH) -> list[Message] | None:
 def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
     if items and (simple := simple_messages(items)) is not None:
         return simple
+    if items and isinstance(items[0], str | list):
+        items = [_pair(_opened(item) if isinstance(item, str) and item[:1] == "{" else item) for item in items]
     if items and all(map(is_message, items)):
-        return [message for item in items for message in messages_of(item, role)]
+        return [message for item in items for message in messages_of(item, role)] or [_silent(item, role) for item in items]
+    if (chunks := joined_chunks(items)) is not None:
+        return [message for item in chunks for message in messages_of(item, "assistant")] or None
     if items and all(map(is_block, items)) and not any(map(_is_container, items)):
         return messages_of({"content": items}, role)
     found: list[Message] = []
@@ -53,15 +74,30 @@ def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
     return found
 
 
+def _pair(item: Any) -> Any:
+    """LangChain's `["user", "Hello"]` as a message."""
+    if isinstance(item, list) and len(item) == 2 and names_role(item[0]) and isinstance(item[1], str | list):
+        return {"role": item[0], "content": item[1]}
+    return item
+
+
+def _silent(item: Block, role: str) -> Message:
+    """A message that says nothing: it is drawn as such, if it is not among others that say something."""
+    named = item.get("role")
+    return {"role": role_of(named) if isinstance(named, str) else role, "content": ""}
+
+
 def _is_container(value: Any) -> bool:
     """Whether it holds messages, rather than being one."""
     return isinstance(value, dict) and (isinstance(value.get("message"), dict) or isinstance(value.get("messages"), list))
 
 
 def _dict(value: Block, role: str, depth: int) -> list[Message] | None:
-    for form in (_answers, _messages, _message, _vercel, _asked):
+    for form in (_answers, _answered, _messages, _message, _vercel, _asked):
         if (found := form(value, role, depth)) is not None:
             return found
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and _is_container(inner):
+        return _dict(inner, role, depth)  # what a node of LangGraph gives
     return _inside(value, _WRAPPERS, role, depth)
 
 
@@ -73,8 +109,25 @@ def _answers(value: Block, _: str, depth: int) -> list[Message] | None:
     return None
 
 
+def _answered(value: Block, role: str, _: int) -> list[Message] | None:
+    """A text beside what only the answer of a model has: of Cohere, Ollama, Llama on Bedrock."""
+    if role != "assistant" or _ANSWER.isdisjoint(value) or "toolCalls" in value:
+        return None
+    return messages_of({"content": text}, role) if (text := said_in(value, role)) else None
+
+
+def said_in(value: Block, role: str) -> str:
+    """The text that was asked or answered, whatever stands beside it. Empty: there is none, or it is not told by its key."""
+    return next((text for key in (QUESTIONS if role == "user" else SAID) if isinstance(text := value.get(key), str)), "")
+
+
 def _messages(value: Block, role: str, depth: int) -> list[Message] | None:
+    if isinstance(text := value.get("messages"), str) and text:
+        return chat_of(text, role, depth - 1) or [*_system(value), *messages_of(text, role)]
     found = _inside(value, LISTS, role, depth)
+    if found and _HISTORY in value and not any(isinstance(value.get(key), list) for key in ("messages", "contents", "input")):
+        texts = [(who, said_in(value, who)) for who in ("user", "assistant") if who in ("user", role)]
+        found = found + [message for who, text in texts if text for message in messages_of(text, who)]
     return [*_system(value), *found] if found else None
 
 
@@ -98,10 +151,12 @@ def _vercel(value: Block, _: str, __: int) -> list[Message] | None:
     return messages_of(answer, "assistant")
 
 
-def _asked(value: Block, _: str, __: int) -> list[Message] | None:
-    """A text beside the system's instructions, as of OpenAI's responses and Vercel AI."""
-    for key in ("prompt", "input"):
-        if isinstance(text := value.get(key), str) and (system := _system(value)):
+def _asked(value: Block, role: str, _: int) -> list[Message] | None:
+    """A text beside the system's instructions, or the model that is asked, as of OpenAI's responses, Gemini, Vercel AI."""
+    for key in ("prompt", "input", "contents", "inputText"):
+        if not isinstance(text := value.get(key), str) or not text:
+            continue
+        if (system := _system(value)) or (role == "user" and not _REQUEST.isdisjoint(value)):
             return [*system, *messages_of(text, "user")]
     return None
 

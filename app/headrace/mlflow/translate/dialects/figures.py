@@ -7,6 +7,7 @@ from typing import Any
 
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
 
+import headrace.mlflow.runtime  # noqa: F401 - for what it does to the process: a look at a price is quick
 from headrace.mlflow.json_text import JsonText, dumps
 
 _MAX = 2**63 - 1

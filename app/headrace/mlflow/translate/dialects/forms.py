@@ -101,6 +101,12 @@ def _joined(value: Any) -> Any:
     return ", ".join(map(text_of, value)) if isinstance(value, list) else value
 
 
+def _calls(value: Any) -> Any:
+    """A list of tool calls → a message of the assistant with them."""
+    calls = _json(value)
+    return [{"role": "assistant", "tool_calls": calls}] if isinstance(calls, list) and calls else None
+
+
 def _said(value: Any) -> Any:
     """`StopEvent(result=…, text='Hello')`, how Python shows an object, → the last text in it. Without one it is itself."""
     found = _TEXTS.findall(value) if isinstance(value, str) else None
@@ -123,6 +129,7 @@ FORMS: Mapping[str, Callable[[Any], Any]] = {
     "asked": _asked,
     "before_dot": _before_dot,
     "before_slash": _before_slash,
+    "calls": _calls,
     "events_in": _events_in,
     "events_out": _events_out,
     "joined": _joined,

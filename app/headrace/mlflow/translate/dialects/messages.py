@@ -154,8 +154,13 @@ def _message(raw: Any, otherwise: str = "user") -> Message | None:
     if not isinstance(raw, dict):
         return None
     role = str(raw.get("role") or otherwise)
+    if role in _THOUGHTS:  # Traceloop, of Anthropic's
+        raw = {"reasoning": raw.get("content")}
+        role = "assistant"
     message: Message = {"role": _ROLES.get(role, role)}
     called = numbered(raw.get("tool_calls")) or [raw.get("function_call")]  # the latter of LiteLLM's callback
+    if name := raw.get("function_call_name"):  # OpenInference
+        called = [*called, {"name": name, "arguments": raw.get("function_call_arguments_json") or "{}"}]
     calls = [call for item in called if (call := _tool_call(_inside(item, "tool_call")))]
     content, reasoning = _content(raw), _reasoning(raw)
     if content is None and not (calls or reasoning):
@@ -187,10 +192,11 @@ def _content(raw: Mapping[str, Any]) -> Any:
 
 
 def _reasoning(raw: Mapping[str, Any]) -> str:
-    """What stands among the parts of a content as reasoning."""
+    """What stands beside the content, or among its parts, as reasoning."""
     parts = [_inside(part, "message_content") for part in numbered(raw.get("contents")) or numbered(raw.get("content"))]
     texts = [text_of(part.get("text") or part.get("thinking") or "") for part in parts if _is_reasoning(part)]
-    return "\n\n".join(filter(None, texts))
+    beside = next((text for key in ("reasoning", "reasoning_content") if isinstance(text := raw.get(key), str)), "")
+    return "\n\n".join(filter(None, [beside, *texts]))
 
 
 def _is_reasoning(part: Any) -> bool:
@@ -205,6 +211,12 @@ def _part(raw: Any) -> dict[str, Any]:
     url = image.get("url") if isinstance(image, dict) else None
     if url:
         return {"type": "image_url", "image_url": {"url": str(url)}}
+    sound = _inside(raw.get("audio"), "audio")
+    if isinstance(sound, dict) and sound:
+        return {
+            "type": "text",
+            "text": str(sound.get("transcript") or f"[audio: {sound.get('url') or sound.get('mime_type')}]"),
+        }
     return {"type": "text", "text": text_of(raw.get("text", raw))}
 
 

@@ -162,6 +162,8 @@ class Reading:
         stored = to_object(self._attributes.get(TOKEN_USAGE)) or {}
         found = {TOKENS[target]: figure for target, figure in self._figures.items() if target in TOKENS}
         usage = with_total(stored, found, TOKENS.values())
+        if self._type == "EMBEDDING" and usage.keys() == {"total_tokens"}:  # it answers with none
+            usage = {"input_tokens": usage["total_tokens"]} | usage
         if usage and usage != stored:
             self._attributes[TOKEN_USAGE] = as_json(usage)
         elif stored and not usage:

@@ -1,13 +1,19 @@
 -- Every statement of joining.py and waiting.py, in the manner of writer.sql.
 
 -- name: look
--- What waits for spans of these traces, and which of these traces have spans with log records. Where no log record ever came,
--- this asks neither index.
-SELECT trace_id, span_id, digest, record, experiment_id, sender_limit FROM headrace.waiting_log
-WHERE EXISTS (SELECT 1 FROM headrace.waiting_log) AND trace_id = ANY (%(ids)b)
+-- For which of these traces something waits, and which of them have spans with log records. Where no log record ever came, this
+-- asks neither index.
+SELECT t.trace_id, true FROM unnest(%(ids)b::text[]) AS t (trace_id)
+CROSS JOIN LATERAL (SELECT 1 FROM headrace.waiting_log w WHERE w.trace_id = t.trace_id LIMIT 1) AS w
+WHERE EXISTS (SELECT 1 FROM headrace.waiting_log)
 UNION ALL
-SELECT trace_id, NULL, NULL, NULL, NULL, NULL FROM headrace.logged_trace
+SELECT trace_id, false FROM headrace.logged_trace
 WHERE EXISTS (SELECT 1 FROM headrace.logged_trace) AND trace_id = ANY (%(ids)b)
+
+-- name: read_waiting
+SELECT w.trace_id, w.span_id, w.record, w.experiment_id, w.sender_limit
+FROM unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id)
+JOIN headrace.waiting_log w ON w.trace_id = u.trace_id AND w.span_id = u.span_id
 
 -- name: read_spans
 SELECT s.trace_id, s.span_id, s.content

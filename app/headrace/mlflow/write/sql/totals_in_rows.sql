@@ -11,9 +11,9 @@ FOR UPDATE
 -- name: create_traces
 INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview,
                         db_payload_generation)
-SELECT * FROM unnest(%(request_id)b::text[], %(experiment_id)b::int[], %(timestamp_ms)b::bigint[],
-                     %(execution_time_ms)b::bigint[], %(status)b::text[], %(request_preview)b::text[],
-                     %(response_preview)b::text[], %(generation)b::int[])
+SELECT * FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[], %(timestamp_ms)s::bigint[],
+                     %(execution_time_ms)s::bigint[], %(status)s::text[], %(request_preview)b::text[],
+                     %(response_preview)b::text[], %(generation)s::int[])
 ON CONFLICT (request_id) DO NOTHING
 
 -- name: update_traces
@@ -21,9 +21,9 @@ UPDATE trace_info t
 SET experiment_id = u.experiment_id, timestamp_ms = u.timestamp_ms, execution_time_ms = u.execution_time_ms, status = u.status,
     request_preview = u.request_preview, response_preview = u.response_preview,
     db_payload_generation = t.db_payload_generation + u.generation
-FROM unnest(%(request_id)b::text[], %(experiment_id)b::int[], %(timestamp_ms)b::bigint[],
-            %(execution_time_ms)b::bigint[], %(status)b::text[], %(request_preview)b::text[], %(response_preview)b::text[],
-            %(generation)b::int[])
+FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[], %(timestamp_ms)s::bigint[],
+            %(execution_time_ms)s::bigint[], %(status)s::text[], %(request_preview)b::text[], %(response_preview)b::text[],
+            %(generation)s::int[])
      AS u (request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview, generation)
 WHERE t.request_id = u.request_id
 
@@ -36,9 +36,9 @@ FROM STDIN (FORMAT BINARY)
 INSERT INTO spans (trace_id, experiment_id, span_id, parent_span_id, name, type, status, start_time_unix_nano,
                    end_time_unix_nano, content, dimension_attributes)
 SELECT trace_id, experiment_id, span_id, parent_span_id, name, type, status, starts, ends, content, dimensions::json
-FROM unnest(%(trace_id)b::text[], %(experiment_id)b::int[], %(span_id)b::text[], %(parent_span_id)b::text[],
-            %(name)b::text[], %(type)b::text[], %(status)b::text[], %(start_time_unix_nano)b::bigint[],
-            %(end_time_unix_nano)b::bigint[], %(content)b::text[], %(dimension_attributes)b::text[])
+FROM unnest(%(trace_id)s::text[], %(experiment_id)s::int[], %(span_id)s::text[], %(parent_span_id)s::text[],
+            %(name)s::text[], %(type)s::text[], %(status)s::text[], %(start_time_unix_nano)s::bigint[],
+            %(end_time_unix_nano)s::bigint[], %(content)b::text[], %(dimension_attributes)s::text[])
      AS u (trace_id, experiment_id, span_id, parent_span_id, name, type, status, starts, ends, content, dimensions)
 ON CONFLICT (trace_id, span_id) DO UPDATE
 SET experiment_id = excluded.experiment_id, parent_span_id = excluded.parent_span_id, name = excluded.name,
@@ -48,12 +48,12 @@ SET experiment_id = excluded.experiment_id, parent_span_id = excluded.parent_spa
 
 -- name: set_trace_metrics
 INSERT INTO trace_metrics (request_id, key, value)
-SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::float8[])
+SELECT * FROM unnest(%(request_id)s::text[], %(key)s::text[], %(value)s::float8[])
 ON CONFLICT (request_id, key) DO UPDATE SET value = excluded.value
 
 -- name: set_span_metrics
 INSERT INTO span_metrics (trace_id, span_id, key, value)
-SELECT * FROM unnest(%(trace_id)b::text[], %(span_id)b::text[], %(key)b::text[], %(value)b::float8[])
+SELECT * FROM unnest(%(trace_id)s::text[], %(span_id)s::text[], %(key)s::text[], %(value)s::float8[])
 ON CONFLICT (trace_id, span_id, key) DO UPDATE SET value = excluded.value
 
 -- name: finish_traces

@@ -1,5 +1,7 @@
 -- Every statement of the bulk writer. A line `-- name: x` begins the statement x; parameters are psycopg's, %(name)s.
--- Lists are sent in binary, %(name)b: as text psycopg escapes each quote in Python, 250 us for a span's content instead of 1.
+-- Lists of long texts are sent in binary, %(name)b: as text psycopg escapes each quote in Python, 250 us for a span's content instead
+-- of 1. Where there is a column for many rows, and its values are short, it comes as the text of an array, %(name)s, made by `array`:
+-- psycopg would handle each value.
 -- Rows come in and go out ordered by key, so that writers that meet on the same rows lock them in the same order.
 
 -- name: plan_by_index
@@ -152,13 +154,13 @@ INSERT INTO trace_info (request_id, experiment_id, timestamp_ms, execution_time_
                         trace_name, session_id, input_tokens, output_tokens, total_tokens, cache_read_input_tokens,
                         cache_creation_input_tokens, cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost,
                         db_payload_generation)
-SELECT * FROM unnest(%(request_id)b::text[], %(experiment_id)b::int[], %(timestamp_ms)b::bigint[],
-                     %(execution_time_ms)b::bigint[], %(status)b::text[], %(request_preview)b::text[],
-                     %(response_preview)b::text[], %(trace_name)b::text[], %(session_id)b::text[],
-                     %(input_tokens)b::bigint[], %(output_tokens)b::bigint[], %(total_tokens)b::bigint[],
-                     %(cache_read_input_tokens)b::bigint[], %(cache_creation_input_tokens)b::bigint[],
-                     %(cache_creation_input_tokens_above_1hr)b::bigint[], %(input_cost)b::float8[], %(output_cost)b::float8[],
-                     %(total_cost)b::float8[], %(generation)b::int[])
+SELECT * FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[], %(timestamp_ms)s::bigint[],
+                     %(execution_time_ms)s::bigint[], %(status)s::text[], %(request_preview)b::text[],
+                     %(response_preview)b::text[], %(trace_name)s::text[], %(session_id)s::text[],
+                     %(input_tokens)s::bigint[], %(output_tokens)s::bigint[], %(total_tokens)s::bigint[],
+                     %(cache_read_input_tokens)s::bigint[], %(cache_creation_input_tokens)s::bigint[],
+                     %(cache_creation_input_tokens_above_1hr)s::bigint[], %(input_cost)s::float8[], %(output_cost)s::float8[],
+                     %(total_cost)s::float8[], %(generation)s::int[])
 ON CONFLICT (request_id) DO NOTHING
 
 -- name: update_traces
@@ -170,12 +172,12 @@ SET experiment_id = u.experiment_id, timestamp_ms = u.timestamp_ms, execution_ti
     cache_creation_input_tokens_above_1hr = u.cache_creation_input_tokens_above_1hr,
     input_cost = u.input_cost, output_cost = u.output_cost, total_cost = u.total_cost,
     db_payload_generation = t.db_payload_generation + u.generation
-FROM unnest(%(request_id)b::text[], %(experiment_id)b::int[], %(timestamp_ms)b::bigint[],
-            %(execution_time_ms)b::bigint[], %(status)b::text[], %(request_preview)b::text[], %(response_preview)b::text[], %(trace_name)b::text[], %(session_id)b::text[],
-            %(input_tokens)b::bigint[], %(output_tokens)b::bigint[], %(total_tokens)b::bigint[],
-            %(cache_read_input_tokens)b::bigint[], %(cache_creation_input_tokens)b::bigint[],
-            %(cache_creation_input_tokens_above_1hr)b::bigint[], %(input_cost)b::float8[], %(output_cost)b::float8[],
-            %(total_cost)b::float8[], %(generation)b::int[])
+FROM unnest(%(request_id)s::text[], %(experiment_id)s::int[], %(timestamp_ms)s::bigint[],
+            %(execution_time_ms)s::bigint[], %(status)s::text[], %(request_preview)b::text[], %(response_preview)b::text[], %(trace_name)s::text[], %(session_id)s::text[],
+            %(input_tokens)s::bigint[], %(output_tokens)s::bigint[], %(total_tokens)s::bigint[],
+            %(cache_read_input_tokens)s::bigint[], %(cache_creation_input_tokens)s::bigint[],
+            %(cache_creation_input_tokens_above_1hr)s::bigint[], %(input_cost)s::float8[], %(output_cost)s::float8[],
+            %(total_cost)s::float8[], %(generation)s::int[])
      AS u (request_id, experiment_id, timestamp_ms, execution_time_ms, status, request_preview, response_preview, trace_name, session_id,
            input_tokens, output_tokens, total_tokens, cache_read_input_tokens, cache_creation_input_tokens,
            cache_creation_input_tokens_above_1hr, input_cost, output_cost, total_cost, generation)
@@ -184,7 +186,7 @@ WHERE t.request_id = u.request_id
 -- name: move_assessments
 UPDATE assessments a
 SET trace_timestamp_ms = u.timestamp_ms
-FROM unnest(%(request_id)b::text[], %(timestamp_ms)b::bigint[]) AS u (request_id, timestamp_ms)
+FROM unnest(%(request_id)s::text[], %(timestamp_ms)s::bigint[]) AS u (request_id, timestamp_ms)
 WHERE a.trace_id = u.request_id
 
 -- name: copy_spans
@@ -196,10 +198,10 @@ FROM STDIN (FORMAT BINARY)
 -- name: upsert_spans
 INSERT INTO spans (trace_id, experiment_id, span_id, parent_span_id, name, type, status, start_time_unix_nano,
                    end_time_unix_nano, content, input_cost, output_cost, total_cost, model_name, model_provider)
-SELECT * FROM unnest(%(trace_id)b::text[], %(experiment_id)b::int[], %(span_id)b::text[], %(parent_span_id)b::text[],
-                     %(name)b::text[], %(type)b::text[], %(status)b::text[], %(start_time_unix_nano)b::bigint[],
-                     %(end_time_unix_nano)b::bigint[], %(content)b::text[], %(input_cost)b::float8[],
-                     %(output_cost)b::float8[], %(total_cost)b::float8[], %(model_name)b::text[], %(model_provider)b::text[])
+SELECT * FROM unnest(%(trace_id)s::text[], %(experiment_id)s::int[], %(span_id)s::text[], %(parent_span_id)s::text[],
+                     %(name)s::text[], %(type)s::text[], %(status)s::text[], %(start_time_unix_nano)s::bigint[],
+                     %(end_time_unix_nano)s::bigint[], %(content)b::text[], %(input_cost)s::float8[],
+                     %(output_cost)s::float8[], %(total_cost)s::float8[], %(model_name)s::text[], %(model_provider)s::text[])
 ON CONFLICT (trace_id, span_id) DO UPDATE
 SET experiment_id = excluded.experiment_id, parent_span_id = excluded.parent_span_id, name = excluded.name,
     type = excluded.type, status = excluded.status, start_time_unix_nano = excluded.start_time_unix_nano,
@@ -212,13 +214,13 @@ COPY trace_tags (request_id, key, value) FROM STDIN (FORMAT BINARY)
 
 -- name: upsert_tags
 INSERT INTO trace_tags AS t (request_id, key, value)
-SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::text[])
+SELECT * FROM unnest(%(request_id)s::text[], %(key)s::text[], %(value)s::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 WHERE t.value IS DISTINCT FROM excluded.value
 
 -- name: set_metadata
 INSERT INTO trace_request_metadata (request_id, key, value)
-SELECT * FROM unnest(%(request_id)b::text[], %(key)b::text[], %(value)b::text[])
+SELECT * FROM unnest(%(request_id)s::text[], %(key)s::text[], %(value)s::text[])
 ON CONFLICT (key, request_id) DO UPDATE SET value = excluded.value
 
 -- name: link_runs
@@ -248,7 +250,7 @@ ON CONFLICT (trace_id) DO UPDATE SET rank = excluded.rank, start = excluded.star
 
 -- name: remember_traces
 INSERT INTO headrace.remembered_trace (trace_id, root_id, said)
-SELECT * FROM unnest(%(trace_id)b::text[], %(root_id)b::text[], %(said)b::text[])
+SELECT * FROM unnest(%(trace_id)s::text[], %(root_id)s::text[], %(said)b::text[])
 ON CONFLICT (trace_id) DO UPDATE SET root_id = excluded.root_id, said = excluded.said, used_on = excluded.used_on
 
 -- name: remove_precedences
