@@ -535,8 +535,8 @@ REPAIR_RULES = (
     _beyond(
         "headers",
         "A header of ours that comes twice with the same value; long or many headers and metadata.",
-        "It says it once. Headers and metadata have the same bounds over every transport, 64 KiB and 128 of them, which the answer "
-        "names.",
+        "It says it once. Headers and metadata have the same bounds over every transport, 64 KiB and 128 of them, which "
+        "the answer names.",
         "–",
         "security.md",
     ),
