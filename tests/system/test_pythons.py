@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import Running, launcher, wait_until
 
@@ -69,12 +70,21 @@ def run(environment: Path, running: Running, *arguments: str) -> "subprocess.Com
     return subprocess.run(command, env=others | own, capture_output=True, text=True, timeout=180, check=False)
 
 
+def answers(url: str) -> bool:
+    """Whether there is such a page now."""
+    try:
+        return httpx.get(url, timeout=60).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_the_first_five_minutes(environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         monkeypatch.delenv(name)
     with launcher(str(environment / "bin" / "headrace"), cwd=tmp_path) as launch:
         running = launch("up")
         wait_until(running.shows_panel, 240, "the MLflow UI")
+        wait_until(lambda: answers(f"{running.console_url}/traces"), 120, "the console")
         sent = run(environment, running, "demo")
         assert sent.returncode == 0, sent.stderr
         assert sent.stdout.count("selectedEvaluationId=tr-") == 3

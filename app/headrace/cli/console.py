@@ -45,5 +45,5 @@ def parse_time(text: str, direction: int) -> datetime:
     """
     if match := re.fullmatch(r"(\d+)([mhdw])", text):
         return datetime.now(timezone.utc) + direction * timedelta(**{_UNITS[match[2]]: int(match[1])})
-    date = datetime.fromisoformat(text)
+    date = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))  # Python 3.10 does not know the letter
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -62,16 +63,12 @@ class HttpReceiver(uvicorn.Server):
         config, seconds = self.config, self._handshake_seconds if self.config.ssl else None
         state = {"config": config, "server_state": self.server_state, "app_state": self.lifespan.state}
         protocol: Any = partial(config.http_protocol_class, **state)
-        create: Any = asyncio.get_running_loop().create_server  # its types in typeshed lack the last argument
+        loop = asyncio.get_running_loop()
+        limits: dict[str, Any] = {"ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": seconds}
+        if isinstance(loop, asyncio.BaseEventLoop) and sys.version_info < (3, 11):
+            del limits["ssl_shutdown_timeout"]  # asyncio's own loop does not know it there; uvloop's does
         self.servers = [
-            await create(
-                protocol,
-                sock=listener,
-                ssl=config.ssl,
-                backlog=config.backlog,
-                ssl_handshake_timeout=seconds,
-                ssl_shutdown_timeout=seconds,
-            )
+            await loop.create_server(protocol, sock=listener, ssl=config.ssl, backlog=config.backlog, **limits)
             for listener in sockets or ()
         ]
         self.started = True

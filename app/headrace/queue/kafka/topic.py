@@ -1,6 +1,7 @@
 """What the brokers say of the topic: whether it is there, how durable it is, and how far the writers are."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import TimeoutError as FutureTimeout  # in Python 3.10 a class of its own
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +120,7 @@ class Brokers:
         resource = self._resource()
         try:
             settings = self._admin.describe_configs([resource], request_timeout=self._timeout)[resource].result(self._timeout)
-        except (self._library.KafkaException, TimeoutError) as error:
+        except (self._library.KafkaException, TimeoutError, FutureTimeout) as error:
             raise self._unavailable(error) from None
         said = {name: entry.value for name, entry in settings.items()}
         return Topic(
@@ -147,7 +148,7 @@ class Brokers:
             earliest = self._admin.list_offsets(dict.fromkeys(places, OffsetSpec.earliest()), request_timeout=self._timeout)
             latest = self._admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest()), request_timeout=self._timeout)
             first, end = ({p.partition: f.result(self._timeout).offset for p, f in each.items()} for each in (earliest, latest))
-        except (self._library.KafkaException, TimeoutError) as error:
+        except (self._library.KafkaException, TimeoutError, FutureTimeout) as error:
             raise self._unavailable(error) from None
         self._refused = None
         return [Lag(number, max(-1, committed[number]), first[number], end[number]) for number in sorted(committed)]
