@@ -96,6 +96,7 @@ docs: install ## Write the tables of settings, metrics and events into the docum
 	$(BIN)/python docs/generate.py
 	PYTHONPATH=tests $(BIN)/python -m conformance.page
 	PYTHONPATH=tests $(BIN)/python -m frameworks_matrix
+	PYTHONPATH=tests $(BIN)/python -m parity.page
 
 site: $(SITE)/.installed ## Build the documentation as a site, into dist/site; links and anchors are checked
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict $(SITE_OPTIONS)

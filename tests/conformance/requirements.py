@@ -260,7 +260,7 @@ HTTP_RULES = (
         615,
         MUST,
         "Failures are 4xx or 5xx.",
-        "400, 401, 403, 404, 405, 408, 411, 413, 415, 429, 503; 500 only for what nobody foresaw.",
+        "400, 401, 403, 404, 405, 408, 411, 413, 415, 429, 431, 503; 500 only for what nobody foresaw.",
         615,
     ),
     _spec(
@@ -534,8 +534,9 @@ REPAIR_RULES = (
     ),
     _beyond(
         "headers",
-        "A header of ours that comes twice with the same value; long headers and metadata.",
-        "It says it once. Headers and metadata have the same bound over every transport, 64 KiB, which the answer names.",
+        "A header of ours that comes twice with the same value; long or many headers and metadata.",
+        "It says it once. Headers and metadata have the same bounds over every transport, 64 KiB and 128 of them, which "
+        "the answer names.",
         "–",
         "security.md",
     ),

@@ -65,6 +65,7 @@ class Outcome(enum.Enum):
     NO_LENGTH = (411, None)
     TOO_LARGE = (413, grpc.StatusCode.RESOURCE_EXHAUSTED)
     UNKNOWN_MEDIA = (415, None)
+    HEADERS_TOO_LARGE = (431, grpc.StatusCode.RESOURCE_EXHAUSTED)
     LIMITED = (429, grpc.StatusCode.UNAVAILABLE)
     OVERLOADED = (503, grpc.StatusCode.UNAVAILABLE)
 

@@ -1,4 +1,4 @@
-"""What a run of the oracles writes into docs/compatibility.md."""
+"""What docs/compatibility.md has from the code: `make docs` writes MLflow's changes, and a run of the oracles their table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,3 +26,7 @@ def _between(name: str, page: str, lines: Sequence[str]) -> str:
     if not begin or not end:
         raise ValueError(f"{PAGE} has no place for {name}")
     return "".join((before, begin, "\n".join(lines), "\n", end, after))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_changes(PAGE.read_text()))

@@ -43,7 +43,6 @@ def _up(config: "Config", status: "Status") -> None:
     from headrace.local.postgres import EmbeddedPostgres
     from headrace.local.private import PRIVATE
     from headrace.queue.disk.adopt import check_unused
-    from headrace.receiver.listen import bind
 
     os.umask(PRIVATE)
     _warn_if_ui_is_open(config)
@@ -56,9 +55,7 @@ def _up(config: "Config", status: "Status") -> None:
     host = take_ports(config)
     console = ConsoleProcess(config, host.port)
     console.end_leftover()
-    bind(config.ui_host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
-    bind(config.console_host, config.console_port, "HEADRACE_CONSOLE_PORT").close()
-    bind(config.console_host, config.jaeger_port, "HEADRACE_JAEGER_PORT").close()
+    _check_ports(config)
     with mlflow.warmed_up(), EmbeddedPostgres(config.data_dir / "postgres") as postgres:
         database = host.open(postgres.url)
         status.update("Creating MLflow's tables (first start only) …" if first else "Checking MLflow's tables …")
@@ -75,6 +72,19 @@ def _bring_up_to_date(database: "Database", mlflow: "MlflowServer", url: str) ->
         found = mlflow_revision(connection)
     if found is None or found != newest_revision():  # the MLflow UI beside us accepts that one only
         mlflow.upgrade(url)
+
+
+def _check_ports(config: "Config") -> None:
+    """Makes sure that the ports of the UI and the console are free: their processes take them later.
+
+    Raises:
+        StartError: one is taken. It names the setting.
+    """
+    from headrace.receiver.listen import bind
+
+    bind(config.ui_host, config.ui_port, "HEADRACE_UI_PORT or --ui-port").close()
+    bind(config.console_host, config.console_port, "HEADRACE_CONSOLE_PORT").close()
+    bind(config.console_host, config.jaeger_port, "HEADRACE_JAEGER_PORT").close()
 
 
 def _run(

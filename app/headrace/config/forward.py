@@ -12,7 +12,8 @@ class Forward(BaseModel):
     metrics_forward: Text = Field(
         None,
         description="OTLP/HTTP URL to which metrics without an MLflow run are passed on: "
-        "`http://collector:4318/v1/metrics`. It must not lead back to this Headrace. Unset: they are refused in words.",
+        "`http://collector:4318/v1/metrics`. It must not lead back to this Headrace. Unset: they are refused, and "
+        "the answer says why.",
     )
     metrics_forward_headers: Secret = Field(
         None,

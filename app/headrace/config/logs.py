@@ -18,7 +18,7 @@ def severity_of(text: str) -> int:
 
 
 class Logs(BaseModel):
-    """What is made of log records. With `HEADRACE_ENRICH=false` they are refused in words."""
+    """What is made of log records. With `HEADRACE_ENRICH=false` they are refused, and the answer says why."""
 
     logs_severity: Literal["trace", "debug", "info", "warn", "error", "fatal", "none"] = Field(
         "info",

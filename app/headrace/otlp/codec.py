@@ -20,6 +20,8 @@ from headrace.otlp.salvage import salvage
 from headrace.otlp.unread import read_old_names
 from headrace.otlp.weight import Charge
 
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""The first bytes of a compressed body. No request in either encoding begins with them."""
 _ALSO = {
     "application/protobuf": "application/x-protobuf",  # RFC 9695's name for the same bytes
     "text/plain": "application/json",  # a browser's sendBeacon sends JSON with this name (opentelemetry-js#2321)
@@ -66,7 +68,20 @@ def decode(
     """
     notes = Notes() if notes is None else notes
     decoder = _decode_json if encoding is Encoding.JSON else _decode_protobuf
-    return decoder(body, charge, notes, form)
+    try:
+        return decoder(body, charge, notes, form)
+    except MalformedBody as error:
+        raise MalformedBody(f"{error}{_advice(body, encoding)}") from None
+
+
+def _advice(body: bytes, encoding: Encoding) -> str:
+    """What its sender probably forgot to say of a body; empty if its beginning tells nothing."""
+    for beginning, name in _COMPRESSED.items():
+        if body.startswith(beginning):
+            return f" It is compressed with {name}: say so in Content-Encoding, or in gRPC's grpc-encoding."
+    if encoding is Encoding.PROTOBUF and body.lstrip()[:1] == b"{":
+        return " It looks like JSON: send it with the Content-Type application/json."
+    return ""
 
 
 def _decode_protobuf(body: bytes, charge: Charge, notes: Notes, form: Form) -> tuple[Any, int]:
@@ -75,7 +90,10 @@ def _decode_protobuf(body: bytes, charge: Charge, notes: Notes, form: Form) -> t
     body = read_old_names(body, notes, form)
     try:
         charge(weight.of_spans(check_parts(body, form)))
-        return form.request.FromString(body), 0
+        request = form.request.FromString(body)
+        if body.startswith(tuple(_COMPRESSED)):  # it may be the bytes of unknown fields, and nothing else
+            raise MalformedBody(f"The body is not a protobuf {form.request.DESCRIPTOR.name}.")
+        return request, 0
     except DecodeError:
         pass  # mend its texts, save the records that can be parsed
     try:

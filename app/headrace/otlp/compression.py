@@ -1,7 +1,8 @@
 """Undoes Content-Encoding: identity, gzip, deflate, zstd, and up to three of them in a row. A limit stops bombs. No I/O.
 
 Sources: RFC 9110, section 8.4 (names are case-insensitive; the last name was applied last); RFC 1952 (gzip); RFC 1950 and 1951
-(deflate: clients send it both with and without the zlib wrapper); RFC 9659 (zstd: windows of 8 MiB at most).
+(deflate: clients send it both with and without the zlib wrapper,
+and the Collector also as `zlib`); RFC 9659 (zstd: windows of 8 MiB at most).
 """
 
 import io
@@ -114,5 +115,6 @@ _DECOMPRESSORS: dict[str, Callable[[bytes], _Decompressor]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,
+    "zlib": _deflate,
     "zstd": _zstd,
 }

@@ -3,11 +3,12 @@
 Each method raises `Refused` if a limit is exceeded.
 """
 
-from headrace.errors import HeadraceError, MalformedBody
+from headrace.errors import HeadersTooLarge, HeadraceError, MalformedBody
 
 MAX_HEAD_BYTES = 64 * 1024
 """Most bytes of a request's headers, over HTTP and over gRPC."""
-_MAX_HEADERS = 128
+MAX_HEADERS = 128
+"""Most headers of a request, over HTTP and over gRPC."""
 _HEADER_BYTES = 160
 """Memory that one header takes besides its own bytes."""
 _MAX_GAP_BYTES = 64 * 1024
@@ -43,8 +44,8 @@ class Head:
         """Adds a complete header of `size` bytes."""
         self._count += 1
         self.size += size + _HEADER_BYTES
-        if self._count > _MAX_HEADERS:
-            raise Refused(MalformedBody(f"The request has over {_MAX_HEADERS} headers: send fewer."))
+        if self._count > MAX_HEADERS:
+            raise Refused(HeadersTooLarge(f"The request has over {MAX_HEADERS} headers: send fewer."))
         self._check(self.size - self._count * _HEADER_BYTES)
 
     def add_url(self, size: int) -> None:
@@ -54,7 +55,7 @@ class Head:
 
     def _check(self, size: int) -> None:
         if size > MAX_HEAD_BYTES:
-            raise Refused(MalformedBody(f"The request's headers are over {MAX_HEAD_BYTES} bytes: send less in them."))
+            raise Refused(HeadersTooLarge(f"The request's headers are over {MAX_HEAD_BYTES} bytes: send less in them."))
 
 
 class Body:

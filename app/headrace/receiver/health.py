@@ -29,9 +29,9 @@ def health_router(queue: Queue, database: Database, experiments: Experiments, ta
     """The three routes. They report on this queue, this database, and what is known of its experiments and tables."""
     health = _Health(queue, database, experiments, tables)
     router = APIRouter()
-    router.get("/healthz")(health.healthz)
-    router.get("/readyz")(health.readyz)
-    router.get("/metrics")(health.metrics)
+    for path, answer in (("/healthz", health.healthz), ("/readyz", health.readyz), ("/metrics", health.metrics)):
+        router.get(path)(answer)
+        router.head(path, include_in_schema=False)(answer)
     return router
 
 

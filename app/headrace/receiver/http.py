@@ -21,6 +21,7 @@ from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import SUPPORTED
 from headrace.otlp.signals import Signal
 from headrace.receiver.answers import bad_request, status_of
+from headrace.receiver.headers import headers_of
 from headrace.receiver.intake import Intake
 from headrace.receiver.who import Who
 from headrace.telemetry.metrics import ACK_SECONDS
@@ -49,7 +50,7 @@ class SignalEndpoint:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        headers = _headers(scope)
+        headers = headers_of(scope["headers"])
         who = Who.of_scope(scope, headers)
         try:
             response = await self._answer(headers, who, receive)
@@ -140,15 +141,6 @@ def wrong_port(said: str) -> bytes:
 def _protocol(encoding: Encoding) -> str:
     """The protocol's name, as in `OTEL_EXPORTER_OTLP_PROTOCOL`."""
     return "http/protobuf" if encoding is Encoding.PROTOBUF else "http/json"
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """The headers by lower-case name. The values of one that comes twice are joined (RFC 9110, section 5.3)."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
 
 
 def _length(headers: Mapping[str, str]) -> int:

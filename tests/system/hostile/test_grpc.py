@@ -260,6 +260,54 @@ def test_metadata_over_the_limit_is_refused_in_words(running: Running, database_
     assert_serves(running, database_url)
 
 
+@pytest.mark.parametrize(("more", "status"), [(110, "0"), (300, "200 8 The request has over 128 headers")])
+def test_metadata_is_bounded_in_number_as_over_http(running: Running, more: int, status: str) -> None:
+    block = headers(x_mlflow_experiment_id=b"0") + b"".join(literal(b"x-%d" % number, b"a") for number in range(more))
+    assert call(running, block, bytes(5)).startswith(status)
+
+
+FRAMES: dict[str, tuple[dict[str, bytes], bytes, str]] = {  # the headers of a call, its message, and its status
+    "flag": ({}, b"\x02" + bytes(4), "200 3 A gRPC message begins with 0, or with 1 if it is compressed, and not with 2."),
+    "no-encoding": ({}, b"\x01" + bytes(4), "200 3 The message is compressed, and nothing says how"),
+    "plain-although-named": ({"grpc_encoding": b"snappy"}, bytes(5), "0"),
+    "gzip-unnamed": ({}, b"\0\0\0\0\x14" + gzip.compress(b""), "200 3 The body is not a protobuf ExportTraceServiceRequest"),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_message_says_how_it_is_compressed(running: Running, name: str) -> None:
+    named, message, status = FRAMES[name]
+    assert call(running, headers(**named), message).startswith(status)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"application/grpc+json", b"application/grpc-web+proto", b"application/grpcx", b"text/plain", b""]
+)
+def test_another_media_type_is_none_of_grpc_s(running: Running, sent: bytes) -> None:
+    assert call(running, with_type(sent), bytes(5)) == "415"
+
+
+SPELLINGS = [b"application/grpc+proto", b"Application/gRPC; charset=utf-8", b"application/grpc, application/grpc"]
+
+
+@pytest.mark.parametrize("sent", SPELLINGS)
+def test_a_media_type_of_grpc_in_each_spelling(running: Running, sent: bytes) -> None:
+    assert call(running, with_type(sent), bytes(5)) == "0"
+
+
+def with_type(sent: bytes) -> bytes:
+    """The headers of a call, with this Content-Type."""
+    named = (b"content-type", b"application/grpc")
+    return headers().replace(literal(*named), literal(named[0], sent))
+
+
+def call(running: Running, block: bytes, message: bytes) -> str:
+    """The outcome of a call with these headers and this message."""
+    with closing(begin(running)) as connection:
+        connection.sendall(frame(HEADERS, END_HEADERS, 1, block) + frame(DATA, END_STREAM, 1, message))
+        return outcome(connection)
+
+
 def test_answers_that_nobody_reads_are_bounded(running: Running, database_url: str) -> None:
     """A window of nothing for answers: they wait, and are given up with their connection."""
     memory = Memory(running)

@@ -274,6 +274,7 @@ def basic(user: str, secret: str) -> str:
 SPELLINGS: dict[str, Callable[[str], tuple[str, str]]] = {
     "Bearer": lambda secret: ("authorization", f"Bearer {secret}"),
     "in lower case": lambda secret: ("authorization", f"bearer  {secret}"),
+    "twice": lambda secret: ("authorization", f"Bearer {secret}, Bearer {secret}"),
     "Basic": lambda secret: ("authorization", basic("anybody", secret)),
     "x-api-key": lambda secret: ("x-api-key", secret),
     "api-key": lambda secret: ("api-key", secret),

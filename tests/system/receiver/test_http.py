@@ -211,6 +211,21 @@ def test_a_resource_without_a_route_costs_only_its_own_spans(headrace: Launcher,
     assert running.post(otlp.request(lost).SerializeToString()).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_a_monitor_may_ask_with_head(running: Running, path: str) -> None:
+    answer = httpx.head(f"{running.url}{path}")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_an_experiment_s_name_in_utf_8_is_that_name(running: Running, shared_url: str) -> None:
+    names = ["h\u00e9ader", "\u65e5\u672c"]
+    for name in names:
+        headers = {b"content-type": PROTOBUF.encode(), b"x-mlflow-experiment-name": name.encode()}
+        assert httpx.post(f"{running.url}/v1/traces", content=body(), headers=headers).status_code == 200
+    wait_until(running.drained)
+    assert len(rows(shared_url, "SELECT 1 FROM experiments WHERE name = ANY (%s)", names)) == 2
+
+
 def test_health_says_what_is_going_on(running: Running) -> None:
     assert httpx.get(f"{running.url}/healthz").json() == {"status": "alive"}
     ready = running.ready()

@@ -182,3 +182,21 @@ def test_answers_are_in_the_request_s_encoding() -> None:
     text = encode(message, Encoding.JSON)
     assert json_format.Parse(text, ExportTraceServiceRequest()) == message
     assert b'"kind": 2' in text  # "Values of enum fields MUST be encoded as integer values"
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "advice"),
+    [
+        (gzip.compress(b"x" * 100), Encoding.PROTOBUF, "compressed with gzip: say so in Content-Encoding"),
+        (gzip.compress(b"{}"), Encoding.JSON, "compressed with gzip: say so in Content-Encoding"),
+        (b"\x28\xb5\x2f\xfd\x00\x00\x00\x00\x00", Encoding.PROTOBUF, "compressed with zstd"),
+        (b'{"resourceSpans": []}', Encoding.PROTOBUF, "looks like JSON: send it with the Content-Type application/json"),
+    ],
+)
+def test_what_was_forgotten_to_say_of_a_body_is_said(body: bytes, encoding: Encoding, advice: str) -> None:
+    with pytest.raises(MalformedBody, match=advice):
+        decode(body, encoding)
+
+
+def test_zlib_is_deflate_by_the_collector_s_name() -> None:
+    assert inflate(zlib.compress(b"spans"), "zlib", LIMIT) == b"spans"

@@ -92,15 +92,8 @@ class SpanParts:
         had = budget.left
         span, scope = self.span, self.scope.scope
         attributes = budget.take(_pairs(span.attributes, times * _MAX_PAIRS, most))
-        events = [
-            Event(
-                shortened(each.name, _MAX_VALUE),
-                each.time_unix_nano - start,
-                budget.take(_pairs(each.attributes, _MAX_PAIRS, most)),
-            )
-            for each in span.events[: times * _MAX_EVENTS]
-            if budget.left > 0
-        ]
+        kept = span.events[: times * _MAX_EVENTS]
+        events = [_event(each, start, budget, most) for each in kept if budget.left > 0]
         links = [Link(each.trace_id.hex(), each.span_id.hex()) for each in span.links[: times * _MAX_LINKS]]
         resource = budget.take(_pairs(self.resource.resource.attributes, _MAX_PAIRS, _MAX_VALUE))
         return Details(
@@ -130,6 +123,12 @@ def _parts(data: TracesData) -> Iterator[SpanParts]:
     for resource in data.resource_spans:
         for scope in resource.scope_spans:
             yield from (SpanParts(span, scope, resource) for span in scope.spans)
+
+
+def _event(event: Span.Event, start: int, budget: Budget, most: int) -> Event:
+    """An event as a page shows it. `start`: of the trace. `most`: characters of a value."""
+    pairs = budget.take(_pairs(event.attributes, _MAX_PAIRS, most))
+    return Event(shortened(event.name, _MAX_VALUE), event.time_unix_nano - start, pairs)
 
 
 def _pairs(pairs: Iterable[ReadablePair], most: int, characters: int) -> list[Pair]:

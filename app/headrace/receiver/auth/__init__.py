@@ -21,6 +21,7 @@ from cachetools import LRUCache
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.config import problems
+from headrace.envelope.incoming import said_once
 from headrace.errors import RateLimited, StartError, Unauthenticated
 from headrace.receiver.limits import Bucket
 from headrace.telemetry.logging import log, log_rarely
@@ -233,7 +234,7 @@ def new_key(
 def _sent(headers: Mapping[str, str]) -> str:
     """The key's text in the headers: of Bearer, of `x-api-key` and its spellings, or the password of Basic, which MLflow's
     clients send. Empty if there is none."""
-    scheme, _, value = headers.get("authorization", "").strip().partition(" ")
+    scheme, _, value = said_once(headers.get("authorization", "")).partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
     if scheme.lower() == "basic":
@@ -241,4 +242,4 @@ def _sent(headers: Mapping[str, str]) -> str:
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
         except ValueError:  # of base64, of UTF-8
             return ""
-    return next((headers[name].strip() for name in ("x-api-key", "api_key", "api-key") if headers.get(name)), "")
+    return next((said_once(headers[name]) for name in ("x-api-key", "api_key", "api-key") if headers.get(name)), "")

@@ -136,13 +136,10 @@ class OneMessage(ABC):
         if self._over:
             return
         self._timer.cancel()
-        compression = self.metadata.get("grpc-encoding", "identity") if self._body[:1] == b"\1" else "identity"
-        if compression not in _ENCODINGS:
-            known = f"grpc-encoding {compression[:80]!r} is not supported: send {', '.join(_ENCODINGS)}."
-            self.fail(UnknownCompression(known))
-            return
-        if len(self._body) < _PREFIX_BYTES or len(self._body) != _PREFIX_BYTES + self._length():
-            self.fail(MalformedBody("The call must hold exactly one whole message."))
+        try:
+            compression = self._compression()
+        except HeadraceError as error:
+            self.fail(error)
             return
         message = bytes(memoryview(self._body)[_PREFIX_BYTES:])
         self._body.clear()
@@ -165,6 +162,20 @@ class OneMessage(ABC):
                 self.fail(error)
             else:
                 self.finish(None)
+
+    def _compression(self) -> str:
+        """How the message is compressed. Raises a HeadraceError unless the body is one whole message."""
+        if len(self._body) < _PREFIX_BYTES or len(self._body) != _PREFIX_BYTES + self._length():
+            raise MalformedBody("The call must hold exactly one whole message.")
+        if (flag := self._body[0]) == 0:
+            return "identity"
+        if flag != 1:
+            raise MalformedBody(f"A gRPC message begins with 0, or with 1 if it is compressed, and not with {flag}.")
+        if (name := self.metadata.get("grpc-encoding", "")) in _ENCODINGS:
+            return name
+        if not name:
+            raise MalformedBody("The message is compressed, and nothing says how: name it in grpc-encoding.")
+        raise UnknownCompression(f"grpc-encoding {name[:80]!r} is not supported: send {', '.join(_ENCODINGS)}.")
 
     def _length(self) -> int:
         return int.from_bytes(self._body[1:_PREFIX_BYTES], "big")

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace.config import Config
+from headrace.envelope.incoming import said_once
 from headrace.errors import HeadersTooLarge, MethodNotAllowed, NoSuchPath, QueueUnavailable, UnsupportedMediaType
 from headrace.parts import PartTask
 from headrace.receiver.answers import status_of
-from headrace.receiver.framing import MAX_HEAD_BYTES
+from headrace.receiver.framing import MAX_HEAD_BYTES, MAX_HEADERS
 from headrace.receiver.grpc.call import OneMessage, Refused
 from headrace.receiver.grpc.connections import Connections
 from headrace.receiver.grpc.stream import Call, Headers, Stream
+from headrace.receiver.headers import headers_of
 from headrace.receiver.listen import bind
 from headrace.receiver.tls import Certificates
 from headrace.receiver.who import Who
 
 _LOOK_SECONDS = 0.5
+_MEDIA_TYPES = ("application/grpc", "application/grpc+proto")
+"""Others say that the message is no protobuf (`+json`), or framed for browsers (`application/grpc-web`)."""
 
 Methods = Mapping[bytes, Callable[[Stream, Mapping[str, str]], OneMessage]]
 """A method's path, `/package.Service/Method` → what makes the call that answers a request."""
@@ -103,8 +107,10 @@ class GrpcServer:
         if pseudo.get(b":method") != b"POST":
             status_of(MethodNotAllowed(f"A gRPC call is an HTTP/2 POST: this is {self._place.speaks}."), who)
             return Refused(stream, ((b":status", b"405"), (b"allow", b"POST")))
-        if not metadata.get("content-type", "").startswith("application/grpc"):
-            status_of(UnsupportedMediaType("The Content-Type of a gRPC call is application/grpc."), who)
+        if said_once(metadata.get("content-type", "")).partition(";")[0].strip().lower() not in _MEDIA_TYPES:
+            status_of(
+                UnsupportedMediaType("The Content-Type of a gRPC call is application/grpc, or application/grpc+proto."), who
+            )
             return Refused(stream, ((b":status", b"415"),))
         path = pseudo.get(b":path", b"")
         if (method := self._methods.get(path)) is None:
@@ -113,21 +119,22 @@ class GrpcServer:
         call = method(stream, metadata)
         if self._health.stopping:
             call.fail(QueueUnavailable("Headrace is stopping: send the batch again."))
-        elif sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
-            call.fail(HeadersTooLarge(f"The request's metadata is over {MAX_HEAD_BYTES} bytes: send less of it."))
+        elif said := _too_large(headers):
+            call.fail(HeadersTooLarge(said))
         else:
             call.begin()
         return call
 
 
 def _metadata(headers: Headers) -> dict[str, str]:
-    """The headers by name, without HTTP/2's own (`:path` …) and binary ones (`…-bin`). The values of one that comes twice are
-    joined."""
-    metadata: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name = raw_name.decode("latin-1")
-        if name.startswith(":") or name.endswith("-bin"):
-            continue
-        value = raw_value.decode("latin-1")
-        metadata[name] = f"{metadata[name]}, {value}" if name in metadata else value
-    return metadata
+    """The headers by name, without HTTP/2's own (`:path` …) and binary ones (`…-bin`)."""
+    return headers_of((name, value) for name, value in headers if not (name.startswith(b":") or name.endswith(b"-bin")))
+
+
+def _too_large(headers: Headers) -> str:
+    """What is too large about the headers, in the words that HTTP has for it; empty if nothing is."""
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+        return f"The request's metadata is over {MAX_HEAD_BYTES} bytes: send less of it."
+    if sum(not name.startswith(b":") for name, _ in headers) > MAX_HEADERS:
+        return f"The request has over {MAX_HEADERS} headers: send fewer."
+    return ""

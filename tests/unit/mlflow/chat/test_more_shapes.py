@@ -130,6 +130,10 @@ def test_an_answer_of_openai_s_responses_with_tools_is_read_whole() -> None:
         ({"inputs": {"input": "Rain?", "chat_history": [AI]}, "tags": [], "kwargs": {"name": "x"}}, "user", "Rain?"),
         ({"outputs": {"output": "Yes."}, "kwargs": {"tags": [1]}}, "assistant", "Yes."),
         ({"user_msg": "Rain?", "chat_history": None}, "user", "Rain?"),
+        ({"query": "Rain?", "result": "Yes.", "source_documents": [{"page_content": "x"}]}, "assistant", "Yes."),
+        ({"lc": 1, "type": "constructor", "id": ["ChatPromptValue"], "kwargs": {"messages": [USER]}}, "user", "Rain?"),
+        ([{"supervisor": {"next": "writer"}}, {"writer": {"messages": [AI]}}, {"end": None}], "assistant", "Yes."),
+        ({"model": "m", "prompt": ["Rain?"]}, "user", "Rain?"),
         ({"text": "Yes.", "files": []}, "assistant", "Yes."),
         ({"content": "Rain?", "source": "user", "type": "TextMessage"}, "user", "Rain?"),
         (["Rain?"], "user", "Rain?"),
@@ -142,6 +146,12 @@ def test_an_answer_of_openai_s_responses_with_tools_is_read_whole() -> None:
 )  # fmt: skip
 def test_what_was_said(value: Any, role: str, said: str) -> None:
     assert words_of(value if isinstance(value, str) else json.dumps(value), role) == said
+
+
+def test_langchain_s_pictures_in_base64_are_shown() -> None:
+    block = {"type": "image", "base64": "aGVsbG8=", "mime_type": "image/jpeg"}
+    (message,) = chat_of([{"type": "human", "content": [block]}], "user") or []
+    assert message["content"][0]["image_url"]["url"] == "data:image/jpeg;base64,aGVsbG8="
 
 
 def test_an_ollama_message_s_pictures_are_shown() -> None:
@@ -180,3 +190,25 @@ def test_an_object_that_is_no_answer_stays_json() -> None:
         "output.value": json.dumps({"city": "Rome"}),
     }
     assert shown(attrs).outputs == [{"role": "assistant", "content": '{"city": "Rome"}'}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"type": "phone_call", "id": "5", "duration": 3}, {"type": "video_call", "id": "6"}],
+        [{"type": "user", "id": 5, "name": "Bob"}, {"type": "admin", "id": 6, "name": "Al"}],
+        [["tool", "hammer"], ["bolt", "nut"]],
+        {"order": {"message": {"text": "x"}}},
+        [{"delta": {"a": 1}}, {"delta": 2}],
+        [{"supervisor": {"next": "writer"}}],
+    ],
+)
+def test_records_of_somebody_else_s_are_no_chat(value: Any) -> None:
+    assert not chat_of(value, "assistant")
+    assert words_of(json.dumps(value), "assistant") in ("", "x")
+
+
+def test_what_a_tool_is_given_and_gives_stays_as_it_is() -> None:
+    given, gave = {"model": "T", "input": "x"}, {"model": "T", "stop_reason": "red", "text": "halt"}
+    attrs = {"openinference.span.kind": "TOOL", "input.value": json.dumps(given), "output.value": json.dumps(gave)}
+    assert (shown(attrs).inputs, shown(attrs).outputs) == (given, gave)

@@ -7,7 +7,7 @@ Haystack, Genkit.
 from typing import Any, NamedTuple
 
 from headrace.mlflow.json_text import dumps_long
-from headrace.mlflow.translate.chat.media import Block, Part, media_of, text_part
+from headrace.mlflow.translate.chat.media import MADE_IMAGE, MEDIA, Block, Part, media_of, text_part
 
 ToolCall = dict[str, Any]
 
@@ -18,10 +18,13 @@ _RESULTS = frozenset(
     {"tool_call_response", "tool_result", "function_call_output", "function_response", "tool_return", "tool_response"}
     | {"custom_tool_call_output", "builtin_tool_return", "retry_prompt"}
 )
-_CALL_ENDS, _RESULT_ENDS = ("_tool_use", "_call"), ("_tool_result", "_tool_call_response", "_call_output")
-"""Ends of the types of calls that a provider runs itself, and of their results: `web_search_call`, `mcp_tool_result`."""
-_MADE_IMAGE = "image_generation_call"
-"""No call that is shown, but the picture that it made."""
+_OWN_CALLS = frozenset(
+    {"web_search_call", "file_search_call", "code_interpreter_call", "computer_call", "mcp_call", "local_shell_call"}
+    | {"shell_call", "apply_patch_call", "tool_search_call", "server_tool_call"}
+)
+"""Calls that the provider runs itself: of OpenAI's responses, and of the GenAI conventions."""
+_CALL_END, _RESULT_ENDS = "_tool_use", ("_tool_result", "_tool_call_response", "_call_output")
+"""Ends of the types of others, and of the results of all."""
 _WRAPPED_CALLS = ("toolUse", "functionCall", "function_call", "tool_call", "toolCall", "toolRequest")
 _WRAPPED_RESULTS = ("toolResult", "functionResponse", "function_response", "tool_call_result", "toolCallResult", "toolResponse")
 _CALL_KEYS, _RESULT_KEYS = frozenset(_WRAPPED_CALLS), frozenset(_WRAPPED_RESULTS)
@@ -88,6 +91,14 @@ def is_block(value: Any) -> bool:
     return bool(kind_of(value)) or not _BLOCK_KEYS.isdisjoint(value)
 
 
+def is_known(value: Block) -> bool:
+    """Whether a block says something in words, or is of a type that one of the libraries has: no record of somebody else's."""
+    kind = kind_of(value)
+    if not kind or kind in _TEXTS or kind in MEDIA or kind in _CALLS:
+        return True
+    return is_item(value) or isinstance(value.get("text", value.get("content")), str)
+
+
 def is_item(value: Block) -> bool:
     """Whether it stands among messages, and is none: a call, a result or reasoning, as in OpenAI's responses."""
     kind = kind_of(value)
@@ -97,7 +108,8 @@ def is_item(value: Block) -> bool:
         return bool(_any(value, _NAMES))
     if kind in _REASONING or kind in _RESULTS or kind in _NOTHING:
         return True
-    return kind.endswith((*_CALL_ENDS, *_RESULT_ENDS)) and bool(_any(value, _IDS))
+    own = kind in _OWN_CALLS or kind == MADE_IMAGE or kind.endswith((_CALL_END, *_RESULT_ENDS))
+    return own and bool(_any(value, _IDS))
 
 
 def call_of(block: Block, kind: str = "") -> ToolCall | None:
@@ -112,9 +124,9 @@ def _own_call(block: Block, kind: str) -> ToolCall | None:
     """A call that the provider runs itself. Its type, or else its place, is its name."""
     if code := _wrapped(block, _CODE):
         return as_call({"name": "code_execution", "arguments": code})
-    if not kind.endswith(_CALL_ENDS) or kind == _MADE_IMAGE:
+    if kind not in _OWN_CALLS and not kind.endswith(_CALL_END):
         return None
-    name = _any(block, _NAMES) or kind.removesuffix("_call").removesuffix("_tool_use")
+    name = _any(block, _NAMES) or kind.removesuffix("_call").removesuffix(_CALL_END)
     inner = block.get(kind)  # of the GenAI conventions
     if isinstance(inner, dict) and "arguments" not in block:
         told = inner.get("arguments", {key: value for key, value in inner.items() if key != "type"})
@@ -159,7 +171,7 @@ def _result(kind: str, block: Block) -> tuple[str, str] | None:
         inner = _wrapped(block, _WRAPPED_RESULTS)
     if inner is None and (code := _wrapped(block, _CODE_RESULTS)):
         inner = {"id": "code_execution", "output": code.get("output")}
-    if inner is None and kind.endswith("_call") and kind not in _CALLS and kind != _MADE_IMAGE:
+    if inner is None and kind in _OWN_CALLS:
         inner = block if _any(block, ("output", "outputs", "results")) else None
     if inner is None:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.mlflow.json_text import JsonText, dumps, dumps_long, loads
 from headrace.mlflow.keys import CHAT_MESSAGES, MESSAGE_FORMAT, SPAN_INPUTS, SPAN_OUTPUTS, SPAN_TYPE
-from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, messages_of
+from headrace.mlflow.translate.chat.message import KNOWN_ROLES, Message, is_message, messages_of
 from headrace.mlflow.translate.chat.preview import words_of
 from headrace.mlflow.translate.chat.shapes import ANSWERS, LISTS, SYSTEM, chat_of, instructions
 
@@ -39,7 +39,7 @@ def draw(attributes: dict[str, Any], sent: Collection[str]) -> None:
     drawing = _Drawing(attributes, sent)
     asked = drawing.side(SPAN_INPUTS, "user", drawing.instructions())
     answered = drawing.side(SPAN_OUTPUTS, "assistant")
-    if attributes.get(SPAN_TYPE) == _TOOL:
+    if drawing.is_tool:
         return  # it talks to nobody: a plain value beside a tool's message is no message
     if asked and answered is False:
         drawing.wrap(SPAN_OUTPUTS, "assistant")
@@ -69,6 +69,7 @@ class _Drawing:
     def __init__(self, attributes: dict[str, Any], sent: Collection[str]) -> None:
         self._attributes, self._sent = attributes, sent
         self._format = _value(attributes, MESSAGE_FORMAT)
+        self.is_tool = attributes.get(SPAN_TYPE) == _TOOL
 
     def instructions(self) -> str:
         """The system's, where an attribute of their own has them."""
@@ -81,6 +82,8 @@ class _Drawing:
             return None
         if not system and is_drawn(value, self._format):
             return True
+        if self.is_tool and _is_flat(value):
+            return False
         chat = chat_of(value, role)
         if chat is None:
             return False
@@ -115,6 +118,15 @@ class _Drawing:
 
     def _write(self, key: str, value: Any) -> None:
         self._attributes[key] = JsonText.of(dumps_long(value), value)
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it is an object of plain values, and no message: what a tool is given, or gives."""
+    return (
+        isinstance(value, dict)
+        and not is_message(value)
+        and not any(isinstance(inner, list | dict) for inner in value.values())
+    )
 
 
 def is_drawn(value: Any, form: Any) -> bool:

@@ -21,6 +21,11 @@ _TYPES = ("mime_type", "mimeType", "media_type", "mediaType", "image_mimetype", 
 _OF_DATA = re.compile(r"data:([a-z]+/[\w.+-]{1,80})[;,]", re.ASCII)
 _FILE_NAMES = ("filename", "file_name", "name", "title", "file_id", "id")
 _NAMED_KINDS = ("image", "audio", "video", "document", "file")
+MADE_IMAGE = "image_generation_call"
+"""The picture that a tool of OpenAI's made."""
+_FILES = ("blob", "uri", "file", "binary", "media", "input_file", "file_url")
+MEDIA = frozenset({*_NAMED_KINDS, *(f"{kind}_url" for kind in _NAMED_KINDS), *_FILES, "input_image", "input_audio", MADE_IMAGE})
+"""Types of blocks that `media_of` knows."""
 
 
 def text_part(text: str) -> Part:
@@ -35,7 +40,7 @@ def media_of(block: Block) -> Part | None:
         return _image_at(_url(block.get("image_url")) or _url(block.get("url")), block)
     if kind == "input_audio":
         return _sound(block)
-    if kind == "image_generation_call" and isinstance(block.get("result"), str):
+    if kind == MADE_IMAGE and isinstance(block.get("result"), str):
         return _named("image", {"data": block["result"], "format": block.get("output_format") or "png"})
     for name in ("inlineData", "inline_data", "fileData", "file_data", "media"):  # Gemini; Genkit
         if isinstance(inner := block.get(name), dict):
@@ -47,7 +52,7 @@ def media_of(block: Block) -> Part | None:
 
 
 def _typed(kind: str, block: Block) -> Part | None:
-    if kind in ("blob", "uri", "file", "binary", "media", "input_file", "file_url"):
+    if kind in _FILES:
         inner = block.get("file")
         file = inner if isinstance(inner, dict) else block
         return _named(str(block.get("modality") or ""), file)
@@ -115,7 +120,7 @@ def _first(block: Block, *keys: str) -> str:
 
 
 def _data(source: Block) -> str:
-    return _first(source, "data", "bytes", "content", "image", "blob", "file_data")
+    return _first(source, "data", "bytes", "base64", "content", "image", "blob", "file_data")
 
 
 def _base64(data: str) -> str:

@@ -39,17 +39,12 @@ def role_of(name: Any) -> str:
     return role if role in KNOWN_ROLES else "user"
 
 
-def names_role(value: Any) -> bool:
-    """Whether a text is the name of a role, in any library."""
-    return isinstance(value, str) and (value in KNOWN_ROLES or value in _ROLES)
-
-
 def is_message(value: Any) -> bool:
     """Whether a value is a message, of any library."""
     if not isinstance(value, dict):
         return False
     if isinstance(value.get("kwargs"), dict):
-        return "lc" in value or _says(value["kwargs"])
+        return "messages" not in value["kwargs"] and ("lc" in value or _says(value["kwargs"]))
     kind = value.get("type")
     if isinstance(value.get("data"), dict) and kind in _LANGCHAIN:
         return True

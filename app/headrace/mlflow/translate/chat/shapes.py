@@ -7,10 +7,11 @@ Vercel AI, Pydantic AI, LlamaIndex, Haystack; what wraps one of these in `inputs
 from typing import Any
 
 from headrace.mlflow.json_text import loads
-from headrace.mlflow.translate.chat.blocks import is_block, read, shown
+from headrace.mlflow.translate.chat.blocks import is_block, is_known, read, shown
 from headrace.mlflow.translate.chat.chunks import joined_chunks
+from headrace.mlflow.translate.chat.joined import joined
 from headrace.mlflow.translate.chat.media import Block
-from headrace.mlflow.translate.chat.message import Message, is_message, messages_of, names_role, role_of
+from headrace.mlflow.translate.chat.message import Message, is_message, messages_of, role_of
 from headrace.mlflow.translate.chat.simple import simple_messages
 
 _DEPTH = 5
@@ -29,7 +30,8 @@ QUESTIONS = (
     *("text", "content"),
 )
 SAID = (
-    *("final_answer", "final_output", "answer", "output_text", "output", "response", "generation", "completion", "raw"),
+    *("final_answer", "final_output", "answer", "output_text", "output", "response", "generation", "completion", "result"),
+    "raw",
     *("text", "content"),
 )
 """Keys of a text that was asked, or answered, whatever stands beside it."""
@@ -63,20 +65,28 @@ def _list(items: list[Any], role: str, depth: int) -> list[Message] | None:
         return [message for item in items for message in messages_of(item, role)] or [_silent(item, role) for item in items]
     if (chunks := joined_chunks(items)) is not None:
         return [message for item in chunks for message in messages_of(item, "assistant")] or None
-    if items and all(map(is_block, items)) and not any(map(_is_container, items)):
+    if items and all(map(is_block, items)) and any(map(is_known, items)) and not any(map(_is_container, items)):
         return messages_of({"content": items}, role)
     found: list[Message] = []
     for item in items:  # batches, generations, updates of a graph's nodes
         inner = chat_of(item, role, depth - 1) if isinstance(item, list | dict) else None
-        if inner is None:
+        if inner is None and not _is_update(item):
             return None
-        found += inner
+        found += inner or ()
     return found
+
+
+def _is_update(item: Any) -> bool:
+    """What a node of LangGraph gives beside messages, as `{"supervisor": {"next": "writer"}}`."""
+    return isinstance(item, dict) and len(item) == 1 and isinstance(next(iter(item.values())), dict | None)
+
+
+_SPEAKERS = ("user", "human", "assistant", "ai", "system")
 
 
 def _pair(item: Any) -> Any:
     """LangChain's `["user", "Hello"]` as a message."""
-    if isinstance(item, list) and len(item) == 2 and names_role(item[0]) and isinstance(item[1], str | list):
+    if isinstance(item, list) and len(item) == 2 and item[0] in _SPEAKERS and isinstance(item[1], str | list):
         return {"role": item[0], "content": item[1]}
     return item
 
@@ -96,7 +106,7 @@ def _dict(value: Block, role: str, depth: int) -> list[Message] | None:
     for form in (_answers, _answered, _messages, _message, _vercel, _asked):
         if (found := form(value, role, depth)) is not None:
             return found
-    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and _is_container(inner):
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and isinstance(inner.get("messages"), list):
         return _dict(inner, role, depth)  # what a node of LangGraph gives
     return _inside(value, _WRAPPERS, role, depth)
 
@@ -118,7 +128,13 @@ def _answered(value: Block, role: str, _: int) -> list[Message] | None:
 
 def said_in(value: Block, role: str) -> str:
     """The text that was asked or answered, whatever stands beside it. Empty: there is none, or it is not told by its key."""
-    return next((text for key in (QUESTIONS if role == "user" else SAID) if isinstance(text := value.get(key), str)), "")
+    for key in QUESTIONS if role == "user" else SAID:
+        text = value.get(key)
+        if isinstance(text, list) and len(text) == 1:
+            text = text[0]
+        if isinstance(text, str):
+            return text
+    return ""
 
 
 def _messages(value: Block, role: str, depth: int) -> list[Message] | None:
@@ -217,28 +233,3 @@ def _blocks(message: Block) -> list[Any]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def joined(messages: list[Message]) -> list[Message]:
-    """Reasoning and calls that came as items of their own belong to one message of the assistant."""
-    found: list[Message] = []
-    items: list[Message] = []
-    for message in messages:
-        items.append(message)
-        if message["role"] == "assistant" and message["content"] is None:
-            continue
-        found += _merged(items) if message["role"] == "assistant" else [*_merged(items[:-1]), message]
-        items = []
-    return found + _merged(items)
-
-
-def _merged(items: list[Message]) -> list[Message]:
-    """Messages of the assistant, of which only the last has content, as one."""
-    if len(items) < 2:
-        return items
-    merged = {key: value for item in items for key, value in item.items()}
-    if reasoning := [item["reasoning"] for item in items if item.get("reasoning")]:
-        merged["reasoning"] = "\n\n".join(reasoning)
-    if calls := [call for item in items for call in item.get("tool_calls", ())]:
-        merged["tool_calls"] = calls
-    return [merged]

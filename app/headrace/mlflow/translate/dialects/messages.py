@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 from typing_extensions import NotRequired
 
-from headrace.mlflow.translate.chat.shapes import joined
+from headrace.mlflow.translate.chat.joined import joined
 
 _DEPTH = 12
 """Steps of a flattened key that are followed. The deepest key of a dialect, a tool call's arguments, has eight."""
