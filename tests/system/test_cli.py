@@ -15,6 +15,7 @@ from conftest import Launcher, Running, free_port, rows, wait_until
 
 import otlp
 from headrace import __version__
+from headrace.local import sending
 
 
 def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -317,3 +318,8 @@ def test_up_stops_at_once_while_it_waits_for_the_mlflow_ui(headrace: Launcher) -
 def test_help_imports_neither_rich_nor_the_settings() -> None:
     code = "import sys, headrace.cli.main; sys.exit(bool({'rich', 'pydantic', 'google', 'fastapi'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nobody_waits_long_for_a_mlflow_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_AWAY_SECONDS", 0.0)
+    assert not sending.wait_visible(sending.opener(), f"http://127.0.0.1:{free_port()}", "tr-1", seconds=3600)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headrace.config import Config
     from headrace.local.demo import Made, Pipeline
 
-_VISIBLE_SECONDS = 10.0
+_VISIBLE_SECONDS = 60.0
 _TRACES, _METRICS = "/v1/traces", "/v1/metrics"
 
 

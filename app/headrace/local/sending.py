@@ -8,6 +8,7 @@ from http.client import HTTPException
 from typing import Any
 
 _ANSWER_SECONDS, _LOOK_SECONDS = 10.0, 5.0
+_AWAY_SECONDS = 10.0
 
 
 def opener(past_proxies: bool = False, context: ssl.SSLContext | None = None) -> urllib.request.OpenerDirector:
@@ -31,14 +32,18 @@ def send(by: urllib.request.OpenerDirector, url: str, body: bytes, headers: dict
 
 
 def wait_visible(by: urllib.request.OpenerDirector, mlflow_url: str, trace_id: str, seconds: float) -> bool:
-    """Asks MLflow's REST API until it shows the trace with its root. False: it did not within `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Asks MLflow's REST API until it shows the trace with its root. False: it did not within `seconds`, or nobody has listened
+    there for the first `_AWAY_SECONDS` of them. A busy MLflow may take long to answer its first question."""
+    began = time.monotonic()
+    deadline = began + seconds
     while time.monotonic() < deadline:
         try:
             with by.open(f"{mlflow_url}/api/3.0/mlflow/traces/{trace_id}", timeout=_LOOK_SECONDS) as answer:
                 if json.load(answer)["trace"]["trace_info"]["state"] != "IN_PROGRESS":
                     return True
-        except (OSError, HTTPException, ValueError, KeyError):
-            pass
+        except (OSError, HTTPException, ValueError, KeyError) as error:
+            refused = isinstance(getattr(error, "reason", None), ConnectionRefusedError)
+            if refused and time.monotonic() > began + _AWAY_SECONDS:
+                return False
         time.sleep(0.1)
     return False
