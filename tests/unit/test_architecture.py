@@ -40,7 +40,7 @@ IN_MLFLOW = (
     ("fold", "runs"),
     ("write",),
     ("metrics",),
-    ("fallback",),
+    ("fallback", "loading"),
     ("schema", "rights"),
 )
 """The same inside `mlflow/`."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 from headrace.errors import HeadraceError
+from headrace.mlflow.loading import load_mlflow
 from headrace.mlflow.schema import known_shape
 from headrace.mlflow.shape.needs import Shape
 from headrace.parts import PartThread
@@ -37,6 +38,7 @@ class Housekeeper(ABC):
             try:
                 self._shape = known_shape(self._database)
                 if self._shape is not None:
+                    load_mlflow()
                     self._turn()
                 pause = self._pause_seconds
             except HeadraceError as error:

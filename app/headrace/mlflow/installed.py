@@ -11,6 +11,7 @@ _NAME = re.compile(r"^revision\b.*?=\s*[\"'](\w+)[\"']", re.MULTILINE)
 _BEFORE = re.compile(r"^down_revision\b.*?=\s*(.+)$", re.MULTILINE)
 
 
+@cache
 def distribution() -> tuple[str, str] | None:
     """Its package (`mlflow`, which has the UI, or else `mlflow-skinny`) and its release. None: neither is there."""
     for name in ("mlflow", "mlflow-skinny"):

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 
 from headrace.errors import StartError
 from headrace.mlflow.installed import newest_revision, revisions, version
+from headrace.mlflow.loading import load_mlflow
 from headrace.mlflow.logs.record import Bound
 from headrace.mlflow.shape import Schema, look
 from headrace.mlflow.shape.needs import Shape
@@ -48,6 +49,7 @@ def open_writer(  # noqa: PLR0913, PLR0917 - one for each setting
         tables.note_misfit(str(error))
         raise
     tables.note(schema)
+    load_mlflow()
     _read_prices()
     if schema.watchers:
         log.warning("MLflow's tables have checks or triggers of somebody else", found=", ".join(schema.watchers))
