@@ -405,14 +405,14 @@ def json_salvage() -> Iterator[Case]:
         return message
 
     yield Case(rules=("hostile-json",), name="half-a-surrogate-pair", over=(JSON,), request=lone, stored=mended)
-    for field in ("kind", "status"):
+    for field, stored in (("kind", sending(kind=0)), ("status", sending(kind=0, status=Status(message="\ufffd")))):
         odd_text = in_json(setting(**{field: "\ud800"}), kind=0)
         yield Case(
             rules=("hostile-json",),
             name=f"half-a-surrogate-pair-as-{field}",
             over=(JSON,),
             request=odd_text,
-            stored=sending(kind=0),
+            stored=stored,
         )
 
 

@@ -119,7 +119,8 @@ def pay(page: Page, said: str) -> str:
 
 def test_the_page_is_one_complete_trace(web: Web, page: Page, experiment: str) -> None:
     web.open(page, web.shop, experiment)
-    trace = web.client().get_trace(pay(page, "^sent$"))
+    trace_id = pay(page, "^sent$")
+    trace = web.client().get_trace(trace_id)
     assert trace.info.experiment_id == experiment
     assert trace.info.state == TraceState.OK
     assert trace.info.tags["service.name"] == "checkout-page"
