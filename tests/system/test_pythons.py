@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import Running, launcher, wait_until
+from wheels import build_wheel
 
 ROOT = Path(__file__).parents[2]
 MINORS = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -31,22 +32,7 @@ def python_of(minor: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as `pip install` builds it."""
-    directory = tmp_path_factory.mktemp("wheel")
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(directory),
-    ]
-    subprocess.run([*build, str(ROOT)], check=True, timeout=120)
-    (built,) = directory.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(params=MINORS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import Running, launcher, rows, wait_until
+from wheels import build_wheel
 
 import otlp
 from headrace import __version__
@@ -22,22 +23,7 @@ OF_SOMEBODY_ELSE = 'raise ImportError("this is another project\'s package `app`"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as `pip install` builds it."""
-    directory = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(directory),
-    ]
-    subprocess.run([*command, str(ROOT)], check=True, timeout=120)
-    (built,) = directory.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
