@@ -12,6 +12,7 @@ from headrace.otlp.codec import Encoding, decode
 from headrace.otlp.deep import MAX_FIELDS
 from headrace.otlp.form import DATA_POINTS, LOG_RECORDS, SPANS, Form
 from headrace.otlp.notes import Notes
+from headrace.otlp.signals import TRACES
 from headrace.otlp.spans import spans_of
 from headrace.otlp.wire import BYTES, Budget, field_of, fields_of
 
@@ -201,3 +202,10 @@ def test_what_holds_nothing_else_is_malformed(body: bytes) -> None:
     except MalformedBody:
         return
     assert (len(message.resource_spans), left_out) == (0, 1)
+
+
+@pytest.mark.parametrize("part", [field_of(1, field_of(1, CUT)), field_of(1, field_of(2, field_of(1, CUT)))])
+def test_bytes_with_a_broken_part_that_holds_no_record_are_not_queued(part: bytes) -> None:
+    """Whoever reads the queue could not parse them, and the good spans beside it would be lost to a dead letter."""
+    found = TRACES.decode(resource("good") + part, Encoding.PROTOBUF)
+    assert (found.records, found.original) == (4, None)

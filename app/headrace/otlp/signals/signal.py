@@ -86,5 +86,5 @@ def decoded(signal: Signal, body: bytes, encoding: Encoding, charge: Charge) -> 
     notes = Notes()
     message, unparsed = codec.decode(body, encoding, charge, notes, signal.form)
     records = signal.form.count(message)
-    as_sent = encoding is Encoding.PROTOBUF and not unparsed and not notes.repaired
+    as_sent = encoding is Encoding.PROTOBUF and not (unparsed or notes.repaired or notes.why)  # a part without records, too
     return Decoded(message, body if as_sent else None, records, unparsed, notes)
