@@ -16,7 +16,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from headrace.otlp.form import DATA_POINTS, LOG_RECORDS, SPANS
-from headrace.otlp.json_any import ANY, read_any
+from headrace.otlp.json_any import ANY, finite, read_any
 from headrace.otlp.notes import Notes
 
 _MAX_DIGITS = 40
@@ -177,8 +177,8 @@ def _enum(value: Any, field: Any) -> Any:
 
 
 def _double(value: Any, _: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, float):
+        return finite(value)
     return 0 if value == "" else value
 
 

@@ -6,8 +6,8 @@ are first read as plain bytes, then one by one; in them the scopes; in these the
 closely. A broken record costs itself. A broken resource or scope costs its records: nobody can tell where they belong.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -22,6 +22,7 @@ _RESOURCE, _SCOPE, _ITEM, _POINT = 1, 2, 3, 5
 """The number of messages above each."""
 _NUMBERS = (1, 2, 2)
 """The numbers of the fields that lead to resources, to scopes and to items."""
+_Read = TypeVar("_Read")
 
 
 def salvage(body: bytes, notes: Notes, form: Form = SPANS) -> tuple[Any, int]:
@@ -74,10 +75,7 @@ class _Salvage:
     def _holder(self, data: bytes, kind: Any, field: str, depth: int) -> tuple[bytes, list[bytes]] | None:
         """The bytes of a resource or a scope → those of it without what it holds, which can be parsed; and what it holds."""
         try:
-            try:
-                return self._opened(data, kind, field, depth)
-            except DecodeError:
-                return self._opened(self._deep.rewritten(data, kind.DESCRIPTOR, depth), kind, field, depth)
+            return self._shallow(data, kind, depth, lambda data: self._opened(data, kind, field, depth))
         except DecodeError as error:
             self._notes.left_out(error)
             self.left_out += self._count(data, depth)
@@ -108,14 +106,18 @@ class _Salvage:
         except DecodeError:
             pass
         try:
-            try:
-                return self._mended_item(data)
-            except DecodeError:
-                return self._mended_item(self._deep.rewritten(data, self._texts.item.DESCRIPTOR, _ITEM))
+            return self._shallow(data, self._texts.item, _ITEM, self._mended_item)
         except DecodeError as error:
             self._notes.left_out(error)
             self.left_out += 1
             return None
+
+    def _shallow(self, data: bytes, kind: Any, depth: int, read: Callable[[bytes], _Read]) -> _Read:
+        """What `read` makes of the bytes of such a message; if it refuses them, of the same without what lies too deep."""
+        try:
+            return read(data)
+        except DecodeError:
+            return read(self._deep.rewritten(data, kind.DESCRIPTOR, depth))
 
     def _mended_item(self, data: bytes) -> bytes:
         item, mended = self._texts.item.FromString(data), Notes()
@@ -145,12 +147,9 @@ class _Salvage:
             return data
         except DecodeError:
             pass
+        message = self._texts.points[kind]
         try:
-            try:
-                return self._mended_point(shell, points, data, self._texts.points[kind])
-            except DecodeError:
-                shallow = self._deep.rewritten(data, self._texts.points[kind].DESCRIPTOR, _POINT)
-                return self._mended_point(shell, points, shallow, self._texts.points[kind])
+            return self._shallow(data, message, _POINT, lambda data: self._mended_point(shell, points, data, message))
         except DecodeError as error:
             self._notes.left_out(error)
             return None
