@@ -21,6 +21,7 @@ from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.split import AnyDelivery, by_trace, halves
 from headrace.errors import BodyTooLarge
+from headrace.otlp.wire import field_of, head_of
 
 ENVELOPE, RECEIVED, SIGNAL, KEY, WHOLE = (
     "headrace-envelope",
@@ -32,8 +33,6 @@ ENVELOPE, RECEIVED, SIGNAL, KEY, WHOLE = (
 OTHERS_SIGNAL = "otelcol.signal"
 OVERHEAD = 1024
 """Bytes of a record beside its value and the header `headrace-envelope`, at the most."""
-
-_REQUEST_TAG = (pb.Envelope.REQUEST_FIELD_NUMBER << 3 | 2).to_bytes(1, "big")
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -71,7 +70,7 @@ def decode(headers: Mapping[str, bytes], value: bytes) -> bytes | None:
     head = headers.get(ENVELOPE)
     if head is None:
         return None
-    return head + _REQUEST_TAG + _varint(len(value)) + value if value else head
+    return head + field_of(pb.Envelope.REQUEST_FIELD_NUMBER, value) if value else head
 
 
 def offered_at(headers: Mapping[str, bytes], otherwise: int) -> int:
@@ -116,7 +115,8 @@ def _record(trace_id: bytes, delivery: AnyDelivery, value: bytes, now: int) -> R
         (SIGNAL, delivery.signal.name.encode()),
         *_readable(delivery),
     ]
-    return Record(trace_id.hex().encode() or None, value, headers, len(head) + 1 + len(_varint(len(value))) + len(value))
+    size = len(head) + len(head_of(pb.Envelope.REQUEST_FIELD_NUMBER, len(value))) + len(value)
+    return Record(trace_id.hex().encode() or None, value, headers, size)
 
 
 def _readable(delivery: AnyDelivery) -> Iterator[tuple[str, bytes]]:
@@ -137,13 +137,3 @@ def _whole(envelope: bytes, most: int, now: int) -> Record:
     if len(envelope) > most - OVERHEAD:
         raise BodyTooLarge(_too_large(len(envelope), most - OVERHEAD))
     return Record(None, envelope, [(WHOLE, b"1"), (RECEIVED, str(now).encode())], len(envelope))
-
-
-def _varint(number: int) -> bytes:
-    """Protobuf's encoding of a length."""
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
