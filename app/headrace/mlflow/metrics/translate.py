@@ -133,6 +133,8 @@ class _Reader:
         """
         kind = metric.WhichOneof("data")
         number = first.number
+        is_delta = kind == "sum" and metric.sum.aggregation_temporality == _DELTA
+        stream = _told_apart(meter, metric.name.encode(), metric.unit.encode()) if is_delta else b""
         for point in getattr(metric, kind).data_points if kind else ():
             origin = Origin(first.delivery, number)
             held.points.append(origin)
@@ -144,8 +146,7 @@ class _Reader:
             for suffix, value in values(kind, point):
                 key = self._naming.name(metric.name, suffix, attributes, shared, self._repaired)
                 held.names.setdefault(key, []).append(origin)
-                if kind == "sum" and metric.sum.aggregation_temporality == _DELTA:
-                    stream = _told_apart(meter, metric.name.encode(), metric.unit.encode())
+                if is_delta:
                     self._add_delta(held, key, point, step or 0, value, stream)
                 else:
                     rows = held.rows if step is None else held.stepped

@@ -39,11 +39,12 @@ def with_borrowers(
 
 
 def _read(cursor: Rows, traces: Mapping[str, Trace], parts: Sequence[TracePart]) -> list[Delivery]:
-    coming = {id_: set[str]() for id_, trace in traces.items() if trace.stored and _has_tokens(trace.stored)}
-    for part in parts if coming else ():
-        if part.trace_id in coming:
+    stored = {id_: trace.stored for id_, trace in traces.items() if trace.stored and _has_tokens(trace.stored)}
+    coming = {id_: set[str]() for id_ in stored}
+    for part in parts if stored else ():
+        if part.trace_id in stored:
             coming[part.trace_id].update(part.spans)
-    wanted = sorted(id_ for id_, span_ids in coming.items() if _may_change(traces[id_].stored, span_ids))
+    wanted = sorted(id_ for id_ in stored if _may_change(stored[id_], coming[id_]))
     if not wanted:
         return []
     cursor.execute(STATEMENTS["read_borrowers"], {"ids": wanted})
@@ -67,6 +68,6 @@ def _has_tokens(stored: StoredTrace) -> bool:
     return not stored.finalized and is_known(stored.row.tokens)
 
 
-def _may_change(stored: StoredTrace | None, coming: set[str]) -> bool:
+def _may_change(stored: StoredTrace, coming: set[str]) -> bool:
     """Whether one of these spans may lend its model to a span that is there. Where nothing is remembered, any may."""
-    return stored is None or stored.lenders is None or not stored.lenders.isdisjoint(coming)
+    return stored.lenders is None or not stored.lenders.isdisjoint(coming)
