@@ -88,22 +88,14 @@ def test_it_asks_for_a_key_where_keys_are(headrace: Launcher, database_url: str,
 
 
 def test_up_brings_it_along_and_starts_it_again(up: Running) -> None:
-    assert "The road of a span" in wait_until(lambda: quietly(up), 60, "the console of up")
+    assert page(up, "/traces")  # the panel has said that it is there
     assert up.console_url.rpartition(":")[2] in up.log.read_text()  # in the panel
     (child,) = [each for each in psutil.Process(up.process.pid).children() if "console" in each.cmdline()]
     os.kill(child.pid, signal.SIGKILL)
-    wait_until(lambda: "the console has ended: starting it again" in up.log.read_text())
-    wait_until(lambda: quietly(up), 60, "the console, once more")
+    wait_until(lambda: "a server of `up` has ended: starting it again" in up.log.read_text())
+    wait_until(lambda: "a server of `up` answers again" in up.log.read_text(), 60, "the console, once more")
+    wait_until(lambda: "The road of a span" in page(up, "/"), what="numbers")
     assert up.ready()["status"] == "ready"
-
-
-def quietly(running: Running) -> str:
-    """The status page, once it shows numbers. Empty: not yet."""
-    try:
-        text = page(running, "/")
-    except httpx.TransportError:
-        return ""
-    return text if "The road of a span" in text else ""
 
 
 def test_it_says_what_it_needs(headrace: Launcher) -> None:

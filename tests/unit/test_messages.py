@@ -25,7 +25,8 @@ from starlette.requests import Request
 from headrace.cli.settings import settings
 from headrace.config import load, problems
 from headrace.errors import StartError
-from headrace.local.ui import UiKeeper
+from headrace.local.child import Child
+from headrace.local.keeper import Keeper, Ready
 from headrace.receiver import auth, door, paths
 from headrace.receiver.answers import status_of
 from headrace.receiver.first_bytes import GRPC, HTTP, Spoken
@@ -108,12 +109,13 @@ def wrong_settings() -> Iterator[str]:
         yield "; ".join(problems(wrong.value, auth._File, {"keys": '"keys"'}, "key"))
 
 
-class SlowServer:
+class SlowServer(Child):
     """An MLflow server that ends once, and then takes longer to answer than one has patience."""
 
-    log = Path("/data/mlflow-server.log")
+    title = "MLflow UI"
 
     def __init__(self) -> None:
+        super().__init__("mlflow-server", "", Path("/data"), [])
         self.starts = self.looks = 0
 
     @property
@@ -137,9 +139,8 @@ class SlowServer:
 def slow_ui() -> Iterator[str]:
     """Point 11: the MLflow UI ends, and is slow."""
     ready = threading.Event()
-    keeper = UiKeeper(SlowServer(), 0.001, ready.set)  # type: ignore[arg-type]
-    keeper.receiver_answers()
-    with patch("headrace.local.ui.log") as log, patch("headrace.local.ui._FIRST_PAUSE_SECONDS", 0.01):
+    keeper = Keeper(SlowServer(), 0.001, Ready(["MLflow UI"], ready.set))
+    with patch("headrace.local.keeper.log") as log, patch("headrace.local.keeper._FIRST_PAUSE_SECONDS", 0.01):
         keeper.start("postgresql:///mlflow")
         assert ready.wait(20)
         keeper.stop()

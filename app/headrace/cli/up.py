@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from headrace.local.postgres import EmbeddedPostgres
     from headrace.store.database import Database
 
+_RECEIVER = "receiver"
+
 
 def up(config: "Config") -> None:
     """Runs until a signal. Ends all that it has started.
@@ -97,17 +99,17 @@ def _run(
 ) -> None:
     """Runs the receiver, and beside it the MLflow UI and the console, until a signal."""
     from headrace.host.build import open_database
-    from headrace.local.console import ConsoleKeeper
-    from headrace.local.ui import UiKeeper
+    from headrace.local.keeper import Keeper, Ready
 
     mlflow, console = beside
-    ui = UiKeeper(mlflow, config.ui_patience_seconds, lambda: _ready(config, mlflow.url, console.url, status.stop))
-    pages = ConsoleKeeper(console)
+    parts = (_RECEIVER, mlflow.title, console.title)
+    ready = Ready(parts, lambda: _ready(config, mlflow.url, console.url, status.stop))
+    ui, pages = (Keeper(server, config.ui_patience_seconds, ready) for server in beside)
 
     def take_requests() -> None:
         stderr().print(f"Spans are taken at {_base(config)}/v1/traces, {_age():.1f} s after the start. The MLflow UI follows.")
-        status.update(f"Waiting for the MLflow UI; its log is {mlflow.log} …")
-        ui.receiver_answers()
+        status.update(f"Waiting for the MLflow UI and the console; their logs are in {config.data_dir} …")
+        ready.answers(_RECEIVER)
 
     try:
         status.update("Starting the MLflow UI …")

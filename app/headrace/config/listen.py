@@ -61,8 +61,8 @@ class Listen(BaseModel):
     ui_patience_seconds: float = Field(
         60,
         gt=0,
-        description="Seconds after which `up` warns that the MLflow UI does not answer yet. It goes on waiting, and spans "
-        "are taken meanwhile.",
+        description="Seconds after which `up` warns that the MLflow UI or the console does not answer yet. It goes on "
+        "waiting, and spans are taken meanwhile.",
     )
     path_prefix: str = Field(
         "",

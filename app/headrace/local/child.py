@@ -20,6 +20,9 @@ _STOP_SECONDS = 10.0
 class Child:
     """One such server. `start()` returns at once; `stop()` ends it with all its children."""
 
+    title: str
+    """What messages call it."""
+
     def __init__(self, name: str, mark: str, data_dir: Path, command: Sequence[str]) -> None:
         """`name`: of its files in the data directory. `mark`: a word of its command line, by which a leftover is known."""
         self.log = data_dir / f"{name}.log"
@@ -30,6 +33,10 @@ class Child:
 
     def environment(self, database_url: str) -> Mapping[str, str]:
         """The variables that it is given beside ours."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it answers now."""
         raise NotImplementedError
 
     def end_leftover(self) -> None:

@@ -1,28 +1,26 @@
-"""The console beside `headrace up`: `headrace console` as a process of its own, so that reading never slows writing.
+"""The console beside `headrace up`: `headrace console` as a process of its own, so that reading never slows writing."""
 
-It is started again whenever it ends.
-"""
-
+import socket
 import sys
-import threading
 from collections.abc import Mapping
 
 from headrace.config import Config
 from headrace.local.child import Child, browsable
-from headrace.telemetry.logging import log
 
-_LOOK_SECONDS = 0.2
-_FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 1.0, 60.0
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class ConsoleProcess(Child):
     """`headrace console` on a database, with the settings of this process."""
+
+    title = "console"
 
     def __init__(self, config: Config, http_port: int) -> None:
         """`http_port`: that of the receiver, which it asks for its numbers."""
         super().__init__("console", "headrace", config.data_dir, [sys.executable, "-m", "headrace", "console"])
         scheme = "http" if config.tls_cert is None else "https"
         self.url = config.console_url or f"{scheme}://{browsable(config.console_host)}:{config.console_port}"
+        self._address = (_HERE.get(config.console_host, config.console_host), config.console_port)
         self._settings = {
             "HEADRACE_DATA_DIR": str(config.data_dir),
             "HEADRACE_HOST": config.host,
@@ -34,39 +32,10 @@ class ConsoleProcess(Child):
         """See `Child.environment`."""
         return {**self._settings, "HEADRACE_DATABASE_URL": database_url}
 
-
-class ConsoleKeeper:
-    """A thread that keeps one console running. The receiver lives without it."""
-
-    def __init__(self, console: ConsoleProcess) -> None:
-        self._console = console
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="headrace-console", daemon=True)
-        self._database_url = ""
-
-    def start(self, database_url: str) -> None:
-        """Starts the console on this database. Returns at once."""
-        self._database_url = database_url
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the console and the thread."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._console.stop()
-
-    def _keep(self) -> None:
-        pause = _FIRST_PAUSE_SECONDS
-        while not self._stopping.is_set():
-            try:
-                self._console.start(self._database_url)
-                while self._console.running and not self._stopping.wait(_LOOK_SECONDS):
-                    pass
-                said = self._console.last_line()
-            except OSError as error:  # no process, no descriptor, no room for the log
-                said = str(error)
-            if not self._stopping.is_set():
-                log.error("the console has ended: starting it again", error=said, log=str(self._console.log), seconds=pause)
-                self._stopping.wait(pause)
-                pause = min(_MOST_PAUSE_SECONDS, pause * 2)
+    def answers(self) -> bool:
+        """See `Child.answers`. Its port is open when all else is ready, and may speak TLS."""
+        try:
+            socket.create_connection(self._address, timeout=2).close()
+        except OSError:
+            return False
+        return True

@@ -18,6 +18,8 @@ _PROCESS = (sys.executable, "-m", "headrace.local.mlflow_process")
 class MlflowServer(Child):
     """MLflow's server on a database, in a process that imports MLflow before the database is up: see `mlflow_process`."""
 
+    title = "MLflow UI"
+
     def __init__(self, config: Config) -> None:
         self.url = f"http://{browsable(config.ui_host)}:{config.ui_port}"
         options = [
@@ -84,7 +86,7 @@ class MlflowServer(Child):
         return self._process.stdin, self._process.stdout
 
     def answers(self) -> bool:
-        """Whether it answers now."""
+        """See `Child.answers`."""
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:  # noqa: S310 - our own http URL
                 return bool(answer.status == 200)

@@ -1,11 +1,11 @@
 """What a span has beside its attributes: its events, and the log records that belong to it. No I/O.
 
 GenAI content among them becomes attributes, as if the span had been sent with them. Every other record becomes an event of the
-span. The records themselves are kept in the note (`origin.py`), so that they can be read back.
+span. The records themselves are kept in the note (`note.py`), so that they can be read back.
 """
 
 import json
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -20,21 +20,16 @@ from headrace.mlflow.logs.record import (
     EVENT_NAME,
     NOTHING_KEPT,
     Kept,
-    Rank,
     is_exception,
     name_of,
-    packed,
     parsed,
     time_of,
 )
 from headrace.mlflow.translate.content import events_of
 from headrace.mlflow.translate.genai import shown
 from headrace.mlflow.translate.genai_events import INPUT, OUTPUT, SPAN_EVENT_NAMES, Event, attributes_told
+from headrace.mlflow.translate.note import note_of_logs
 from headrace.otlp.attributes import to_dict, to_python
-
-LOGS, LOG_EVENTS, LOG_CUT = "logs", "log_events", "log_cut"
-"""Keys of the note: the records, a serialized `LogsData` in base64; how many of the stored events they have become; and, if
-there were too many, the rank of the first that is not kept."""
 
 
 class Completion(NamedTuple):
@@ -83,29 +78,13 @@ def completion(span: Span, kept: Kept) -> Completion:
     events += [Event(name_of(said), time_of(said), to_dict(said.attributes), _body(said)) for said in content]
     told = attributes_told(events, _operation(span)) if events else {}
     others = [_to_event(said, span.start_time_unix_nano) for said in logs if name_of(said) not in CONTENT_NAMES]
-    note = _note(kept, len(others)) if kept.records else ""
+    note = note_of_logs(kept, len(others)) if kept.records else ""
     return Completion({key: JsonText.of(dumps(value), value) for key, value in told.items()}, others, note)
-
-
-def _note(kept: Kept, events: int) -> str:
-    cut = f', "{LOG_CUT}": {json.dumps(kept.cut)}' if kept.cut else ""
-    return f', "{LOGS}": "{b64encode(packed(kept.records)).decode()}", "{LOG_EVENTS}": {events}{cut}'
 
 
 def reads(name: str) -> bool:
     """Whether an event of this name holds GenAI content."""
     return name in SPAN_EVENT_NAMES
-
-
-def logs_in(content: Mapping[str, Any]) -> bytes:
-    """A span's content (parsed) → the log records that were joined with it, a serialized `LogsData`. Empty: none."""
-    return b64decode((content.get("otlp") or {}).get(LOGS, ""))
-
-
-def cut_of(content: Mapping[str, Any]) -> Rank | None:
-    """A span's content (parsed) → `Kept.cut` of its log records."""
-    cut = (content.get("otlp") or {}).get(LOG_CUT)
-    return tuple(cut) if cut else None
 
 
 def with_events(span: Span, events: Iterable[Span.Event]) -> Span:

@@ -1,10 +1,21 @@
-"""Further keys of a span's note: how the stored attributes differ from those that were sent. See `origin.py`. No I/O."""
+"""Further keys of a span's note: how the stored attributes differ from those that were sent, and its log records. No I/O.
 
+All keys of the note: `origin.py`.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from headrace.mlflow.json_text import dumps
 from headrace.mlflow.keys import REQUEST_ID
+from headrace.mlflow.logs.record import Kept, Rank, packed
+
+_LOGS, _LOG_EVENTS, _LOG_CUT = "logs", "log_events", "log_cut"
+"""The records, a serialized `LogsData` in base64; how many of the stored events they have become; and, if there were too many,
+the rank of the first that is not kept."""
 
 
 @lru_cache(maxsize=1024)
@@ -29,3 +40,25 @@ def note_of(sent: dict[str, str], texts: dict[str, str], attributes: dict[str, A
                 replaced[key] = value
     note = note_of_keys(tuple(added), tuple(unquoted_keys))
     return f'{note}, "sent": {dumps(replaced)}' if replaced else note
+
+
+def note_of_logs(kept: Kept, events: int) -> str:
+    """Further keys of the note for log records that are kept beside a span. `events`: how many events they have become."""
+    cut = f', "{_LOG_CUT}": {json.dumps(kept.cut)}' if kept.cut else ""
+    return f', "{_LOGS}": "{b64encode(packed(kept.records)).decode()}", "{_LOG_EVENTS}": {events}{cut}'
+
+
+def logs_in(content: Mapping[str, Any]) -> bytes:
+    """A span's content (parsed) → the log records that were joined with it, a serialized `LogsData`. Empty: none."""
+    return b64decode((content.get("otlp") or {}).get(_LOGS, ""))
+
+
+def log_events_in(content: Mapping[str, Any]) -> int:
+    """A span's content (parsed) → how many of its events, the last ones, its log records have become."""
+    return int((content.get("otlp") or {}).get(_LOG_EVENTS, 0))
+
+
+def cut_of(content: Mapping[str, Any]) -> Rank | None:
+    """A span's content (parsed) → `Kept.cut` of its log records."""
+    cut = (content.get("otlp") or {}).get(_LOG_CUT)
+    return tuple(cut) if cut else None

@@ -10,7 +10,7 @@
     times    the times that were sent where others are stored (`start`, `end`), and which `events` had none: see `times.py`
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
     added    attributes that were not sent: MLflow's translation and our enrichment made them
-    logs     the log records that were joined with the span, a `LogsData` in base64: see `completed.py`
+    logs     the log records that were joined with the span, a `LogsData` in base64: see `note.py`
     log_events  how many of the events in the content, the last ones, these records have become
     log_cut  if there were too many records: the rank of the first that is not kept, see `logs/record.py`
     sent     attributes whose value MLflow replaced, as they were sent

@@ -13,7 +13,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, TracesData
 
 from headrace.mlflow.keys import REQUEST_ID, to_otlp_trace_id
-from headrace.mlflow.translate.completed import LOG_EVENTS, logs_in
+from headrace.mlflow.translate.note import log_events_in, logs_in
 from headrace.mlflow.translate.origin import TIMES
 
 _CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
@@ -65,7 +65,7 @@ def to_span(stored: dict[str, Any]) -> Span:
             for key, dumped in stored["attributes"].items()
             if key not in added
         ],
-        events=_events(_own_events(stored["events"], note), times.get("events", ())),
+        events=_events(_own_events(stored), times.get("events", ())),
         links=[
             Span.Link(
                 trace_id=to_otlp_trace_id(link["trace_id"]),
@@ -85,9 +85,10 @@ def to_logs_data(contents: Iterable[str]) -> LogsData:
     return found
 
 
-def _own_events(stored: list[dict[str, Any]], note: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _own_events(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The events that the span was sent with: those of log records stand behind them."""
-    return stored[: len(stored) - note.get(LOG_EVENTS, 0)]
+    events: list[dict[str, Any]] = stored["events"]
+    return events[: len(events) - log_events_in(stored)]
 
 
 def _loaded(dumped: Any) -> Any:

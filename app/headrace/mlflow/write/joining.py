@@ -15,7 +15,7 @@ from headrace.mlflow.keys import to_otlp_trace_id
 from headrace.mlflow.logs.record import NOTHING_KEPT, Bound, BySpan, Kept, Record, unpacked
 from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.text import to_object
-from headrace.mlflow.translate.completed import cut_of, logs_in
+from headrace.mlflow.translate.note import cut_of, logs_in
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.waiting import LOGS_EXPIRED, LOGS_JOINED

@@ -15,7 +15,7 @@ from headrace.mlflow.keys import to_otlp_trace_id
 from headrace.mlflow.logs.coming import Coming
 from headrace.mlflow.logs.record import unpacked
 from headrace.mlflow.text import to_object
-from headrace.mlflow.translate.completed import logs_in
+from headrace.mlflow.translate.note import logs_in
 from headrace.mlflow.write.authority import foreign_trace
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.mlflow.write.joining import LOG_STATEMENTS, Key, covers, experiment_names, read_spans
