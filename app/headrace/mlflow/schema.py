@@ -42,17 +42,9 @@ def open_writer(  # noqa: PLR0913, PLR0917 - one for each setting
     Raises:
         StartError, DatabaseUnavailable: as `check`.
     """
-    tables = tables or Tables()
-    try:
-        schema = check(database)
-    except StartError as error:
-        tables.note_misfit(str(error))
-        raise
-    tables.note(schema)
+    schema = _noted(database, tables or Tables())
     load_mlflow()
     _read_prices()
-    if schema.watchers:
-        log.warning("MLflow's tables have checks or triggers of somebody else", found=", ".join(schema.watchers))
     if schema.shape is not None:
         from headrace.mlflow.write.bulk import BulkWriter
 
@@ -68,6 +60,19 @@ def open_writer(  # noqa: PLR0913, PLR0917 - one for each setting
         return MlflowStoreWriter(database, max_tags, schema)
     except Exception as error:
         raise database.judge(error) from error
+
+
+def _noted(database: Database, tables: Tables) -> Schema:
+    """`check`, and a note of what it found."""
+    try:
+        schema = check(database)
+    except StartError as error:
+        tables.note_misfit(str(error))
+        raise
+    tables.note(schema)
+    if schema.watchers:
+        log.warning("MLflow's tables have checks or triggers of somebody else", found=", ".join(schema.watchers))
+    return schema
 
 
 def _read_prices() -> None:

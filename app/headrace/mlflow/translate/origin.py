@@ -62,6 +62,9 @@ class Marks(NamedTuple):
     borrows: bool = False
 
 
+NO_MARKS = Marks()
+
+
 def otlp_note(span: Span, origin: Origin, note: str, exact: bool, marks: Marks) -> str:
     """The JSON of `"otlp"`, for a span as it was sent.
 

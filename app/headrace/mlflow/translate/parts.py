@@ -3,6 +3,7 @@
 Source: mlflow/store/tracking/sqlalchemy_store.py, `_log_spans_once` (3.17).
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Protocol
 
@@ -74,30 +75,33 @@ def to_parts(
     parts: dict[tuple[str, bytes], TracePart[_Part]] = {}
     max_tags = min(max_tags, delivery.max_tags or max_tags)
     read_by = (dialects or known()) if policy.enriches else None
+    for scope, experiment_id, context in _scopes(delivery, repaired, max_tags, read_by):
+        for span in scope.spans:
+            key = experiment_id, span.trace_id
+            part = parts.get(key)
+            if part is None:
+                trace_id, values = to_trace_id(span.trace_id), policy.values()
+                part = TracePart(trace_id, int(experiment_id), values, delivery.run_id, max_tags, delivery.limit, number)
+                parts[key] = part
+            of_span = records.get((span.trace_id, span.span_id), NOTHING_KEPT) if records else NOTHING_KEPT
+            _add(part, to_row(part.trace_id, span, context, of_span), context)
+    return list(parts.values())
+
+
+def _scopes(
+    delivery: Delivery, repaired: Repairs, max_tags: int, read_by: Dialects | None
+) -> Iterator[tuple[ScopeSpans, str, Context]]:
+    """The scopes of a request, in order; the experiment that each goes to; and what its spans share. `read_by`: without
+    enrichment None."""
+    enriches = read_by is not None
     for resource_spans, destination in zip(delivery.request.resource_spans, delivery.destinations, strict=True):
-        tags = resource_tags(resource_spans.resource, repaired, max_tags, null=not policy.enriches)
+        tags = resource_tags(resource_spans.resource, repaired, max_tags, null=not enriches)
         service, indexed = known_service(resource_spans), indexed_service(resource_spans.resource)
-        experiment_id = destination.experiment_id
         by_rule = destination.routed_by in (pb.ROUTED_BY_RULE, pb.ROUTED_BY_DEFAULT)
         for scope in resource_spans.scope_spans:
-            enrichment = _enrichment(resource_spans, scope) if policy.enriches else None
+            enrichment = _enrichment(resource_spans, scope) if enriches else None
             context = Context(tags, service, by_rule, enrichment, repaired, delivery.received_unix_nano, indexed, read_by)
-            for span in scope.spans:
-                key = experiment_id, span.trace_id
-                part = parts.get(key)
-                if part is None:
-                    part = parts[key] = TracePart(
-                        to_trace_id(span.trace_id),
-                        int(experiment_id),
-                        policy.values(),
-                        delivery.run_id,
-                        max_tags,
-                        delivery.limit,
-                        number,
-                    )
-                of_span = records.get((span.trace_id, span.span_id), NOTHING_KEPT) if records else NOTHING_KEPT
-                _add(part, to_row(part.trace_id, span, context, of_span), context)
-    return list(parts.values())
+            yield scope, destination.experiment_id, context
 
 
 def _enrichment(resource_spans: ResourceSpans, scope_spans: ScopeSpans) -> Enrichment:

@@ -25,7 +25,7 @@ from headrace.mlflow.translate.dialects.settle import read_by
 from headrace.mlflow.translate.enrich import add_attributes
 from headrace.mlflow.translate.genai import asks, reads_events, translate
 from headrace.mlflow.translate.note import note_of, note_of_keys
-from headrace.mlflow.translate.origin import Marks, Origin, otlp_note
+from headrace.mlflow.translate.origin import NO_MARKS, Marks, Origin, otlp_note
 from headrace.mlflow.translate.speaks import span_speaks
 from headrace.mlflow.translate.times import mended, possible, storable_end
 from headrace.otlp.attributes import to_python
@@ -97,18 +97,26 @@ _Stored = tuple[dict[str, Any], _Columns, str]
 """Of the attributes that were sent: as MLflow stores them, the columns, further keys of the note. No class: made often."""
 
 
+class _Came(NamedTuple):
+    """A span, as it is stored, with times that are possible; as it was sent; and how the times of the two differ."""
+
+    span: Span
+    sent: Span
+    times: dict[str, Any] = _NO_TIMES
+
+
 def to_row(trace_id: str, span: Span, context: Context, kept: Kept = NOTHING_KEPT) -> TranslatedSpan:
     """Translates one span. `trace_id` is MLflow's; `kept`: its log records."""
     if possible(span):
-        return _to_row(trace_id, span, span, _NO_TIMES, context, kept)
+        return _to_row(trace_id, _Came(span, span), context, kept)
     if context.enrichment is None:
-        return _to_row(trace_id, storable_end(span, context.repaired), span, _NO_TIMES, context, kept)
+        return _to_row(trace_id, _Came(storable_end(span, context.repaired), span), context, kept)
     possible_span, times = mended(span, context.received, context.repaired)
-    return _to_row(trace_id, possible_span, span, times, context, kept)
+    return _to_row(trace_id, _Came(possible_span, span, times), context, kept)
 
 
-def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], context: Context, kept: Kept) -> TranslatedSpan:
-    """Translates a span whose times are possible; `sent_span` is as it came, `times` how the two differ."""
+def _to_row(trace_id: str, came: _Came, context: Context, kept: Kept) -> TranslatedSpan:
+    span, repaired = came.span, context.repaired
     parent = span.parent_span_id
     parent_id = parent.hex() if parent and parent != NO_PARENT else None
     dumped = sent, _, exact = dump_all(span)
@@ -127,31 +135,15 @@ def _to_row(trace_id: str, span: Span, sent_span: Span, times: dict[str, Any], c
         attributes, columns, note = _store_translated(span, dumped, attributes, rules, context)
     span = with_events(span, more.events) if more.events else span
     content = open_content(span, attributes, status_name)
-    text, speaks, borrows, end = encodable(content, context.repaired), "", False, "}"
+    text, marks, end = encodable(content, repaired), NO_MARKS, "}"
     if context.enrichment is not None:
         speaks = span_speaks(span, columns.type, attributes) if status == "ERROR" or columns.type else ""
         borrows = not plain and borrows_model(columns.type, attributes)
-        exact, by_rule = exact and text == content, context.chosen_by_rule and parent_id is None
-        otlp = otlp_note(sent_span, context.enrichment.origin, note, exact, Marks(by_rule, times, speaks, more.note, borrows))
-        end = f', "otlp": {otlp}}}'
-    span_type, input_cost, output_cost, total_cost, model_name, model_provider = columns
-    row = SpanRow(
-        trace_id,
-        span.span_id.hex(),
-        parent_id,
-        storable(span.name, context.repaired),
-        span_type,
-        status,
-        span.start_time_unix_nano,
-        span.end_time_unix_nano,
-        text + end,
-        input_cost,
-        output_cost,
-        total_cost,
-        model_name,
-        model_provider,
-    )
-    return TranslatedSpan(span, row, attributes, plain, "end" in times, speaks, borrows)
+        marks = Marks(context.chosen_by_rule and parent_id is None, came.times, speaks, more.note, borrows)
+        end = f', "otlp": {otlp_note(came.sent, context.enrichment.origin, note, exact and text == content, marks)}}}'
+    start, stop, name = span.start_time_unix_nano, span.end_time_unix_nano, storable(span.name, repaired)
+    row = SpanRow(trace_id, span.span_id.hex(), parent_id, name, columns.type, status, start, stop, text + end, *columns[1:])
+    return TranslatedSpan(span, row, attributes, plain, "end" in came.times, marks.speaks, marks.borrows)
 
 
 def _more(span: Span, kept: Kept, sent: dict[str, str]) -> Completion:
