@@ -48,7 +48,7 @@ from headrace.receiver.hosts import with_checked_hosts
 from headrace.receiver.intake import Intake
 from headrace.receiver.openapi import describe_otlp
 from headrace.receiver.origins import origin_pattern
-from headrace.receiver.paths import not_found_or_not_allowed, routes, unexpected
+from headrace.receiver.paths import OtlpFirst, endpoints, not_found_or_not_allowed, routes, unexpected
 from headrace.receiver.refused import Refused
 from headrace.receiver.tls import Certificates
 from headrace.store.database import Database
@@ -92,19 +92,16 @@ def build(config: Config, database_url: str, number: int = 0, role: Role = Role.
     intake = Intake(config, Pipeline(steps, queue), keys)
     tables = Tables()
     parts = Parts(config, queue, database)
-    if role.receives:
-        parts.grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
     if role.writes:
         parts.worker = Worker(config, queue, database, Exporter.of(config, database, experiments, tables))
         parts.housekeepers = list(_housekeepers(config, database, number, tables))
     if certificates is not None:
         parts.tasks.append(PartTask("tls", certificates.keep_current))
-    health = health_router(queue, database, experiments, tables)
-    health.routes.append(Route("/refused", Refused(config, keys).answer, methods=["GET"], include_in_schema=False))
-    app = _app(parts, health)
+    app = _app(parts, health_router(queue, database, experiments, tables), Refused(config, keys))
     if role.receives:
-        _add_otlp(app, config, intake)
-    return Headrace(config, queue, database, _with_cors(with_checked_hosts(app, config), config), intake, certificates)
+        parts.grpc = GrpcReceiver(config, intake, queue, certificates, shared=config.workers > 1)
+    answers = _with_otlp(app, config, intake) if role.receives else app
+    return Headrace(config, queue, database, _with_cors(with_checked_hosts(answers, config), config), intake, certificates)
 
 
 def _resolvers(config: Config, database: Database, experiments: Experiments) -> dict[Signal, Resolver]:
@@ -134,7 +131,8 @@ def _housekeepers(config: Config, database: Database, number: int, tables: Table
             yield Retainer(database, config.retention)
 
 
-def _app(parts: Parts, health: APIRouter) -> FastAPI:
+def _app(parts: Parts, health: APIRouter, refused: Refused) -> FastAPI:
+    health.routes.append(Route("/refused", refused.answer, methods=["GET"], include_in_schema=False))
     app = FastAPI(
         title="Headrace", version=__version__, lifespan=parts.running, docs_url=None, redoc_url=None, redirect_slashes=False
     )
@@ -144,9 +142,11 @@ def _app(parts: Parts, health: APIRouter) -> FastAPI:
     return app
 
 
-def _add_otlp(app: FastAPI, config: Config, intake: Intake) -> None:
-    app.router.routes.extend(routes(config, intake))
+def _with_otlp(app: FastAPI, config: Config, intake: Intake) -> ASGIApp:
+    signals = endpoints(intake)
+    app.router.routes.extend(routes(config, signals))
     describe_otlp(app, config)
+    return OtlpFirst(app, config, signals)
 
 
 def _with_cors(app: ASGIApp, config: Config) -> ASGIApp:

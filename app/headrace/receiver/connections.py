@@ -123,7 +123,7 @@ class Connection(HttpToolsProtocol):
         self._crowd.busy(self)
         self._body = Body()
         app = self.app
-        served = self._served = self.app = Served(self._held, app, self._head.charged)
+        served = self._served = self.app = Served(self._held, app, self._head.charged, self._settings.body_seconds)
         super().on_headers_complete()
         served.cycle, self.app = self.cycle, app
         if len(self.pipeline) > _MAX_PIPELINED:

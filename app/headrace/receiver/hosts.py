@@ -6,6 +6,7 @@ browser then takes the page and Headrace for the same origin, and the page may s
 """
 
 import re
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,9 +32,9 @@ class CheckedHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. A request without a Host does not come from a browser."""
-        if scope["type"] == "http" and not self._is_called_so(hosts := _hosts(scope)):
+        if scope["type"] == "http" and (others := self._others(scope)):
             error = PermissionDenied(
-                f"This Headrace is not called {hosts[0][:200]!r}. It listens on this machine only: send to localhost, or set "
+                f"This Headrace is not called {others[0][:200]!r}. It listens on this machine only: send to localhost, or set "
                 "HEADRACE_ALLOWED_HOSTS to the name that a proxy in front of it is called by."
             )
             headers = Headers(scope=scope)
@@ -42,8 +43,10 @@ class CheckedHosts:
             return
         await self._app(scope, receive, send)
 
-    def _is_called_so(self, hosts: list[str]) -> bool:
-        return all(host in self._names or _is_loopback(host) for host in hosts)
+    def _others(self, scope: Scope) -> list[str]:
+        """The names in Host headers that are not ours. HTTP allows only one such header; if there are more, all are checked."""
+        named = [_name(value) for key, value in scope["headers"] if key == b"host"]
+        return [host for host in named if host not in self._names and not _is_loopback(host)]
 
 
 def with_checked_hosts(app: ASGIApp, config: Config, host: str | None = None) -> ASGIApp:
@@ -56,17 +59,14 @@ def with_checked_hosts(app: ASGIApp, config: Config, host: str | None = None) ->
     return CheckedHosts(app, config) if wanted else app
 
 
-def _hosts(scope: Scope) -> list[str]:
-    """The names in the request's Host headers, in lower case and without the port. HTTP allows only one Host header; if there
-    are more, all are checked."""
-    return [_without_port(value.decode("latin-1").strip().lower()) for name, value in scope["headers"] if name == b"host"]
-
-
-def _without_port(host: str) -> str:
+def _name(value: bytes) -> str:
+    """What a header Host names, in lower case and without the port."""
+    host = value.decode("latin-1").strip().lower()
     found = _HOST.fullmatch(host)
     return (found[1] or found[2]).removesuffix(".") if found else host
 
 
+@lru_cache(maxsize=32)
 def _is_loopback(host: str) -> bool:
     """Whether browsers take this name for their own machine without asking a name server."""
     return host.endswith(".localhost") or is_loopback(host)

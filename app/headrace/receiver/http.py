@@ -10,19 +10,17 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 
-import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from headrace import tracing
-from headrace.config import Config
 from headrace.errors import BodyTimeout, HeadraceError, LengthRequired, Unauthenticated, UnsupportedMediaType
 from headrace.otlp.codec import Encoding, encode, encoding_of
 from headrace.otlp.compression import SUPPORTED
 from headrace.otlp.signals import Signal
 from headrace.receiver.answers import bad_request, status_of
 from headrace.receiver.headers import headers_of
-from headrace.receiver.intake import Intake
+from headrace.receiver.intake import Body, Intake
 from headrace.receiver.who import Who
 from headrace.telemetry.metrics import ACK_SECONDS
 
@@ -36,11 +34,10 @@ class Answered(Exception):
 
 
 class SignalEndpoint:
-    """The ASGI application behind one signal's path."""
+    """The ASGI application behind one signal's path. Reading a body may raise BodyTimeout: see `Served`."""
 
-    def __init__(self, signal: Signal, config: Config, intake: Intake) -> None:
+    def __init__(self, signal: Signal, intake: Intake) -> None:
         self._signal = signal
-        self._body_seconds = config.body_seconds
         self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,19 +69,12 @@ class SignalEndpoint:
         self._intake.check_size(_length(headers))
         with self._intake.reading(who) as reading:
             body = io.BytesIO()  # getvalue() does not copy
-            try:
-                with anyio.fail_after(self._body_seconds):
-                    async for chunk in _chunks(receive):
-                        reading.add(len(chunk))
-                        body.write(chunk)
-            except TimeoutError:
-                seconds = f"{self._body_seconds:g} s"
-                raise BodyTimeout(
-                    f"The body was not complete after {seconds} (HEADRACE_BODY_SECONDS): send smaller batches."
-                ) from None
+            async for chunk in _chunks(receive):
+                reading.add(len(chunk))
+                body.write(chunk)
             compression = headers.get("content-encoding", "")
             sent = body.getvalue()
-            answer = await self._intake.export(self._signal, sent, headers, key, encoding, compression, reading)
+            answer = await self._intake.export(self._signal, Body(sent, encoding, compression), headers, key, reading)
         tracing.answered(_protocol(encoding), self._signal.name, "200")
         return Response(encode(answer, encoding), 200, media_type=encoding.value)
 

@@ -6,8 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -41,8 +40,17 @@ meanwhile."""
 _T = TypeVar("_T")
 
 
+class Body(NamedTuple):
+    """A complete body, as it was sent."""
+
+    data: bytes
+    encoding: Encoding
+    compression: str = ""
+    """What the header `Content-Encoding` or `grpc-encoding` says. Empty: none."""
+
+
 class Intake:
-    """Shared by the receivers of one process. All methods but `_parse` run on the event loop."""
+    """Shared by the receivers of one process. All methods run on the event loop."""
 
     def __init__(self, config: Config, pipeline: Pipeline, keys: Keys | None) -> None:
         self._max_body = config.max_body_bytes
@@ -72,38 +80,23 @@ class Intake:
             reading.leave()
 
     async def export(
-        self,
-        signal: Signal,
-        body: bytes,
-        headers: Mapping[str, str],
-        key: Key | None,
-        encoding: Encoding,
-        compression: str = "",
-        reading: "Reading | None" = None,
+        self, signal: Signal, body: Body, headers: Mapping[str, str], key: Key | None, reading: "Reading"
     ) -> Message:
-        """A complete body, as it was sent → the answer to its sender. The records are durable when this returns.
+        """A complete body → the answer to its sender. The records are durable when this returns.
 
-        `reading` has counted the body already, and counts the memory for inflating and parsing. If there is none, this makes
-        its own.
+        `reading` has counted the body, and counts the memory for inflating and parsing.
 
         Raises:
             RequestError, RateLimited, QueueError.
         """
-        if reading is None:
-            with self.reading() as own:
-                own.add(len(body))
-                return await self.export(signal, body, headers, key, encoding, compression, own)
-        REQUEST_BYTES.observe(len(body))
-        self._limits.charge("bytes", len(body), *((key.id, key.bytes_per_second) if key else ()))
-        parse = partial(self._parse, signal, body, encoding, compression, reading)
-        if len(body) < _IN_THREAD_BYTES and compression.strip().lower() in ("", "identity"):
-            decoded = parse()
-        else:
-            decoded = await reading.in_thread(self._threads.submit(parse))
+        size = len(body.data)
+        REQUEST_BYTES.observe(size)
+        self._limits.charge("bytes", size, *((key.id, key.bytes_per_second) if key else ()))
+        decoded = await self._decode(signal, body, reading)
         request: AnyRequest = Request(
             decoded.message, _sender(headers, key), decoded.original, decoded.unparsed, decoded.notes, signal
         )
-        tracing.received(len(body), request.resources, decoded.records)
+        tracing.received(size, request.resources, decoded.records)
         try:
             self._limits.charge("spans", decoded.records, *((key.id, key.spans_per_second) if key else ()))
             verdict = await self._pipeline.consume(request)
@@ -115,8 +108,15 @@ class Intake:
             _log_rejected(verdict, reading.who)
         return signal.answer(verdict.rejected.total(), verdict.explain())
 
-    def _parse(self, signal: Signal, body: bytes, encoding: Encoding, compression: str, reading: "Reading") -> Decoded:
-        return signal.decode(inflate(body, compression, self._max_body, reading.charge), encoding, reading.charge)
+    async def _decode(self, signal: Signal, body: Body, reading: "Reading") -> Decoded:
+        def parse() -> Decoded:
+            return signal.decode(
+                inflate(body.data, body.compression, self._max_body, reading.charge), body.encoding, reading.charge
+            )
+
+        if len(body.data) < _IN_THREAD_BYTES and body.compression.strip().lower() in ("", "identity"):
+            return parse()
+        return await reading.in_thread(self._threads.submit(parse))
 
     def check_size(self, size: int) -> None:
         """Raises BodyTooLarge for a body of so many bytes."""

@@ -58,7 +58,8 @@ class Share:
         Raises:
             InFlightFull: the limit is exceeded. This share has given back all that it held.
         """
-        self._memory.change(self, size, as_sent)
+        if size:
+            self._memory.change(self, size, as_sent)
 
     def give_back(self) -> None:
         """Gives back all that is held."""

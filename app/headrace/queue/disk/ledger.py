@@ -70,7 +70,9 @@ class Ledger:
     def __init__(self, capacity: Capacity, observer: Observer | None) -> None:
         self._capacity = capacity
         self._observer = observer
-        self._changed = threading.Condition()  # guards everything below, and `capacity`
+        self._lock = threading.RLock()  # guards everything below, and `capacity`
+        self._work = threading.Condition(self._lock)  # for the writer: there is something to store, or to delete
+        self._stored = threading.Condition(self._lock)  # for all others: something was stored, or is gone
         self._offers: list[Offer] = []
         self._settled: list[Item] = []
         self._closed = False
@@ -96,7 +98,7 @@ class Ledger:
     def offer(self, envelope: bytes) -> "Future[None]":
         """See `Queue.offer`. The bytes are counted at once, so that concurrent offers cannot overshoot the limit."""
         offer = Offer(envelope, Future())
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise QueueUnavailable("Headrace is stopping: send the batch again.")
             if reason := self._obstacle():
@@ -105,41 +107,40 @@ class Ledger:
                 self._capacity.take(self._bytes, len(envelope))
                 self._add(1, len(envelope))
                 self._offers.append(offer)
+                self._work.notify()
             finally:  # a refusal is news, too
                 self._tell()
         return offer.future
 
     def settle(self, items: Sequence[Item]) -> None:
         """See `Queue.settle`."""
-        with self._changed:
+        with self._lock:
             self._settled.extend(items)
-            self._changed.notify_all()
+            self._work.notify()
 
     def close(self) -> None:
         """Takes no more offers, and wakes everybody who waits here."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._work.notify()
+            self._stored.notify_all()
 
     def wait_beyond(self, id_: int, timeout: float) -> int:
-        """Waits until an item with a higher id is committed. Returns the highest id, or `id_` if none came in time.
-
-        Returns `id_` at once if the queue is closed.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._committed_up_to > id_ or self._closed, timeout)
+        """Waits until an item with a higher id is committed. Returns the highest id; `id_` if none came, or once closed."""
+        with self._lock:
+            self._stored.wait_for(lambda: self._committed_up_to > id_ or self._closed, timeout)
             return id_ if self._closed else max(id_, self._committed_up_to)
 
     def drain(self, timeout: float) -> bool:
         """See `Queue.drain`."""
-        with self._changed:
-            return bool(self._changed.wait_for(lambda: self._items == 0, timeout))
+        with self._lock:
+            return bool(self._stored.wait_for(lambda: self._items == 0, timeout))
 
     def next_round(self, seconds: float) -> Round | None:
         """Waits up to `seconds` for work. Returns an empty round if none came, and None once the queue is closed and all work
         is done."""
-        with self._changed:
-            asked = self._changed.wait_for(lambda: self._offers or self._settled or self._closed, seconds)
+        with self._lock:
+            asked = self._work.wait_for(lambda: self._offers or self._settled or self._closed, seconds)
             due = Round(self._offers, self._settled)
             self._offers, self._settled = [], []
         return None if asked and not due.offers and not due.settled else due
@@ -148,18 +149,20 @@ class Ledger:
         """Notes that this round is committed. `last_id` is the id of its last offer. Returns how many bytes of envelopes its
         deletes freed."""
         freed = sum(len(item.envelope) for item in due.settled)
-        with self._changed:
+        with self._lock:
             self._troubles.pop(Trouble.DISK_REFUSES, None)
             if due.offers:
                 self._committed_up_to = last_id
             self._add(-len(due.settled), -freed)
+            self._stored.notify_all()
             self._tell()
         return freed
 
     def refuse(self, offers: Sequence[Offer], reason: str) -> None:
         """Refuses these offers: their offerers get the error."""
-        with self._changed:
+        with self._lock:
             self._add(-len(offers), -sum(len(offer.envelope) for offer in offers))
+            self._stored.notify_all()
             self._tell()
         for offer in offers:
             offer.end(QueueUnavailable(reason))
@@ -167,18 +170,18 @@ class Ledger:
     def settle_again(self, items: list[Item]) -> bool:
         """Puts back deletes that could not be written, unless the queue is closed. Then their items are written a second time,
         which changes nothing."""
-        with self._changed:
-            if not items or self._closed:
-                return False
-            self._settled = items + self._settled
-        return True
+        with self._lock:
+            again = bool(items) and not self._closed
+            if again:
+                self._settled = items + self._settled
+        return again
 
     def writer_ended(self, due: Round, reason: str) -> None:
         """Notes that the writer ended somewhere in this round. Its offers are refused, and its deletes are put back.
 
         It is not known what was committed, until `recount` is called with what the file holds.
         """
-        with self._changed:
+        with self._lock:
             self._troubles[Trouble.WRITER_ENDED] = reason
             offers, self._offers = due.offers + self._offers, []
             self._settled = due.settled + self._settled
@@ -189,22 +192,22 @@ class Ledger:
 
     def take_settled(self) -> list[Item]:
         """Takes all deletes that wait. The caller has to write them."""
-        with self._changed:
+        with self._lock:
             items, self._settled = self._settled, []
         return items
 
     def recount(self, items: int, size: int, last_id: int) -> None:
         """Sets the numbers to what the file holds. The writer runs again."""
-        with self._changed:
+        with self._lock:
             self._items, self._bytes = items, size
             self._committed_up_to = max(last_id, self._committed_up_to)
             self._troubles.pop(Trouble.WRITER_ENDED, None)
-            self._changed.notify_all()
+            self._stored.notify_all()
             self._tell()
 
     def set_trouble(self, trouble: Trouble, reason: str) -> None:
         """Notes a trouble. An empty reason: it is over."""
-        with self._changed:
+        with self._lock:
             self._troubles.pop(trouble, None)
             if reason:
                 self._troubles[trouble] = reason
@@ -216,13 +219,13 @@ class Ledger:
 
     def set_oldest(self, unix_nano: int) -> None:
         """Notes when the oldest item was offered. Only an observer needs it."""
-        with self._changed:
+        with self._lock:
             self._oldest = unix_nano
             self._tell()
 
     def size(self, oldest_unix_nano: int) -> Size:
         """The queue's size. The age comes from the file."""
-        with self._changed:
+        with self._lock:
             self._capacity.look(self._bytes)
             self._tell()
             return self._size(oldest_unix_nano)
@@ -230,7 +233,6 @@ class Ledger:
     def _add(self, items: int, size: int) -> None:
         self._items += items
         self._bytes += size
-        self._changed.notify_all()
 
     def _tell(self) -> None:
         if self._observer is not None:

@@ -21,7 +21,7 @@ from headrace.receiver.grpc.call import OneMessage
 from headrace.receiver.grpc.health import Check, Health, Watch
 from headrace.receiver.grpc.server import GrpcServer, Place
 from headrace.receiver.grpc.stream import Stream
-from headrace.receiver.intake import Intake
+from headrace.receiver.intake import Body, Intake
 from headrace.receiver.tls import Certificates
 from headrace.telemetry.metrics import ACK_SECONDS
 
@@ -71,9 +71,8 @@ class Export(OneMessage):
 
     async def serve(self, message: bytes, compression: str) -> None:
         """See `OneMessage.serve`."""
-        answer = await self._intake.export(
-            self._signal, message, self.metadata, self._key, Encoding.PROTOBUF, compression, self._reading
-        )
+        body = Body(message, Encoding.PROTOBUF, compression)
+        answer = await self._intake.export(self._signal, body, self.metadata, self._key, self._reading)
         self.reply(answer.SerializeToString())
         ACK_SECONDS.observe(time.perf_counter() - self._started)
 
