@@ -11,6 +11,12 @@ from headrace.errors import QueueFull, QueueUnavailable
 from headrace.queue.spill import SpillQueue
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that closes waits as long for what may come from the disk."""
+    monkeypatch.setattr("headrace.queue.spill._CLAIM_SECONDS", 0.01)
+
+
 class TestSpillQueue(QueueContract):
     """While the queue elsewhere is well. Its limit is that of both queues."""
 
