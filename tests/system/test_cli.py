@@ -1,6 +1,7 @@
 """The command line: what a person sees."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -212,8 +213,12 @@ def test_up_after_sigkill_takes_over_what_was_left_behind(headrace: Launcher) ->
     running = headrace("up")
     wait_until(running.shows_panel, 90)
     running.kill()
-    again = headrace("up", http_port=running.url.rpartition(":")[2], ui_port=running.ui_url.rpartition(":")[2])
+    ports = {"http_port": running.url.rpartition(":")[2], "ui_port": running.ui_url.rpartition(":")[2]}
+    again = headrace("up", **ports, console_port=0, jaeger_port=0)  # any that is free: the panel says which
     wait_until(again.shows_panel, 90)
+    console = re.search(r"Console\s+(\S+)", again.log.read_text())
+    assert console is not None
+    assert httpx.get(f"{console[1]}/traces").status_code == 200
     assert again.stop() == 0
 
 

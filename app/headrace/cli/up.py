@@ -51,6 +51,7 @@ def _up(config: "Config", status: "Status") -> None:
     if config.default_experiment is None:
         config = config.model_copy(update={"default_experiment": "Default"})
     check_unused(config.data_dir)
+    config = _with_ports(config)
     mlflow = MlflowServer(config)
     mlflow.end_leftover()  # no Headrace runs on this directory, so nobody needs that server
     first = not (config.data_dir / "postgres").exists()
@@ -74,6 +75,14 @@ def _bring_up_to_date(database: "Database", mlflow: "MlflowServer", url: str) ->
         found = mlflow_revision(connection)
     if found is None or found != newest_revision():  # the MLflow UI beside us accepts that one only
         mlflow.upgrade(url)
+
+
+def _with_ports(config: "Config") -> "Config":
+    """The settings, with a free port wherever the UI, the console or Jaeger's API may have any (0): here it has to be known."""
+    from headrace.receiver.listen import free_port
+
+    hosts = {"ui_port": config.ui_host, "console_port": config.console_host, "jaeger_port": config.console_host}
+    return config.model_copy(update={name: free_port(host) for name, host in hosts.items() if not getattr(config, name)})
 
 
 def _check_ports(config: "Config") -> None:

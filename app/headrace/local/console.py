@@ -26,6 +26,8 @@ class ConsoleProcess(Child):
             "HEADRACE_HOST": config.host,
             "HEADRACE_HTTP_PORT": str(http_port),
             "HEADRACE_UI_PORT": str(config.ui_port),
+            "HEADRACE_CONSOLE_PORT": str(config.console_port),
+            "HEADRACE_JAEGER_PORT": str(config.jaeger_port),
         }
 
     def environment(self, database_url: str) -> Mapping[str, str]:

@@ -35,6 +35,16 @@ def bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.
     return listener
 
 
+def free_port(host: str) -> int:
+    """A port that nobody has now, for a process that takes it a little later.
+
+    Raises:
+        StartError: the address cannot be bound.
+    """
+    with bind(host, 0, "the setting of its port") as listener:
+        return int(listener.getsockname()[1])
+
+
 def reserve(host: str, port: int, setting: str) -> socket.socket:
     """Opens a socket that holds a port for `shared` sockets. It takes no connections itself.
 
