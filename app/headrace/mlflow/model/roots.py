@@ -45,6 +45,7 @@ class Root(NamedTuple):
     @classmethod
     def that_decided(
         cls,
+        *,
         start: int,
         span_id: str,
         session_id: str | None,

@@ -125,18 +125,18 @@ def _lock_traces(cursor: Rows, layout: Layout, trace_ids: list[str]) -> dict[str
 
 def _stored(row: TraceRow, marks: _Marks, layout: Layout) -> StoredTrace:
     return StoredTrace(
-        layout.complete(row, marks.tags, marks.metadata),
-        marks.tags,
-        marks.user_id,
-        marks.finalized,
-        marks.precedence,
-        marks.noted_unfinished,
-        marks.noted_just_now,
-        marks.roots,
-        marks.totals,
-        marks.spoken,
-        marks.has_voices,
-        marks.lenders,
+        row=layout.complete(row, marks.tags, marks.metadata),
+        tags=marks.tags,
+        user_id=marks.user_id,
+        finalized=marks.finalized,
+        precedence=marks.precedence,
+        noted_unfinished=marks.noted_unfinished,
+        noted_just_now=marks.noted_just_now,
+        roots=marks.roots,
+        totals=marks.totals,
+        spoken=marks.spoken,
+        has_voices=marks.has_voices,
+        lenders=marks.lenders,
     )
 
 
@@ -170,9 +170,15 @@ def _root_that_decided(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     attributes = root.content.get("attributes") or {}
     own, _ = root_tags(attributes, UNCOUNTED)
     session, user = session_and_user(attributes, UNCOUNTED, null=False)
-    chosen_by_rule = CHOSEN_BY_RULE in (root.content.get("otlp") or {})
-    tags, says = (tags or {}) | own, stored_root_says(root.content)
-    return Root.that_decided(root.start, root.span_id, session or None, user or None, tags, chosen_by_rule, says)
+    return Root.that_decided(
+        start=root.start,
+        span_id=root.span_id,
+        session_id=session or None,
+        user_id=user or None,
+        tags=(tags or {}) | own,
+        chosen_by_rule=CHOSEN_BY_RULE in (root.content.get("otlp") or {}),
+        says=stored_root_says(root.content),
+    )
 
 
 def _root_that_may_decide(root: _RootSpan, tags: dict[str, str] | None) -> Root:
