@@ -84,15 +84,18 @@ def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
     if told:
         cursor.execute(STATEMENTS["remove_precedences"], {"ids": told})
     if found:
-        columns = {
-            "trace_id": [trace_id for trace_id, _ in found],
-            "rank": [precedence.rank for _, precedence in found],
-            "start": [precedence.start for _, precedence in found],
-            "span_id": [precedence.span_id for _, precedence in found],
-        }
-        cursor.execute(STATEMENTS["keep_precedences"], columns)
-        if new:
-            cursor.execute(STATEMENTS["forget_old_precedences"], {"limit": 2 * new})
+        cursor.execute(STATEMENTS["keep_precedences"], _columns(found))
+    if new:
+        cursor.execute(STATEMENTS["forget_old_precedences"], {"limit": 2 * new})
+
+
+def _columns(found: Sequence[tuple[str, Precedence]]) -> dict[str, Sequence[Any]]:
+    return {
+        "trace_id": [trace_id for trace_id, _ in found],
+        "rank": [precedence.rank for _, precedence in found],
+        "start": [precedence.start for _, precedence in found],
+        "span_id": [precedence.span_id for _, precedence in found],
+    }
 
 
 def keep_unfinished(cursor: Rows, traces: Sequence[Trace], note: bool) -> None:
