@@ -54,8 +54,8 @@ def decide(cursor: Rows, traces: Sequence[Trace], policy: FoldPolicy[Any, Any], 
     read_words(cursor, traces, policy)
     for trace in traces:
         trace.verdict = policy.decide(trace)
-        if trace.superseded:
-            repaired["unfinished_superseded"] += trace.superseded
+        if trace.verdict and trace.verdict.superseded:
+            repaired["unfinished_superseded"] += trace.verdict.superseded
         _bound_tags(trace, repaired)
 
 

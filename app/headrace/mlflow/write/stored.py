@@ -28,7 +28,7 @@ def read_traces(cursor: Rows, layout: Layout, parts: Sequence[TracePart[V]], pol
     traces = {trace_id: policy.open(trace) for trace_id, trace in stored.items()}
     known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
     _take_roots(cursor, known, policy)
-    _read_whole(cursor, _unfinished(known), traces)
+    _read_whole(cursor, _unfinished(known), traces, policy)
     read_nodes(cursor, {trace.trace_id: trace for trace, part in known if policy.needs_nodes(trace, part)})
     return traces
 
@@ -59,15 +59,17 @@ def _unfinished(known: Sequence[tuple[Trace[S], TracePart[V]]]) -> dict[str, set
     return found
 
 
-def _read_whole(cursor: Rows, unfinished: Mapping[str, Collection[str]], traces: Mapping[str, Trace[S]]) -> None:
-    """Which of these spans are there already, with an end."""
+def _read_whole(
+    cursor: Rows, unfinished: Mapping[str, Collection[str]], traces: Mapping[str, Trace[S]], policy: FoldPolicy[V, S]
+) -> None:
+    """Tells the policy which of these spans are there already, with an end."""
     if not unfinished:
         return
     span_ids = sorted({span_id for ids in unfinished.values() for span_id in ids})
     for trace_id, span_id, content in cursor.stream(STATEMENTS["read_ends"], {"ids": sorted(unfinished), "span_ids": span_ids}):
         doubtful = to_object(content)
         if span_id in unfinished[trace_id] and not (doubtful and is_unfinished(doubtful)):
-            traces[trace_id].whole.add(span_id)
+            policy.take_whole(traces[trace_id], span_id)
 
 
 @dataclass(slots=True)
