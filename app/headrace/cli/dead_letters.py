@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -195,8 +195,6 @@ def _since(text: str) -> datetime:
 
 def _replay(config: "Config", database: "Database", selection: "Selection", to: "pb.Destination | None", total: int) -> bool:
     """Replays the selection with a progress bar. Returns whether all of it was written."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from headrace.export.exporter import Exporter
     from headrace.export.replay import replay
     from headrace.mlflow.experiments import Experiments
@@ -207,20 +205,29 @@ def _replay(config: "Config", database: "Database", selection: "Selection", to: 
     exporter = Exporter.of(config, database, experiments)
     written = 0
     failed: list[int] = []
-    columns = (TextColumn("Replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=stderr(), transient=True, disable=not stderr().is_terminal) as bar:
-            task = bar.add_task("", total=total)
+        with _progress(total) as show:
             for step in replay(database, exporter, selection, to, config.batch_max_bytes):
                 written += step.written
                 failed += step.failed
-                bar.update(task, completed=written + len(failed))
+                show(written + len(failed))
     finally:  # also after an error or Ctrl-C
         stdout().print(f"Replayed {written} of {_letters(total)}.")
     if failed:
         kinds = count(database, Selection(ids=tuple(failed)), "reason")
         _say(f"{_letters(len(failed))} failed again:", kinds)
     return not failed
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar in the terminal. Gives what shows how many of all letters are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("Replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr(), transient=True, disable=not stderr().is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _letters(number: "int | Counter[str]") -> str:

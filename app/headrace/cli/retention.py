@@ -29,19 +29,10 @@ def retention(experiment: str, days: float | None, keep: int | None, delete: boo
     Raises:
         StartError: there is no rule, no database, or no such experiment.
     """
-    from headrace.errors import StartError
-    from headrace.mlflow.schema import known_shape
-    from headrace.mlflow.write.retain import shares
-
     with open_database() as (config, database):
         rules = _rules(config, experiment, days, keep)
-        if known_shape(database) is None:
-            raise StartError("MLflow's tables are not as the bulk writer knows them, or Headrace has not written here yet.")
-        chosen = [share for share in shares(database, rules) if experiment in ("", str(share.experiment_id), share.name)]
-        if experiment and not chosen:
-            raise StartError(f"No rule names an experiment {experiment!r}, or there is none: give its id or its name.")
         gone = Counter[str]()
-        for share in chosen:
+        for share in _shares(database, rules, experiment):
             one = _delete(database, share) if delete else _look(database, share)
             _print(share, one, delete, as_json)
             gone += one
@@ -61,6 +52,20 @@ def _rules(config: "Config", experiment: str, days: float | None, keep: int | No
             """'[{"experiment": "*", "days": 90}]'."""
         )
     return config.retention
+
+
+def _shares(database: "Database", rules: "tuple[RetentionRule, ...]", experiment: str) -> "list[Share]":
+    """The shares of all experiments that the rules name, or of the one that is named."""
+    from headrace.errors import StartError
+    from headrace.mlflow.schema import known_shape
+    from headrace.mlflow.write.retain import shares
+
+    if known_shape(database) is None:
+        raise StartError("MLflow's tables are not as the bulk writer knows them, or Headrace has not written here yet.")
+    chosen = [share for share in shares(database, rules) if experiment in ("", str(share.experiment_id), share.name)]
+    if experiment and not chosen:
+        raise StartError(f"No rule names an experiment {experiment!r}, or there is none: give its id or its name.")
+    return chosen
 
 
 def _look(database: "Database", share: "Share") -> Counter[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headrace.config import Config
     from headrace.host import Host
     from headrace.local.console import ConsoleProcess
+    from headrace.local.keeper import Ready
     from headrace.local.mlflow_server import MlflowServer
     from headrace.local.postgres import EmbeddedPostgres
     from headrace.store.database import Database
@@ -111,24 +112,24 @@ def _run(
     from headrace.local.keeper import Keeper, Ready
 
     mlflow, console = beside
-    parts = (_RECEIVER, mlflow.title, console.title)
-    ready = Ready(parts, lambda: _ready(config, mlflow.url, console.url, status.stop))
+    ready = Ready((_RECEIVER, mlflow.title, console.title), lambda: _ready(config, mlflow.url, console.url, status.stop))
     ui, pages = (Keeper(server, config.ui_patience_seconds, ready) for server in beside)
-
-    def take_requests() -> None:
-        stderr().print(f"Spans are taken at {_base(config)}/v1/traces, {_age():.1f} s after the start. The MLflow UI follows.")
-        status.update(f"Waiting for the MLflow UI and the console; their logs are in {config.data_dir} …")
-        ready.answers(_RECEIVER)
-
     try:
         status.update("Starting the MLflow UI …")
         ui.start(postgres.url)
         open_database(database)
         pages.start(postgres.url)  # it needs the tables
-        host.run(take_requests, lambda: _check(postgres))
+        host.run(lambda: _take_requests(config, ready, status), lambda: _check(postgres))
     finally:
         pages.stop()
         ui.stop()
+
+
+def _take_requests(config: "Config", ready: "Ready", status: "Status") -> None:
+    """Says that the receiver takes requests, and what is waited for now."""
+    stderr().print(f"Spans are taken at {_base(config)}/v1/traces, {_age():.1f} s after the start. The MLflow UI follows.")
+    status.update(f"Waiting for the MLflow UI and the console; their logs are in {config.data_dir} …")
+    ready.answers(_RECEIVER)
 
 
 def _warn_if_ui_is_open(config: "Config") -> None:

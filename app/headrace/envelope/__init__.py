@@ -45,15 +45,15 @@ class Delivery(Generic[Content]):
         if len(envelope.destinations) != len(signal.form.resources_of(request)):
             raise ValueError("the envelope has not one destination for each resource")
         return Delivery(
-            request,
-            tuple(envelope.destinations),
-            envelope.run_id,
-            envelope.received_unix_nano,
-            envelope.user_agent,
-            envelope.key_name,
-            envelope.max_tags,
-            Limit.from_message(envelope),
-            signal,
+            request=request,
+            destinations=tuple(envelope.destinations),
+            run_id=envelope.run_id,
+            received_unix_nano=envelope.received_unix_nano,
+            user_agent=envelope.user_agent,
+            key_name=envelope.key_name,
+            max_tags=envelope.max_tags,
+            limit=Limit.from_message(envelope),
+            signal=signal,
         )
 
     def to_envelope(self) -> bytes:

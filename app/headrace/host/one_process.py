@@ -85,16 +85,22 @@ async def _serve_until_stopped(
         loop.add_signal_handler(number, _stop, receiver, headrace, number)
     serving = asyncio.create_task(receiver.serve(sockets=[listener]))
     try:
-        while not receiver.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.02)
-        if not receiver.should_exit:
-            await asyncio.to_thread(on_ready)
-        while not serving.done():
-            await asyncio.wait([serving], timeout=1)
-            if not receiver.should_exit:
-                check()
+        await _until_it_ends(receiver, serving, on_ready, check)
     finally:
         asked, receiver.should_exit = receiver.should_exit, True
         await serving
     if not asked:
         raise StartError(f"The HTTP server ended without being asked ({receiver.failure or 'it returned'}): see the log above.")
+
+
+async def _until_it_ends(
+    receiver: "HttpReceiver", serving: "asyncio.Task[None]", on_ready: Callable[[], None], check: Callable[[], None]
+) -> None:
+    while not receiver.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.02)
+    if not receiver.should_exit:
+        await asyncio.to_thread(on_ready)
+    while not serving.done():
+        await asyncio.wait([serving], timeout=1)
+        if not receiver.should_exit:
+            check()

@@ -34,15 +34,9 @@ def run_worker(
     link: "Connection[str, str]",
 ) -> None:
     """Runs in the worker's process. Until it takes requests a SIGTERM ends it at once: it has nothing to complete yet."""
-    _share_metrics(metrics, number)
+    _prepare(config, number, metrics)
 
-    from headrace.mlflow.libraries import leave_out_libraries
-    from headrace.telemetry.logging import configure_logging
     from headrace.telemetry.metrics import PART_RESTARTS
-
-    leave_out_libraries()
-    configure_logging(config.log_format, config.log_level, number)
-    _watch_the_others(metrics, set(range(config.workers)) - {number})
 
     def on_ready() -> None:
         PART_RESTARTS.labels("worker-process").inc(restarts)  # not before: a run that ends at its start counts for the next
@@ -53,6 +47,18 @@ def run_worker(
     except HeadraceError as error:
         link.send(str(error))
         raise SystemExit(1) from None
+
+
+def _prepare(config: Config, number: int, metrics: Path) -> None:
+    """Metrics come first: whatever is imported after that may make some."""
+    _share_metrics(metrics, number)
+
+    from headrace.mlflow.libraries import leave_out_libraries
+    from headrace.telemetry.logging import configure_logging
+
+    leave_out_libraries()
+    configure_logging(config.log_format, config.log_level, number)
+    _watch_the_others(metrics, set(range(config.workers)) - {number})
 
 
 def _share_metrics(metrics: Path, number: int) -> None:

@@ -49,6 +49,11 @@ def open_writer(  # noqa: PLR0913, PLR0917 - one for each setting
         from headrace.mlflow.write.bulk import BulkWriter
 
         return BulkWriter(database, enrich, note_unfinished, max_tags, schema, index, dialects, bound)
+    return _fallback(database, max_tags, schema)
+
+
+def _fallback(database: Database, max_tags: int, schema: Schema) -> Writer:
+    """MLflow's own store as the writer; says why."""
     log.warning(
         "MLflow's tables do not fit the bulk writer: writing through MLflow's own store, many times slower",
         revision=schema.revision,

@@ -53,14 +53,9 @@ def inflate(body: bytes, content_encoding: str, limit: int, charge: Charge = not
         BodyTooLarge: the result of a step is over `limit`.
         InFlightFull: `charge` raised it.
     """
-    names = [name for part in content_encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
-    if len(names) > _MAX_STACKED:
-        raise UnsupportedMediaType(f"Content-Encoding has {len(names)} layers: send one of {SUPPORTED}, or identity.")
     before = 0  # bytes of the previous step's result, which is dropped after the next step
-    for name in reversed(names):
-        start = _DECOMPRESSORS.get(name)
-        if start is None:
-            raise UnsupportedMediaType(f"Content-Encoding {name[:80]!r} is not supported: send {SUPPORTED}, or identity.")
+    for name in reversed(_names(content_encoding)):
+        start = _starter(name)
         try:
             charge(_STATE_BYTES.get(name, 0))
             body = _inflate_all(body, start, limit, charge, _PART_BYTES.get(name, _PART_BYTES_OTHERS))
@@ -71,6 +66,22 @@ def inflate(body: bytes, content_encoding: str, limit: int, charge: Charge = not
         except EOFError:
             raise MalformedBody(f"The {name} body ends too early.") from None
     return body
+
+
+def _names(content_encoding: str) -> list[str]:
+    """The encodings of a header, in the order in which they were applied."""
+    names = [name for part in content_encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    if len(names) > _MAX_STACKED:
+        raise UnsupportedMediaType(f"Content-Encoding has {len(names)} layers: send one of {SUPPORTED}, or identity.")
+    return names
+
+
+def _starter(name: str) -> Callable[[bytes], _Decompressor]:
+    """What starts a decompressor of this encoding."""
+    start = _DECOMPRESSORS.get(name)
+    if start is None:
+        raise UnsupportedMediaType(f"Content-Encoding {name[:80]!r} is not supported: send {SUPPORTED}, or identity.")
+    return start
 
 
 def _inflate_all(body: bytes, start: Callable[[bytes], _Decompressor], limit: int, charge: Charge, part_bytes: int) -> bytes:

@@ -36,14 +36,8 @@ def configure_logging(log_format: str, level: str, worker: int | None = None) ->
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([] if worker is None else [lambda _, __, event: {**event, "worker": worker}]),
     ]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(as_json)],
-    )
-    handler = _ToStderr()
-    handler.setFormatter(formatter)
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [_handler(shared, as_json)]
     root.setLevel(logging.WARNING)
     logging.getLogger("headrace").setLevel(level.upper())
     structlog.configure(
@@ -52,6 +46,17 @@ def configure_logging(log_format: str, level: str, worker: int | None = None) ->
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _handler(shared: list[Any], as_json: bool) -> logging.Handler:
+    """What writes the events. Those of other loggers pass the `shared` steps there; ours have passed them before."""
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(as_json)],
+    )
+    handler = _ToStderr()
+    handler.setFormatter(formatter)
+    return handler
 
 
 def _renderers(as_json: bool) -> list[Any]:

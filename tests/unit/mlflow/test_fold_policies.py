@@ -237,6 +237,20 @@ def test_a_new_root_that_says_less_than_the_last_asks_for_what_all_others_have_s
     assert (trace.trace_name, trace.session_id, trace.tags["tier"]) == ("earlier", "of the root", "1")
 
 
+def test_a_copy_without_an_end_does_not_take_the_place_of_a_whole_span_that_is_there() -> None:
+    policy = RootDecides()
+    memory = fold(policy, [translated(policy, requests())])
+    assert memory.stored is not None
+    destination = pb.Destination(experiment_id="1", routed_by=pb.ROUTED_BY_RULE)
+    running = Delivery(otlp.request(otlp.span("running", TRACE, ROOT, end=0)), (destination,), "", otlp.START, "")
+    trace = policy.open(memory.stored)
+    policy.take_stored_roots(trace, memory.roots)
+    policy.take_whole(trace, ROOT.hex())
+    policy.apply(trace, translated(policy, [running])[0])
+    verdict = policy.decide(trace)
+    assert (verdict.superseded, trace.spans, trace.trace_name) == (1, {}, memory.stored.row.trace_name)
+
+
 def test_arrival_order_takes_the_first_session_and_user_and_the_last_tags() -> None:
     policy = ArrivalOrder()
     memory = fold(policy, [translated(policy, [request]) for request in requests()])

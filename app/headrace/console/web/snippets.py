@@ -13,36 +13,42 @@ class Snippet(NamedTuple):
     lines: str
 
 
+_QUIET = "-Dotel.metrics.exporter=none -Dotel.logs.exporter=none"
+_LANGUAGES = [
+    Snippet(
+        "Python",
+        "pip install opentelemetry-distro opentelemetry-exporter-otlp-proto-http\n"
+        "opentelemetry-bootstrap -a install\n"
+        "opentelemetry-instrument --metrics_exporter none --logs_exporter none python app.py",
+    ),
+    Snippet(
+        "Node.js",
+        "npm install @opentelemetry/api @opentelemetry/auto-instrumentations-node\n"
+        "OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none \\\n"
+        "  node --require @opentelemetry/auto-instrumentations-node/register app.js",
+    ),
+    Snippet("Java", f"java -javaagent:opentelemetry-javaagent.jar {_QUIET} -jar app.jar"),
+    Snippet(
+        "Go",
+        "go get go.opentelemetry.io/otel/sdk go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp\n\n"
+        "exporter, err := otlptracehttp.New(ctx) // reads the variables\n"
+        "provider := trace.NewTracerProvider(trace.WithBatcher(exporter))",
+    ),
+    Snippet(
+        "Rust", 'cargo add opentelemetry_sdk\ncargo add opentelemetry-otlp --features "http-proto reqwest-blocking-client"'
+    ),
+]
+"""What a program in each of these languages needs; the variables say where to send."""
+
+
 def snippets(config: Config, experiment: str) -> list[Snippet]:
     """For each language what comes after the variables; the first are the variables themselves."""
     endpoint, keyed = otlp_url(config), config.api_keys is not None
-    quiet = "-Dotel.metrics.exporter=none -Dotel.logs.exporter=none"
     authorization = f'\n      authorization: "Bearer {KEY}"' if keyed else ""
     bearer = f" \\\n  -H 'authorization: Bearer {KEY}'" if keyed else ""
     return [
         Snippet("Any language", environment(endpoint, experiment, keyed)),
-        Snippet(
-            "Python",
-            "pip install opentelemetry-distro opentelemetry-exporter-otlp-proto-http\n"
-            "opentelemetry-bootstrap -a install\n"
-            "opentelemetry-instrument --metrics_exporter none --logs_exporter none python app.py",
-        ),
-        Snippet(
-            "Node.js",
-            "npm install @opentelemetry/api @opentelemetry/auto-instrumentations-node\n"
-            "OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none \\\n"
-            "  node --require @opentelemetry/auto-instrumentations-node/register app.js",
-        ),
-        Snippet("Java", f"java -javaagent:opentelemetry-javaagent.jar {quiet} -jar app.jar"),
-        Snippet(
-            "Go",
-            "go get go.opentelemetry.io/otel/sdk go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp\n\n"
-            "exporter, err := otlptracehttp.New(ctx) // reads the variables\n"
-            "provider := trace.NewTracerProvider(trace.WithBatcher(exporter))",
-        ),
-        Snippet(
-            "Rust", 'cargo add opentelemetry_sdk\ncargo add opentelemetry-otlp --features "http-proto reqwest-blocking-client"'
-        ),
+        *_LANGUAGES,
         Snippet(
             "Collector",
             "exporters:\n  otlphttp/headrace:\n"

@@ -39,6 +39,9 @@ class ArrivalOrder:
     def take_stored_roots(self, trace: _Trace, roots: Mapping[str, Root]) -> None:
         """Nothing: roots that are there have had their say."""
 
+    def take_whole(self, trace: _Trace, span_id: str) -> None:
+        """Nothing: MLflow knows no such copies, and without enrichment there are none."""
+
     def needs_nodes(self, trace: _Trace, part: _Part) -> bool:  # noqa: ARG002 - MLflow looks at the part alone
         """See `FoldPolicy`."""
         return any(node.usage is not None or node.cost is not None for node in part.nodes.values())

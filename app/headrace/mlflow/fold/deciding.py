@@ -29,6 +29,10 @@ class Deciding:
     """Spans of this batch that say why they failed, and when they ended."""
     failure: Failure | None = None
     """Of the spans that are there already the one that ended last, where the writer has looked."""
+    whole: set[str] = field(default_factory=set)
+    """Spans that are there already with an end, and of which this batch brings a copy without one."""
+    superseded: int = 0
+    """How many copies without an end came after the whole span."""
     fetched: dict[str, str] = field(default_factory=dict)
     """Contents of spans that are there already, and speak."""
 
@@ -62,7 +66,7 @@ def without_superseded(trace: _Trace, part: _Part) -> _Part:
     trace.unfinished.update(part.unfinished - superseded)
     if not superseded:
         return part
-    trace.superseded += len(superseded)
+    trace.state.superseded += len(superseded)
     return replace(
         part,
         values=part.values.without(superseded),
@@ -75,7 +79,7 @@ def without_superseded(trace: _Trace, part: _Part) -> _Part:
 
 def _is_whole(trace: _Trace, span_id: str) -> bool:
     """Whether a span is known with an end: in this batch, or else in Postgres."""
-    return span_id not in trace.unfinished if span_id in trace.spans else span_id in trace.whole
+    return span_id not in trace.unfinished if span_id in trace.spans else span_id in trace.state.whole
 
 
 def listen(trace: _Trace, part: _Part) -> None:

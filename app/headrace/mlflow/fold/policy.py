@@ -26,9 +26,9 @@ S = TypeVar("S")
 class FoldPolicy(Protocol[V, S]):
     """Parts of traces → the traces as they shall stand. `V`: what it gathers of a part; `S`: what it remembers of a trace.
 
-    The writer asks in this order: `open` for a trace that is there, `roots_wanted`, `take_stored_roots` and `needs_nodes`;
-    `create` or `apply` for each part; then `totals_wanted`, `needs_others`, `take_other`, `failures_wanted`, `take_failure`,
-    `words_wanted`, `take_words`, and `decide` once.
+    The writer asks in this order: `open` for a trace that is there, `roots_wanted`, `take_stored_roots`, `take_whole` and
+    `needs_nodes`; `create` or `apply` for each part; then `totals_wanted`, `needs_others`, `take_other`, `failures_wanted`,
+    `take_failure`, `words_wanted`, `take_words`, and `decide` once.
     """
 
     @property
@@ -53,6 +53,9 @@ class FoldPolicy(Protocol[V, S]):
 
     def take_stored_roots(self, trace: Trace[S], roots: Mapping[str, Root]) -> None:
         """Takes them, by span id; called only where some were wanted, for each trace that is there."""
+
+    def take_whole(self, trace: Trace[S], span_id: str) -> None:
+        """Takes a span that is there already with an end, and of which a part brings a copy without one."""
 
     def needs_nodes(self, trace: Trace[S], part: TracePart[V]) -> bool:
         """Whether `apply` makes totals over all spans of the trace when this part comes."""
@@ -82,7 +85,7 @@ class FoldPolicy(Protocol[V, S]):
         """Takes the content of one of them."""
 
     def decide(self, trace: Trace[S]) -> Verdict | None:
-        """Ends the fold; returns what is to be remembered beside MLflow's tables."""
+        """Ends the fold; returns what is to be remembered beside MLflow's tables, and counted."""
 
 
 def begin(part: TracePart[V], state: S) -> Trace[S]:

@@ -69,6 +69,10 @@ class RootDecides:
         else:
             state.precedence = remembered
 
+    def take_whole(self, trace: _Trace, span_id: str) -> None:
+        """See `FoldPolicy`."""
+        trace.state.whole.add(span_id)
+
     def needs_nodes(self, trace: _Trace, part: _Part) -> bool:
         """See `FoldPolicy`. Only a finished trace is added to in order."""
         if not trace.finalized:
@@ -164,7 +168,7 @@ class RootDecides:
             spoken = self._speakers(trace, root)
             speak(trace, root, spoken, state.fetched)
         kept = None if trace.finalized or state.precedence == _precedence_told(trace) else state.precedence
-        return Verdict(root, kept, spoken)
+        return Verdict(root, kept, spoken, state.superseded)
 
 
 def take_root(trace: Trace[S], root: Root) -> None:

@@ -132,13 +132,12 @@ class _Reader:
         `meter`: tells its resource and scope from others.
         """
         kind = metric.WhichOneof("data")
-        number = first.number
+        points = getattr(metric, kind).data_points if kind else ()
         is_delta = kind == "sum" and metric.sum.aggregation_temporality == _DELTA
         stream = _told_apart(meter, metric.name.encode(), metric.unit.encode()) if is_delta else b""
-        for point in getattr(metric, kind).data_points if kind else ():
+        for number, point in enumerate(points, first.number):
             origin = Origin(first.delivery, number)
             held.points.append(origin)
-            number += 1
             if has_no_value(point):
                 self._repaired["no_recorded_value"] += 1
                 continue
@@ -151,7 +150,7 @@ class _Reader:
                 else:
                     rows = held.rows if step is None else held.stepped
                     rows.append(row(key, self._time(point) // _NS, step or 0, value))
-        return number
+        return first.number + len(points)
 
     def _add_delta(self, held: Values, key: str, point: Any, step: int, value: float, stream: bytes) -> None:
         if not math.isfinite(value):

@@ -45,6 +45,7 @@ class Root(NamedTuple):
     @classmethod
     def that_decided(
         cls,
+        *,
         start: int,
         span_id: str,
         session_id: str | None,
@@ -54,7 +55,22 @@ class Root(NamedTuple):
         says: str,
     ) -> "Root":
         """One whose name, status and previews stand in the trace's row already: nobody asks it for them again."""
-        return cls(start, span_id, "", None, None, "", "", "", None, session_id, user_id, tags, chosen_by_rule, says)
+        return cls(
+            start=start,
+            span_id=span_id,
+            status="",
+            inputs=None,
+            outputs=None,
+            name="",
+            request_preview="",
+            response_preview="",
+            trace_name=None,
+            session_id=session_id,
+            user_id=user_id,
+            tags=tags,
+            chosen_by_rule=chosen_by_rule,
+            says=says,
+        )
 
     @property
     def order(self) -> tuple[int, str]:

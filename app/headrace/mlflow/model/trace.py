@@ -107,7 +107,7 @@ class StoredTrace:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a policy that decides wants to be remembered of a trace beside MLflow's tables."""
+    """What a policy that decides says of a trace beside MLflow's tables: it is remembered, or counted."""
 
     root: Root | None
     """The one that decides."""
@@ -115,6 +115,8 @@ class Verdict:
     """That of its experiment, where MLflow's tables do not tell it."""
     spoken: Spoken = field(default_factory=Spoken)
     """Whose words stand in its row."""
+    superseded: int = 0
+    """How many copies without an end came after the whole span."""
 
 
 @dataclass(slots=True)
@@ -157,10 +159,6 @@ class Trace(Generic[State]):
     them comes (again), those below it have to be looked at once more."""
     unfinished: set[str] = field(default_factory=set)
     """Of `spans`, those that came without a possible end."""
-    whole: set[str] = field(default_factory=set)
-    """Of the spans in Postgres, those that have an end, and of which this batch brings a copy without one."""
-    superseded: int = 0
-    """How many copies without an end came after the whole span."""
     verdict: Verdict | None = None
     """None: nothing is to be remembered."""
 

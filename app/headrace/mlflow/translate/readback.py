@@ -47,9 +47,7 @@ def to_span(stored: dict[str, Any]) -> Span:
     note = stored.get("otlp") or {}
     if "span" in note:
         return Span.FromString(b64decode(note["span"]))
-    sent = note.get("sent", {})
-    added = {REQUEST_ID, *note.get("added", ())} - set(sent)
-    texts, times = set(note.get("texts", ())), note.get(TIMES, {})
+    times = note.get(TIMES, {})
     return Span(
         trace_id=b64decode(stored["trace_id"]),
         span_id=b64decode(stored["span_id"]),
@@ -60,20 +58,9 @@ def to_span(stored: dict[str, Any]) -> Span:
         start_time_unix_nano=times.get("start", stored["start_time_unix_nano"]),
         end_time_unix_nano=times.get("end", stored["end_time_unix_nano"]),
         status=_status(stored["status"]),
-        attributes=[
-            KeyValue(key=key, value=AnyValue(string_value=dumped) if key in texts else _value(_loaded(sent.get(key, dumped))))
-            for key, dumped in stored["attributes"].items()
-            if key not in added
-        ],
+        attributes=_own_attributes(stored["attributes"], note),
         events=_events(_own_events(stored), times.get("events", ())),
-        links=[
-            Span.Link(
-                trace_id=to_otlp_trace_id(link["trace_id"]),
-                span_id=bytes.fromhex(link["span_id"]),
-                attributes=_attributes(link["attributes"] or {}),
-            )
-            for link in stored["links"]
-        ],
+        links=_links(stored["links"]),
     )
 
 
@@ -83,6 +70,18 @@ def to_logs_data(contents: Iterable[str]) -> LogsData:
     for content in contents:
         found.MergeFromString(logs_in(json.loads(content)))
     return found
+
+
+def _own_attributes(attributes: Mapping[str, Any], note: Mapping[str, Any]) -> list[KeyValue]:
+    """The attributes that the span was sent with, with the values that they had."""
+    sent = note.get("sent", {})
+    added = {REQUEST_ID, *note.get("added", ())} - set(sent)
+    texts = set(note.get("texts", ()))
+    return [
+        KeyValue(key=key, value=AnyValue(string_value=dumped) if key in texts else _value(_loaded(sent.get(key, dumped))))
+        for key, dumped in attributes.items()
+        if key not in added
+    ]
 
 
 def _own_events(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -107,6 +106,17 @@ def _events(stored: Sequence[dict[str, Any]], timeless: Collection[int]) -> list
             attributes=_attributes(event["attributes"]),
         )
         for number, event in enumerate(stored)
+    ]
+
+
+def _links(stored: Sequence[dict[str, Any]]) -> list[Span.Link]:
+    return [
+        Span.Link(
+            trace_id=to_otlp_trace_id(link["trace_id"]),
+            span_id=bytes.fromhex(link["span_id"]),
+            attributes=_attributes(link["attributes"] or {}),
+        )
+        for link in stored
     ]
 
 

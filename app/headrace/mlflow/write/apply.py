@@ -1,4 +1,6 @@
-"""Parts → the traces to which they belong: what a part may not change is refused, and no trace grows beyond its bound."""
+"""Parts → the traces to which they belong, as they shall stand: what a part may not change is refused, the policy decides,
+and no trace grows beyond its bound.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +11,10 @@ from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.text import Repairs
 from headrace.mlflow.translate.tags import bounded
 from headrace.mlflow.write.authority import Authority
+from headrace.mlflow.write.figures import read_totals
 from headrace.mlflow.write.refuse import refuse, rejected
 from headrace.mlflow.write.statements import Rows
+from headrace.mlflow.write.stored import read_others, read_words
 
 
 def check_locations(traces: Mapping[str, Trace], parts: Sequence[TracePart]) -> None:
@@ -43,7 +47,19 @@ def apply_parts(cursor: Rows, traces: dict[str, Trace], parts: Sequence[TracePar
     refuse(refused)
 
 
-def bound_tags(trace: Trace, repaired: Repairs) -> None:
+def decide(cursor: Rows, traces: Sequence[Trace], policy: FoldPolicy[Any, Any], repaired: Repairs) -> None:
+    """Lets the policy decide of each trace, once all parts are applied and what it needs besides is read."""
+    read_totals(cursor, [trace for trace in traces if trace.stored and policy.totals_wanted(trace)])
+    read_others(cursor, {trace.trace_id: trace for trace in traces if policy.needs_others(trace)}, policy)
+    read_words(cursor, traces, policy)
+    for trace in traces:
+        trace.verdict = policy.decide(trace)
+        if trace.verdict and trace.verdict.superseded:
+            repaired["unfinished_superseded"] += trace.verdict.superseded
+        _bound_tags(trace, repaired)
+
+
+def _bound_tags(trace: Trace, repaired: Repairs) -> None:
     """However many requests bring tags, the trace has no more than it may."""
     if len(trace.tags) + len(trace.stored_tags) > trace.max_tags:
         decided = trace.verdict.root.tags if trace.verdict and trace.verdict.root else ()

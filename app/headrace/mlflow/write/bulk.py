@@ -27,12 +27,11 @@ from headrace.mlflow.translate.dialects.engine import Dialects
 from headrace.mlflow.translate.parts import to_parts
 from headrace.mlflow.translate.tags import MAX_TAGS
 from headrace.mlflow.write import TooMuch, Translated
-from headrace.mlflow.write.apply import apply_parts, bound_tags, check_locations
+from headrace.mlflow.write.apply import apply_parts, check_locations, decide
 from headrace.mlflow.write.artifacts import ArtifactLocations
 from headrace.mlflow.write.borrowers import with_borrowers
 from headrace.mlflow.write.cover import service_of
-from headrace.mlflow.write.figures import read_totals
-from headrace.mlflow.write.index import Index, look
+from headrace.mlflow.write.index import Index, Kept, look
 from headrace.mlflow.write.joining import Joined, Key, begin, count_joined, join, mark, read_spans
 from headrace.mlflow.write.layouts import layout_of
 from headrace.mlflow.write.origins import Origins
@@ -40,7 +39,7 @@ from headrace.mlflow.write.remembered import keep_precedences, keep_traces, keep
 from headrace.mlflow.write.rollups import mark_stale
 from headrace.mlflow.write.sent_again import read_stored_spans
 from headrace.mlflow.write.statements import Rows, transaction
-from headrace.mlflow.write.stored import read_others, read_traces, read_words
+from headrace.mlflow.write.stored import read_traces
 from headrace.mlflow.write.tables import Race, link_prompts, link_runs, move, write_spans, write_tags, write_traces
 from headrace.store.database import Database
 from headrace.telemetry.metrics import RUN_LINKS_FAILED
@@ -54,11 +53,13 @@ class _TakenBack(Exception):
 
 @dataclass(slots=True)
 class _Written:
-    """What is to be counted once the transaction is committed."""
+    """What is to be counted or remembered once the transaction is committed."""
 
     repairs: Repairs = field(default_factory=Counter)
     links_failed: int = 0
     logs: Joined = field(default_factory=Joined)
+    origins: Mapping[str, int] = field(default_factory=dict)
+    indexed: Kept | None = None
 
     def count(self) -> None:
         """Counts all but the repairs, which the caller counts."""
@@ -168,24 +169,30 @@ class BulkWriter:
             written.logs.any_came = begin(cursor)
             if self._layout.follows_traces:
                 mark_stale(connection, cursor, parts, self._policy.may_move)
-            traces = self._fold(cursor, parts, deliveries, stored or {}, written)
-            plan = look(cursor, traces) if self._index else None
-            written.links_failed = self._write_traces(cursor, traces)
-            used = self._origins.add(cursor, origins)
-            keep_traces(cursor, traces)
-            keep_precedences(cursor, traces)
-            keep_unfinished(cursor, traces, self._note_unfinished)
-            mark(cursor, written.logs)
-            if self._index and plan:
-                kept = self._index.keep(cursor, plan, {digest: service_of(origins[digest][0]) for digest in used})
+            self._write_tables(cursor, self._fold(cursor, parts, deliveries, stored or {}, written), origins, written)
             self._watch.check(connection)
             if rehearsed_until is not None:
                 cursor.execute("SELECT pg_sleep(%s)", [max(0.0, rehearsed_until - time.monotonic())])
                 raise _TakenBack
-        self._origins.remember(used)
-        if self._index and plan:
-            self._index.remember(kept)
+        self._origins.remember(written.origins)
+        if self._index and written.indexed:
+            self._index.remember(written.indexed)
         return written
+
+    def _write_tables(
+        self, cursor: Rows, traces: Sequence[Trace], origins: Mapping[str, tuple[bytes, str]], written: _Written
+    ) -> None:
+        """Writes MLflow's tables and ours. `origins`: of all spans, each with a trace that has it."""
+        plan = look(cursor, traces) if self._index else None
+        written.links_failed = self._write_traces(cursor, traces)
+        written.origins = self._origins.add(cursor, origins)
+        keep_traces(cursor, traces)
+        keep_precedences(cursor, traces)
+        keep_unfinished(cursor, traces, self._note_unfinished)
+        mark(cursor, written.logs)
+        if self._index and plan:
+            services = {digest: service_of(origins[digest][0]) for digest in written.origins}
+            written.indexed = self._index.keep(cursor, plan, services)
 
     def _write_traces(self, cursor: Rows, traces: Sequence[Trace]) -> int:
         """Writes MLflow's tables; returns how many traces could not be linked to their run."""
@@ -210,7 +217,7 @@ class BulkWriter:
         written: _Written,
     ) -> list[Trace]:
         """Existing traces and parts → the traces as they shall be, ordered by id."""
-        policy, repaired, came = self._policy, written.repairs, len(deliveries)
+        policy, came = self._policy, len(deliveries)
         traces = read_traces(cursor, self._layout, parts, policy)
         check_locations(traces, parts)
         if stored and read_spans(cursor, stored) != stored:
@@ -223,14 +230,7 @@ class BulkWriter:
         for part in parts:
             traces[part.trace_id].generation += part.delivery < came  # a span that is read back came with no request
         folded = [traces[trace_id] for trace_id in sorted(traces)]
-        read_totals(cursor, [trace for trace in folded if trace.stored and policy.totals_wanted(trace)])
-        read_others(cursor, {trace.trace_id: trace for trace in folded if policy.needs_others(trace)}, policy)
-        read_words(cursor, folded, policy)
-        for trace in folded:
-            trace.verdict = policy.decide(trace)
-            if trace.superseded:
-                repaired["unfinished_superseded"] += trace.superseded
-            bound_tags(trace, repaired)
+        decide(cursor, folded, policy, written.repairs)
         return folded
 
     def _again(self, deliveries: Sequence[Delivery], number: int, records: BySpan) -> Sequence[TracePart]:

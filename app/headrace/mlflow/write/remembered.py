@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headrace.mlflow.model import Precedence, Root, Spoken, Totals, Trace, Verdict
 from headrace.mlflow.reserved import FINISHED
@@ -48,9 +48,23 @@ def recalled(root_id: str | None, text: str) -> Recalled | None:
     if len(found) != len(Recalled._fields):
         return None
     said, totals, (asked, answered, failed, failure), lenders = found
-    roots = {} if root_id is None else {root_id: Root.that_decided(said[0], root_id, *said[1:])}
+    roots = {} if root_id is None else {root_id: _root(root_id, said)}
     spoken = Spoken(asked, answered, failed, None if failure is None else (failure[0], failure[1]))
     return Recalled(roots, Totals.loaded(totals) if totals else None, spoken, frozenset(lenders))
+
+
+def _root(span_id: str, said: Sequence[Any]) -> Root:
+    """What `_dumped` has written of the root that decided."""
+    start, session_id, user_id, tags, chosen_by_rule, says = said
+    return Root.that_decided(
+        start=start,
+        span_id=span_id,
+        session_id=session_id,
+        user_id=user_id,
+        tags=tags,
+        chosen_by_rule=chosen_by_rule,
+        says=says,
+    )
 
 
 def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
@@ -70,15 +84,18 @@ def keep_precedences(cursor: Rows, traces: Sequence[Trace]) -> None:
     if told:
         cursor.execute(STATEMENTS["remove_precedences"], {"ids": told})
     if found:
-        columns = {
-            "trace_id": [trace_id for trace_id, _ in found],
-            "rank": [precedence.rank for _, precedence in found],
-            "start": [precedence.start for _, precedence in found],
-            "span_id": [precedence.span_id for _, precedence in found],
-        }
-        cursor.execute(STATEMENTS["keep_precedences"], columns)
-        if new:
-            cursor.execute(STATEMENTS["forget_old_precedences"], {"limit": 2 * new})
+        cursor.execute(STATEMENTS["keep_precedences"], _columns(found))
+    if new:
+        cursor.execute(STATEMENTS["forget_old_precedences"], {"limit": 2 * new})
+
+
+def _columns(found: Sequence[tuple[str, Precedence]]) -> dict[str, Sequence[Any]]:
+    return {
+        "trace_id": [trace_id for trace_id, _ in found],
+        "rank": [precedence.rank for _, precedence in found],
+        "start": [precedence.start for _, precedence in found],
+        "span_id": [precedence.span_id for _, precedence in found],
+    }
 
 
 def keep_unfinished(cursor: Rows, traces: Sequence[Trace], note: bool) -> None:

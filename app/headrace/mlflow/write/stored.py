@@ -28,7 +28,7 @@ def read_traces(cursor: Rows, layout: Layout, parts: Sequence[TracePart[V]], pol
     traces = {trace_id: policy.open(trace) for trace_id, trace in stored.items()}
     known = [(traces[part.trace_id], part) for part in parts if part.trace_id in traces]
     _take_roots(cursor, known, policy)
-    _read_whole(cursor, _unfinished(known), traces)
+    _read_whole(cursor, _unfinished(known), traces, policy)
     read_nodes(cursor, {trace.trace_id: trace for trace, part in known if policy.needs_nodes(trace, part)})
     return traces
 
@@ -59,15 +59,17 @@ def _unfinished(known: Sequence[tuple[Trace[S], TracePart[V]]]) -> dict[str, set
     return found
 
 
-def _read_whole(cursor: Rows, unfinished: Mapping[str, Collection[str]], traces: Mapping[str, Trace[S]]) -> None:
-    """Which of these spans are there already, with an end."""
+def _read_whole(
+    cursor: Rows, unfinished: Mapping[str, Collection[str]], traces: Mapping[str, Trace[S]], policy: FoldPolicy[V, S]
+) -> None:
+    """Tells the policy which of these spans are there already, with an end."""
     if not unfinished:
         return
     span_ids = sorted({span_id for ids in unfinished.values() for span_id in ids})
     for trace_id, span_id, content in cursor.stream(STATEMENTS["read_ends"], {"ids": sorted(unfinished), "span_ids": span_ids}):
         doubtful = to_object(content)
         if span_id in unfinished[trace_id] and not (doubtful and is_unfinished(doubtful)):
-            traces[trace_id].whole.add(span_id)
+            policy.take_whole(traces[trace_id], span_id)
 
 
 @dataclass(slots=True)
@@ -125,18 +127,18 @@ def _lock_traces(cursor: Rows, layout: Layout, trace_ids: list[str]) -> dict[str
 
 def _stored(row: TraceRow, marks: _Marks, layout: Layout) -> StoredTrace:
     return StoredTrace(
-        layout.complete(row, marks.tags, marks.metadata),
-        marks.tags,
-        marks.user_id,
-        marks.finalized,
-        marks.precedence,
-        marks.noted_unfinished,
-        marks.noted_just_now,
-        marks.roots,
-        marks.totals,
-        marks.spoken,
-        marks.has_voices,
-        marks.lenders,
+        row=layout.complete(row, marks.tags, marks.metadata),
+        tags=marks.tags,
+        user_id=marks.user_id,
+        finalized=marks.finalized,
+        precedence=marks.precedence,
+        noted_unfinished=marks.noted_unfinished,
+        noted_just_now=marks.noted_just_now,
+        roots=marks.roots,
+        totals=marks.totals,
+        spoken=marks.spoken,
+        has_voices=marks.has_voices,
+        lenders=marks.lenders,
     )
 
 
@@ -170,9 +172,15 @@ def _root_that_decided(root: _RootSpan, tags: dict[str, str] | None) -> Root:
     attributes = root.content.get("attributes") or {}
     own, _ = root_tags(attributes, UNCOUNTED)
     session, user = session_and_user(attributes, UNCOUNTED, null=False)
-    chosen_by_rule = CHOSEN_BY_RULE in (root.content.get("otlp") or {})
-    tags, says = (tags or {}) | own, stored_root_says(root.content)
-    return Root.that_decided(root.start, root.span_id, session or None, user or None, tags, chosen_by_rule, says)
+    return Root.that_decided(
+        start=root.start,
+        span_id=root.span_id,
+        session_id=session or None,
+        user_id=user or None,
+        tags=(tags or {}) | own,
+        chosen_by_rule=CHOSEN_BY_RULE in (root.content.get("otlp") or {}),
+        says=stored_root_says(root.content),
+    )
 
 
 def _root_that_may_decide(root: _RootSpan, tags: dict[str, str] | None) -> Root:

@@ -93,14 +93,8 @@ class KafkaQueue:
             raise self._full(len(envelope))
         records = encode(envelope, self._bounds.record, time.time_ns())
         size = sum(record.bytes for record in records)
-        with self._changed:
-            if self._closed:
-                raise QueueUnavailable("Headrace is stopping: send the batch again, to another one or later.")
-            if self._held + size > self._bounds.bytes:
-                raise self._full(size)
-            self._held += size
-            self._under_way = self._under_way[0] + len(records), self._under_way[1] + size
-            left = [len(records), size]
+        self._take_in(len(records), size)
+        left = [len(records), size]
 
         def acknowledged(partition: int, offset: int, bytes_: int) -> None:
             left[0], left[1] = left[0] - 1, left[1] - bytes_
@@ -167,6 +161,16 @@ class KafkaQueue:
             self._sender.close()
         if self._reader is not None:
             self._reader.close()
+
+    def _take_in(self, items: int, size: int) -> None:
+        """Counts the records of an offer as under way, if there is room for them."""
+        with self._changed:
+            if self._closed:
+                raise QueueUnavailable("Headrace is stopping: send the batch again, to another one or later.")
+            if self._held + size > self._bounds.bytes:
+                raise self._full(size)
+            self._held += size
+            self._under_way = self._under_way[0] + items, self._under_way[1] + size
 
     def _full(self, size: int) -> QueueFull:
         return QueueFull(

@@ -124,16 +124,16 @@ class Brokers:
             raise self._unavailable(error) from None
         said = {name: entry.value for name, entry in settings.items()}
         return Topic(
-            self._url.topic,
-            len(partitions),
-            min(len(each.replicas) for each in partitions.values()),
-            int(said["min.insync.replicas"]),
-            int(said["retention.ms"]),
-            int(said["retention.bytes"]),
-            int(said["max.message.bytes"]),
-            "compact" in said["cleanup.policy"],
-            said["unclean.leader.election.enable"] == "true",
-            said["flush.messages"] == "1",
+            name=self._url.topic,
+            partitions=len(partitions),
+            replicas=min(len(each.replicas) for each in partitions.values()),
+            min_in_sync=int(said["min.insync.replicas"]),
+            retention_ms=int(said["retention.ms"]),
+            retention_bytes=int(said["retention.bytes"]),
+            max_record=int(said["max.message.bytes"]),
+            compacted="compact" in said["cleanup.policy"],
+            unclean=said["unclean.leader.election.enable"] == "true",
+            flushes_each=said["flush.messages"] == "1",
         )
 
     def lag(self) -> list[Lag]:

@@ -158,11 +158,7 @@ def _message(raw: Any, otherwise: str = "user") -> Message | None:
         raw = {"reasoning": raw.get("content")}
         role = "assistant"
     message: Message = {"role": _ROLES.get(role, role)}
-    called = numbered(raw.get("tool_calls")) or [raw.get("function_call")]  # the latter of LiteLLM's callback
-    if name := raw.get("function_call_name"):  # OpenInference
-        called = [*called, {"name": name, "arguments": raw.get("function_call_arguments_json") or "{}"}]
-    calls = [call for item in called if (call := _tool_call(_inside(item, "tool_call")))]
-    content, reasoning = _content(raw), _reasoning(raw)
+    calls, content, reasoning = _tool_calls(raw), _content(raw), _reasoning(raw)
     if content is None and not (calls or reasoning):
         return None
     message["content"] = content
@@ -218,6 +214,14 @@ def _part(raw: Any) -> dict[str, Any]:
             "text": str(sound.get("transcript") or f"[audio: {sound.get('url') or sound.get('mime_type')}]"),
         }
     return {"type": "text", "text": text_of(raw.get("text", raw))}
+
+
+def _tool_calls(raw: Mapping[str, Any]) -> list[ToolCall]:
+    """The calls of a message, under whichever of their names."""
+    called = numbered(raw.get("tool_calls")) or [raw.get("function_call")]  # the latter of LiteLLM's callback
+    if name := raw.get("function_call_name"):  # OpenInference
+        called = [*called, {"name": name, "arguments": raw.get("function_call_arguments_json") or "{}"}]
+    return [call for item in called if (call := _tool_call(_inside(item, "tool_call")))]
 
 
 def _tool_call(raw: Any) -> ToolCall | None:
