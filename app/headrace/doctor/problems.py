@@ -61,15 +61,15 @@ _ALL = (
     Problem(
         "key-expires",
         "an API key has expired, or expires within 14 days",
-        "Make a new one with `headrace keys add NAME`, and give it to the senders. Then revoke the old one: `headrace keys "
-        "revoke`.",
+        "Make a new one with `headrace keys add NAME`, and give it to the senders. "
+        "Then revoke the old one: `headrace keys revoke`.",
         warns=True,
     ),
     Problem(
         "open-to-all",
         "anybody who reaches the address may write",
-        "Ask for keys (`headrace keys add NAME`, HEADRACE_API_KEYS) or for certificates (HEADRACE_TLS_CLIENT_CA); if everybody "
-        "there is meant to write, set HEADRACE_TRUSTED_NETWORK=true.",
+        "Ask for keys (`headrace keys add NAME`, HEADRACE_API_KEYS) or for certificates "
+        "(HEADRACE_TLS_CLIENT_CA); if everybody there is meant to write, set HEADRACE_TRUSTED_NETWORK=true.",
         warns=True,
     ),
     Problem(
@@ -91,8 +91,8 @@ _ALL = (
     Problem(
         "not-running",
         "nothing answers on the port of OTLP/HTTP",
-        "Start Headrace: `headrace up`, or `headrace serve` on an MLflow database. If it runs with other settings, run the "
-        "doctor with the same ones.",
+        "Start Headrace: `headrace up`, or `headrace serve` on an MLflow database. If it "
+        "runs with other settings, run the doctor with the same ones.",
     ),
     Problem(
         "other-program",
@@ -107,8 +107,8 @@ _ALL = (
     Problem(
         "waits",
         "Headrace takes requests and cannot write them yet",
-        "Nothing is lost meanwhile. The message says what Headrace waits for. If it waits for MLflow's server, start that "
-        "once.",
+        "Nothing is lost meanwhile. The message says what Headrace waits for. If "
+        "it waits for MLflow's server, start that once.",
         warns=True,
     ),
     Problem(
@@ -119,8 +119,8 @@ _ALL = (
     Problem(
         "backlog",
         "the oldest request in the queue has waited for more than a minute",
-        "If a check of Postgres fails, mend that. Else more is received than written: raise HEADRACE_WORKERS, see "
-        "docs/operations.md.",
+        "If a check of Postgres fails, mend that. Else more is received than "
+        "written: raise HEADRACE_WORKERS, see docs/operations.md.",
         warns=True,
     ),
     Problem(
@@ -132,8 +132,8 @@ _ALL = (
     Problem(
         "no-database",
         "no database is named",
-        "Set HEADRACE_DATABASE_URL to MLflow's Postgres, `postgresql://user:password@host:5432/db`, or run `headrace up`, "
-        "which brings one.",
+        "Set HEADRACE_DATABASE_URL to MLflow's Postgres, "
+        "`postgresql://user:password@host:5432/db`, or run `headrace up`, which brings one.",
     ),
     Problem(
         "database-away",
@@ -176,14 +176,14 @@ _ALL = (
     Problem(
         "probe-refused",
         "the receiver refused the probe span",
-        "The message is what every sender is told. Try another experiment or key: `--experiment-id` and `--api-key` of the "
-        "doctor.",
+        "The message is what every sender is told. Try another experiment or key: "
+        "`--experiment-id` and `--api-key` of the doctor.",
     ),
     Problem(
         "probe-not-seen",
         "the probe span was accepted, and MLflow does not show it",
-        "If no check above failed, MLflow reads another database than Headrace writes: compare its --backend-store-uri with "
-        "HEADRACE_DATABASE_URL.",
+        "If no check above failed, MLflow reads another database than Headrace writes: "
+        "compare its --backend-store-uri with HEADRACE_DATABASE_URL.",
     ),
 )
 
