@@ -19,23 +19,25 @@ _LETTERS = {PROTOBUF: "P", JSON: "J", GRPC: "G"}
 
 _HEAD = f"""# Conformance
 
-Everything that OTLP {{version}} asks of a server, how Headrace meets it, and the test that shows it: {{cases}} cases, {{runs}}
-with their transports, each against a running `headrace serve` on a real Postgres. The specification is
+This page lists everything that OTLP {{version}} asks of a server, says how Headrace meets it, and names the tests that show it.
+There are {{cases}} test cases. With the transports that each runs over, they make {{runs}} tests. Each test runs against a
+`headrace serve` on a real Postgres. The specification is
 [docs/specification.md]({TREE}/docs/specification.md) of opentelemetry-proto; L90 is its line 90.
 
-Each case sends a request and checks the whole answer (status, headers, every byte of the body) and what is in MLflow's tables
-afterwards, read back as OTLP and compared with what was sent. `tests/conformance` holds them:
+Each case sends a request, and checks the whole answer: the status, the headers, and every byte of the body. Then it reads what
+was written to MLflow's tables back as OTLP, and compares that with what was sent. The cases are in `tests/conformance`:
 
 ```sh
 .venv/bin/python -m pytest tests/world/conformance               # all
 .venv/bin/python -m pytest tests/world/conformance -k L518       # of one requirement
 ```
 
-P, J and G are the transports that cases run over: OTLP/HTTP in protobuf and in JSON, OTLP/gRPC. The ids of `gzip` in row L90
-are `L90-gzip[http/protobuf]`, `L90-gzip[http/json]` and `L90-gzip[grpc]`; a case that shows several requirements has the name
-of one of them.
+The column *Shown by* names the cases. The letters before them are the transports that the cases run over: P is OTLP/HTTP with
+protobuf, J is OTLP/HTTP with JSON, and G is OTLP/gRPC. For example, the case `gzip` in row L90 has the ids
+`L90-gzip[http/protobuf]`, `L90-gzip[http/json]` and `L90-gzip[grpc]`. If a case shows several requirements, its id begins
+with the first column of one of them.
 
-*This page is generated; a test fails where it is not what the cases say.*
+*This page is generated from the cases. A test fails if it differs from them.*
 """
 
 
@@ -64,12 +66,12 @@ def rendered() -> str:
         lines += [_row(requirement) for requirement in requirements]
         parts.append("\n".join(lines) + "\n")
     if broken := [case for case in CASES if case.broken]:
-        parts.append("## Not yet\n\nCases that Headrace is known not to pass:\n")
+        parts.append("## Not yet\n\nHeadrace does not pass these cases yet:\n")
         parts.append("\n".join(f"- `{case.id(case.over[0]).partition('[')[0]}`: {case.broken}." for case in broken) + "\n")
     clients = ", ".join(str(line) for line in BINDS_CLIENTS)
     parts.append(
-        "## What binds clients\n\nThe other lines of the specification that have MUST, SHOULD, MAY or RECOMMENDED bind "
-        f"clients, or forwarders, or capabilities that OTLP does not have yet: {clients}.\n"
+        "## What binds clients\n\nOther lines of the specification have MUST, SHOULD, MAY or RECOMMENDED, too. They are about "
+        f"clients, about forwarders, or about capabilities that OTLP does not have yet: {clients}.\n"
     )
     return "\n".join(parts)
 
@@ -80,7 +82,9 @@ def _row(requirement: Requirement) -> str:
         letters = "".join(letter for over, letter in _LETTERS.items() if over in overs)
         by_transports.setdefault(letters, []).append(f"`{name.removeprefix(f'{requirement.key}-')}`")
     cases = "; ".join(f"{letters}: {', '.join(names)}" for letters, names in by_transports.items())
-    meets = requirement.meets + (" *Not all of it yet: see the end.*" if broken_cases(requirement) else "")
+    meets = requirement.meets + (
+        " *Headrace does not do all of this yet: see [Not yet](#not-yet).*" if broken_cases(requirement) else ""
+    )
     cells = (f"[{requirement.place}]({requirement.url})", requirement.level, requirement.says, meets, cases)
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 

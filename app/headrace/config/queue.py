@@ -40,7 +40,9 @@ class Queue(BaseModel):
     )
 
     queue_max_bytes: int = Field(
-        4096 * MIB, ge=MIB, description="Most bytes that the disk queue holds. Over it: 503 with `Retry-After`."
+        4096 * MIB,
+        ge=MIB,
+        description="Most bytes that the disk queue holds. Beyond that, requests are answered 503 with `Retry-After`.",
     )
     queue_resume_percent: int = Field(
         90,

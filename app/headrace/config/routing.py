@@ -24,7 +24,7 @@ class Routing(BaseModel):
     default_experiment: str | None = Field(
         None,
         description="Name of the experiment for spans that nothing else routes. It may be a template over resource "
-        "attributes: `{service.name}`. Unset: such a request is answered 400. `up` sets it to `Default`.",
+        "attributes: `{service.name}`. If it is unset, a request with such spans is answered 400. `up` sets it to `Default`.",
     )
     routes: Rules[RouteRule] = Field(
         (),

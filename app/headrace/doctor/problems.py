@@ -18,7 +18,7 @@ _ALL = (
     Problem(
         "wrong-setting",
         "a setting has a value that it cannot have",
-        "Correct the variable that the message names; `headrace settings` says what it takes.",
+        "Correct the variable that the message names; `headrace settings` says which values it takes.",
     ),
     Problem(
         "unknown-setting",
@@ -29,11 +29,11 @@ _ALL = (
     Problem(
         "data-directory",
         "the data directory cannot be written",
-        "Give the directory to the user that runs Headrace (`chown`), or name another with HEADRACE_DATA_DIR.",
+        "Give the directory to the user that runs Headrace (`chown`), or name another directory with HEADRACE_DATA_DIR.",
     ),
     Problem(
         "disk-full",
-        "the disk of the queue has less free than HEADRACE_MIN_FREE_BYTES",
+        "the disk of the queue has fewer bytes free than HEADRACE_MIN_FREE_BYTES",
         "Free space on it, or move HEADRACE_DATA_DIR to another disk. Until then requests are answered 503.",
     ),
     Problem(
@@ -60,21 +60,22 @@ _ALL = (
     ),
     Problem(
         "key-expires",
-        "an API key has expired, or will within 14 days",
-        "Make a new one with `headrace keys add NAME`, give it to the senders, then `headrace keys revoke` the old one.",
+        "an API key has expired, or expires within 14 days",
+        "Make a new one with `headrace keys add NAME`, and give it to the senders. "
+        "Then revoke the old one: `headrace keys revoke`.",
         warns=True,
     ),
     Problem(
         "open-to-all",
         "anybody who reaches the address may write",
-        "Ask for keys (`headrace keys add NAME`, HEADRACE_API_KEYS) or for certificates (HEADRACE_TLS_CLIENT_CA); if everybody "
-        "there is meant to write, set HEADRACE_TRUSTED_NETWORK=true.",
+        "Ask for keys (`headrace keys add NAME`, HEADRACE_API_KEYS) or for certificates "
+        "(HEADRACE_TLS_CLIENT_CA); if everybody there is meant to write, set HEADRACE_TRUSTED_NETWORK=true.",
         warns=True,
     ),
     Problem(
         "tls-unusable",
         "the files of HEADRACE_TLS_CERT and HEADRACE_TLS_KEY cannot be used",
-        "Name a PEM certificate with its chain and its private key, without a password, that belong together.",
+        "Name two PEM files: the certificate with its chain, and its own private key, without a password.",
     ),
     Problem(
         "tls-expired",
@@ -90,8 +91,8 @@ _ALL = (
     Problem(
         "not-running",
         "nothing answers on the port of OTLP/HTTP",
-        "Start Headrace: `headrace up`, or `headrace serve` on an MLflow database. If it runs with other settings, run the "
-        "doctor with the same ones.",
+        "Start Headrace: `headrace up`, or `headrace serve` on an MLflow database. If it "
+        "runs with other settings, run the doctor with the same ones.",
     ),
     Problem(
         "other-program",
@@ -101,12 +102,13 @@ _ALL = (
     Problem(
         "not-ready",
         "Headrace runs and takes no requests",
-        "The message says what is missing. If the queue is full, see what is said of Postgres.",
+        "The message says what is missing. If the queue is full, see what the checks of Postgres say.",
     ),
     Problem(
         "waits",
         "Headrace takes requests and cannot write them yet",
-        "Nothing is lost meanwhile. The message says what it waits for; start MLflow's server once if that is it.",
+        "Nothing is lost meanwhile. The message says what Headrace waits for. If "
+        "it waits for MLflow's server, start that once.",
         warns=True,
     ),
     Problem(
@@ -117,7 +119,8 @@ _ALL = (
     Problem(
         "backlog",
         "the oldest request in the queue has waited for more than a minute",
-        "If Postgres is not well, mend that. Else more comes than is written: raise HEADRACE_WORKERS, see docs/operations.md.",
+        "If a check of Postgres fails, mend that. Else more is received than "
+        "written: raise HEADRACE_WORKERS, see docs/operations.md.",
         warns=True,
     ),
     Problem(
@@ -129,8 +132,8 @@ _ALL = (
     Problem(
         "no-database",
         "no database is named",
-        "Set HEADRACE_DATABASE_URL to MLflow's Postgres, `postgresql://user:password@host:5432/db`, or run `headrace up`, "
-        "which brings one.",
+        "Set HEADRACE_DATABASE_URL to MLflow's Postgres, "
+        "`postgresql://user:password@host:5432/db`, or run `headrace up`, which brings one.",
     ),
     Problem(
         "database-away",
@@ -140,7 +143,7 @@ _ALL = (
     Problem(
         "database-refuses",
         "Postgres does not let Headrace in, or denies it a right",
-        "Run what the message names, as the owner of the database.",
+        "Run the statements that the message names, as the owner of the database.",
     ),
     Problem(
         "no-tables",
@@ -150,13 +153,13 @@ _ALL = (
     Problem(
         "other-tables",
         "MLflow's tables are of a shape that the bulk writer does not know",
-        "Headrace writes through MLflow's own store, many times slower, where that can. See docs/compatibility.md.",
+        "Headrace writes through MLflow's own store if that is possible. This is many times slower. See docs/compatibility.md.",
         warns=True,
     ),
     Problem(
         "clock",
         "the clocks of this machine and of Postgres differ",
-        "Let both follow the same time (NTP): traces are searched by time, and keys expire by it.",
+        "Synchronize both with NTP: traces are searched by time, and keys expire at a time.",
         warns=True,
     ),
     Problem(
@@ -173,13 +176,14 @@ _ALL = (
     Problem(
         "probe-refused",
         "the receiver refused the probe span",
-        "The message is what every sender is told. `--experiment-id` and `--api-key` of the doctor choose another way in.",
+        "The message is what every sender is told. Try another experiment or key: "
+        "`--experiment-id` and `--api-key` of the doctor.",
     ),
     Problem(
         "probe-not-seen",
         "the probe span was accepted, and MLflow does not show it",
-        "If no check above failed, MLflow reads another database than Headrace writes: compare its --backend-store-uri with "
-        "HEADRACE_DATABASE_URL.",
+        "If no check above failed, MLflow reads another database than Headrace writes: "
+        "compare its --backend-store-uri with HEADRACE_DATABASE_URL.",
     ),
 )
 

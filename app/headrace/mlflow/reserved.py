@@ -16,8 +16,9 @@ FINISHED = "headrace.finished"
 
 RESERVED_TAGS: Mapping[str, str] = {
     ARTIFACT_LOCATION: "the server reads a trace's attachments and its `traces.json` in the directory or bucket that it names",
-    SPANS_LOCATION: "it says where the trace's spans are; the server then looks for them in its artifacts or its archive",
-    "mlflow.trace.archiveLocation": "the server reads an archived trace there, and deletes the file there with the trace",
+    SPANS_LOCATION: "it makes the server look for the trace's spans in its artifacts or its archive",
+    "mlflow.trace.archiveLocation": "the server reads an archived trace from the place that it names, and deletes the file "
+    "there with the trace",
     "mlflow.trace.archivalFailure": "the server never archives a trace that has it",
     "mlflow.user": "it says who made the trace; MLflow lets nobody change it",
     FINISHED: "Headrace's own note of a trace that it has finished without a root",

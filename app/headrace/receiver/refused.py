@@ -39,9 +39,9 @@ class Refused:
     def _check(self, request: Request, address: str) -> None:
         if self._keys is not None:
             if self._keys.authenticate(request.headers, address).experiments:
-                raise PermissionDenied("Who was refused is told to keys without a limit only.")
+                raise PermissionDenied("Only a key that may write to all experiments may ask who was refused.")
         elif not (self._config.trusted_network or self._is_here(request, address)):
-            raise PermissionDenied("Who was refused is told on this machine only, where no keys are asked for.")
+            raise PermissionDenied("Without API keys, only this machine may ask who was refused.")
 
     @staticmethod
     def _is_here(request: Request, address: str) -> bool:

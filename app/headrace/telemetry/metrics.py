@@ -64,10 +64,12 @@ RATE_LIMITED = counter(
 )
 CONNECTIONS_CLOSED = counter(
     "headrace_connections_closed",
-    "Connections that Headrace closed. `too_many`: the limit; `idle`: it made room for a new one; `slow_headers`, "
-    "`unread_body`, `unread_answer`: the headers, the rest of a body after an early answer, or reading the answer took too "
-    "long; `pipelined`: too many requests waited; `protocol_error`: HTTP/2 against its rules; `wrong_port`: HTTP, gRPC or TLS "
-    "on a port that speaks another; `too_many_frames`: frames that do nothing; `vanished`: the client no longer answered.",
+    "Connections that Headrace closed. `too_many`: there were as many as the limit allows. `idle`: it was closed to make room "
+    "for a new one. `slow_headers`: the headers took too long to come. `unread_body`: Headrace had answered early, and the "
+    "rest of the body took too long to come. `unread_answer`: the client took too long to read the answer. `pipelined`: the "
+    "client sent too many requests without waiting for an answer. `protocol_error`: the client broke the rules of HTTP/2. "
+    "`wrong_port`: HTTP, gRPC or TLS came to a port that speaks another of them. `too_many_frames`: the client sent too many "
+    "HTTP/2 frames that do nothing. `vanished`: the client no longer answered.",
     reason=(
         *("too_many", "idle", "slow_headers", "unread_body", "unread_answer", "pipelined"),
         *("protocol_error", "wrong_port", "too_many_frames", "vanished"),
@@ -75,9 +77,9 @@ CONNECTIONS_CLOSED = counter(
 )
 TLS_FAILURES = counter(
     "headrace_tls_failures",
-    "TLS handshakes that failed. `no_certificate`, `bad_certificate`: the client showed none, or one that "
-    "`HEADRACE_TLS_CLIENT_CA` does not accept; `plain_text`: the client spoke without TLS; `client_refused`: the client did "
-    "not accept the server's certificate; `version`: no version or cipher in common.",
+    "TLS handshakes that failed. `no_certificate`: the client showed no certificate. `bad_certificate`: it showed one that "
+    "`HEADRACE_TLS_CLIENT_CA` does not accept. `plain_text`: the client spoke without TLS. `client_refused`: the client did "
+    "not accept the server's certificate. `version`: client and server have no TLS version or cipher in common.",
     reason=("no_certificate", "bad_certificate", "plain_text", "client_refused", "version", "other"),
 )
 SPANS_RECEIVED = counter("headrace_spans_received", "Spans in requests that could be decoded.")
@@ -100,7 +102,7 @@ SPANS_REJECTED = counter(
 )
 SPANS_REPAIRED = counter(
     "headrace_spans_repaired",
-    "Spans changed so that they can be stored; the rules are explained below.",
+    "Changes that made a span storable, by rule. The rules are explained below the table.",
     rule=(
         *("self_parent", "invalid_bytes_replaced", "surrogate_replaced", "nul_replaced"),
         *("time_beyond_otlp", "start_time_missing", "end_time_missing", "end_before_start"),
@@ -124,13 +126,14 @@ QUEUE_DAMAGED = counter(
 )
 ORIGINS_DELETED = counter("headrace_origins_deleted", "Resources and scopes deleted because no stored span has them any more.")
 TRACES_FINISHED = counter("headrace_traces_finished", "Traces finished without a root span, because none came in time.")
-TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because HEADRACE_RETENTION did not let them stay.")
+TRACES_EXPIRED = counter("headrace_traces_expired", "Traces deleted because a rule of `HEADRACE_RETENTION` said so.")
 EXPERIMENTS_CREATED = counter("headrace_experiments_created", "MLflow experiments created by name.")
 EXPERIMENTS_LIMITED = counter(
     "headrace_experiments_limited",
-    "How often a limit of experiments was exceeded. `named`, `request`: experiments that a request named, or would have "
-    "created, "
-    "over its limit. `minute`: requests over the limit a minute. `queued`: times that the worker waited for that limit.",
+    "How often a limit of experiments was exceeded. `named`: experiments that a request named beyond "
+    "`HEADRACE_MAX_EXPERIMENTS_PER_REQUEST`. `request`: experiments that a request would have created beyond "
+    "`HEADRACE_MAX_NEW_EXPERIMENTS_PER_REQUEST`. `minute`: requests refused because of "
+    "`HEADRACE_MAX_NEW_EXPERIMENTS_PER_MINUTE`. `queued`: times that the worker waited because of the same limit.",
     limit=("named", "request", "minute", "queued"),
 )
 ACK_SECONDS = Histogram(
@@ -140,7 +143,7 @@ ACK_SECONDS = Histogram(
 )
 QUEUE_COMMIT_SECONDS = Histogram(
     "headrace_queue_commit_seconds",
-    "Seconds for one commit of the queue, with its fsync, for all requests that waited for it.",
+    "Seconds for one commit of the queue, including its fsync. One commit serves all requests that wait for it.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 TRANSLATE_SECONDS = Histogram(
@@ -162,7 +165,7 @@ BATCH_SPANS = Histogram(
     buckets=(1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 50_000),
 )
 BATCHES_SPLIT = counter(
-    "headrace_batches_split", "Batches, and parts of batches, that were halved to find the span that cannot be written."
+    "headrace_batches_split", "Times that a batch, or a part of one, was halved to find the span that cannot be written."
 )
 WRITE_RETRIES = counter("headrace_write_retries", "Writes tried again because Postgres was away or busy.")
 VISIBLE_SECONDS = Histogram(
@@ -172,7 +175,7 @@ VISIBLE_SECONDS = Histogram(
 )
 EXPORT_LOOP_SECONDS = Gauge(
     "headrace_export_loop_timestamp_seconds",
-    "Unix time at which the worker's loop last turned. Of several workers, the one that turned longest ago.",
+    "Unix time at which the worker's loop last turned. With several workers: the time of the one that turned longest ago.",
     multiprocess_mode="min",
 )
 EXPORT_RETRYING = Gauge(
@@ -188,12 +191,12 @@ READY = gauge("headrace_ready", "1 while requests can be accepted, as `/readyz` 
 DATABASE_UP = gauge("headrace_database_up", "1 while Postgres answers, 0 while it does not.")
 TABLES_FIT = gauge(
     "headrace_tables_fit",
-    "1 while MLflow's tables can be written as they are, 0 while writing waits for other ones.",
+    "1 while Headrace can write MLflow's tables as they are, 0 while it waits until they fit.",
 )
 OWN_SPANS = counter(
     "headrace_own_spans",
-    "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`): `sent`; `failed`: the endpoint did not take them; `dropped`: too many "
-    "waited.",
+    "Headrace's own spans (`HEADRACE_TRACES_ENDPOINT`). `sent`: the endpoint took them. `failed`: the endpoint did not take "
+    "them. `dropped`: too many spans waited.",
     outcome=("sent", "failed", "dropped"),
 )
 PART_RESTARTS = counter(
@@ -206,7 +209,8 @@ PART_RESTARTS = counter(
 )
 READS_CUT = counter(
     "headrace_reads_cut",
-    "Answers of the read side that a limit has cut short, by what was read: see `HEADRACE_READ_MAX_ROWS`.",
+    "Answers of the console and of Jaeger's storage API that a limit has cut short, by what was read. See "
+    "`HEADRACE_READ_MAX_ROWS`.",
     what=("trace", "search", "services", "operations", "dependencies", "experiments", "runs"),
 )
 BUILD_INFO = gauge("headrace_build_info", "Always 1; its label names the version.", ["version"])

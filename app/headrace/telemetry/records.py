@@ -70,7 +70,7 @@ RECORDS_REJECTED = _of_signals(
     "headrace_records_rejected", "Log records and data points rejected; their client was told.", "reason", REJECTED
 )
 RECORDS_REPAIRED = _of_signals(
-    "headrace_records_repaired", "Log records and data points changed so that they can be stored.", "rule", REPAIRED
+    "headrace_records_repaired", "Changes that made a log record or data point storable, by rule.", "rule", REPAIRED
 )
 
 
