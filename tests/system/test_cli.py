@@ -213,8 +213,8 @@ def test_up_after_sigkill_takes_over_what_was_left_behind(headrace: Launcher) ->
     running = headrace("up")
     wait_until(running.shows_panel, 90)
     running.kill()
-    ports = {"http_port": running.url.rpartition(":")[2], "ui_port": running.ui_url.rpartition(":")[2]}
-    again = headrace("up", **ports, console_port=0, jaeger_port=0)  # any that is free: the panel says which
+    http, ui = running.url.rpartition(":")[2], running.ui_url.rpartition(":")[2]
+    again = headrace("up", http_port=http, ui_port=ui, console_port=0, jaeger_port=0)  # 0: the panel says which it is
     wait_until(again.shows_panel, 90)
     console = re.search(r"Console\s+(\S+)", again.log.read_text())
     assert console is not None
