@@ -44,7 +44,7 @@ unit-rows: install
 unit-rest: install
 	$(UNIT) tests/unit $(ROWS:%=--ignore=%)
 
-ROWS := $(addprefix tests/unit/,mlflow analysis bench export otlp processor)
+ROWS := $(addprefix tests/unit/,mlflow export otlp processor)
 # The plugins take seconds to import.
 UNIT := PYTHONPATH=tests $(BIN)/python -m pytest -x -q -p no:schemathesis -p no:hypothesispytest -p unit.alone
 
