@@ -19,6 +19,7 @@ from headrace.receiver.crowd import Crowd, note_closed
 from headrace.receiver.door import Door, Greeting
 from headrace.receiver.framing import Body, Head, Refused
 from headrace.receiver.http import answer_encoding, bare_answer
+from headrace.receiver.leaving import leave
 from headrace.receiver.memory import Memory, Share
 from headrace.receiver.served import Served
 from headrace.receiver.who import Who
@@ -38,7 +39,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._settings = settings
         self._crowd = crowd
-        self._greeting = Greeting(door)
+        self._greeting = Greeting(door, crowd)
         self._held = Share(memory)  # bytes that the application has not read yet, and large headers
         self._head = Head()
         self._body: Body | None = None
@@ -182,9 +183,13 @@ class Connection(HttpToolsProtocol):
         if said is None or self.transport.is_closing():
             return
         if self.cycle is None or not self.cycle.response_started or (self.cycle.response_complete and self._body is None):
-            self.transport.write(bare_answer(said, self._encoding(), self._who()))
+            answer = bare_answer(said, self._encoding(), self._who())
             if self._served is not None:
                 self._served.answered = True
+            if not self.pipeline:  # of several requests uvicorn tells only the last one that the connection is lost
+                leave(self.transport, answer, self._crowd)
+                return
+            self.transport.write(answer)
         self.transport.close()
 
     def _encoding(self) -> Encoding:

@@ -6,7 +6,9 @@ import ssl
 from collections.abc import Callable
 
 from headrace.config import Config
+from headrace.receiver.crowd import Crowd
 from headrace.receiver.first_bytes import GRPC, HTTP, Spoken, spoken
+from headrace.receiver.leaving import leave
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.metrics import CONNECTIONS_CLOSED, TLS_FAILURES
 
@@ -34,8 +36,9 @@ _REFUSED = (
 class Greeting:
     """The first bytes of one connection. They are held back until it is known which protocol the client speaks."""
 
-    def __init__(self, door: "Door") -> None:
+    def __init__(self, door: "Door", crowd: Crowd) -> None:
         self._door = door
+        self._crowd = crowd
         self._first = b""
         self.over = False
         """Whether that is known."""
@@ -52,8 +55,7 @@ class Greeting:
             return self._first
         address = (transport.get_extra_info("peername") or ("",))[0]
         secure = transport.get_extra_info("ssl_object") is not None
-        transport.write(self._door.turn_away(told, str(address), secure=secure))
-        transport.close()
+        leave(transport, self._door.turn_away(told, str(address), secure=secure), self._crowd)
         return b""
 
 

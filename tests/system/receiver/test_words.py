@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,57 @@ def test_http_and_tls_at_the_port_of_grpc(running: Running) -> None:
         httpx.get(url.replace("http://", "https://"))
     assert one(running, "wrong port", spoken="HTTP")["port_of"] == "OTLP/gRPC"
     assert "without TLS" in one(running, "wrong port", spoken="HTTP over TLS")["mend"]
+
+
+def first_answer(url: str, first: bytes, more: bytes) -> bytes:
+    """All that a server answers to a client that goes on sending when the answer is there already."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(first)
+        connection.recv(1, socket.MSG_PEEK)
+        for _ in range(3):
+            connection.sendall(more)
+            time.sleep(0.1)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("port", "first", "said"),
+    [
+        ("grpc", b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n", b"HEADRACE_HTTP_PORT"),
+        ("http", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HEADRACE_GRPC_PORT"),
+        ("http", b"POST /v1/traces HTTP/1.1\r\ncontent-length: x\r\n\r\n", b"not a valid HTTP request"),
+        ("http", b"POST /v1/traces HTTP/1.1\r\nx: " + b"x" * 1_000_000, b"431"),
+        ("http", b"POST /v1/traces HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n", b"not a valid HTTP request"),
+    ],
+)
+def test_a_client_that_still_sends_can_read_its_refusal(shared: Running, port: str, first: bytes, said: bytes) -> None:
+    """A socket that is closed with bytes unread resets its connection: the client would read that, not the answer."""
+    answer = first_answer(shared.url if port == "http" else shared.grpc_url, first, bytes(100_000))
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert said in answer
+
+
+def test_a_client_that_never_stops_is_not_read_for_ever(shared: Running) -> None:
+    with socket.create_connection(("127.0.0.1", int(shared.grpc_url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            connection.sendall(bytes(200_000_000))
+
+
+def test_a_client_that_says_no_more_is_not_waited_for(shared: Running) -> None:
+    with socket.create_connection(("127.0.0.1", int(shared.grpc_url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\n\r\n")
+        assert b"".join(iter(lambda: connection.recv(65536), b"")).startswith(b"HTTP/1.1 400")
+
+        def is_closed() -> bool:
+            try:
+                connection.send(b"x")
+            except ConnectionError:
+                return True
+            return False
+
+        wait_until(is_closed)
 
 
 def test_tls_at_a_port_without(running: Running) -> None:

@@ -12,12 +12,12 @@ from headrace.receiver.grpc.http2 import Connection
 from headrace.receiver.grpc.stream import Call, Headers, Stream
 
 _SWEEP_SECONDS = 1.0
-_WRONG_PORT = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n{}\n"
+_WRONG_PORT = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{}\n"
 
 
 def _wrong_port(said: str) -> bytes:
     """All bytes of the answer to a client that does not speak gRPC: of HTTP/1.1, which most others can show."""
-    return _WRONG_PORT.format(said).encode()
+    return _WRONG_PORT.format(len(said.encode()) + 1, said).encode()
 
 
 class Connections:

@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._pings = Pings(self._timers, self._ping, lambda: self.close("vanished"))
         self._second, self._idle_frames = 0, 0
         self._begun = self._greeted = False
-        self._greeting = Greeting(connections.door)
+        self._greeting = Greeting(connections.door, connections.crowd)
         self.address = ""
 
     # The methods of asyncio.Protocol.
