@@ -1,5 +1,6 @@
 """Log records join their spans whatever came first, in any batches, sent again, and by whichever writer."""
 
+import itertools
 import json
 import random
 import threading
@@ -208,6 +209,54 @@ def test_what_was_sent_can_be_read_back(database: Database, database_url: str, e
     assert sorted(found) == sorted(plain(log) for log in records_of(trace_id)[:-1])
 
 
+def chat_of(trace_id: bytes) -> list[LogRecord]:
+    """Of a span, all told within the same millisecond, as Node's clock has it."""
+    said = [("user", "Paris?"), ("assistant", "Sunny."), ("user", "Rome?"), ("tool", "21"), ("user", "Oslo?")]
+    return [record(trace_id, LLM, f"gen_ai.{role}.message", {"content": content}, 0) for role, content in said]
+
+
+@pytest.mark.parametrize("first", ["spans", "logs"])
+def test_messages_of_the_same_time_stand_as_they_were_sent(
+    database: Database, database_url: str, experiments: dict[str, int], first: str
+) -> None:
+    """Also where a part of them is sent again, alone, and where the span is."""
+    writers = Writers(database)
+    for number in range(4):
+        trace_id = bytes([number + 1]) * 15 + first[:1].encode()
+        logs = logs_delivery(logs_request(*chat_of(trace_id)), experiments["agent"])
+        some = logs_delivery(logs_request(*chat_of(trace_id)[:number]), experiments["agent"])
+        steps: list[Any] = [
+            lambda id_=trace_id: writers.write_spans(parts_of(id_, experiments)),
+            lambda logs=logs: writers.write_logs(logs),
+            lambda some=some: writers.write_logs(some),
+        ]
+        for step in [*(steps if first == "spans" else steps[::-1]), steps[number % 3]]:
+            step()
+        chat = attributes(database_url, trace_id, LLM)["mlflow.spanInputs"]
+        texts = [part.get("content") or part["response"] for message in chat for part in message["parts"]]
+        assert texts == ["Paris?", "Sunny.", "Rome?", "21", "Oslo?"]
+
+
+def test_a_record_stands_at_its_least_position_whatever_came_first(
+    database: Database, database_url: str, experiments: dict[str, int]
+) -> None:
+    """It comes in two requests, in each at another place; before its span, around it, after it."""
+    writers = Writers(database)
+    results: Counter[str] = Counter()
+    for number, order in enumerate(itertools.permutations(["chat", "last", "spans"])):
+        trace_id = bytes([0xA0 + number]) * 16
+        chat = chat_of(trace_id)
+        for step in order:
+            if step == "spans":
+                writers.write_spans(parts_of(trace_id, experiments))
+            else:
+                logs = chat if step == "chat" else [chat[0], chat[-1]]
+                writers.write_logs(logs_delivery(logs_request(*logs), experiments["agent"]))
+        results[json.dumps(attributes(database_url, trace_id, LLM)["mlflow.spanInputs"])] += 1
+        assert waiting(database_url, trace_id) == 0
+    assert len(results) == 1, results
+
+
 def waiting(url: str, trace_id: bytes) -> int:
     return len(rows(url, "SELECT 1 FROM headrace.waiting_log WHERE trace_id = %s", f"tr-{trace_id.hex()}"))
 
@@ -287,9 +336,9 @@ def test_a_span_reads_what_waits_for_it_and_not_what_waits_for_its_trace(
     writers.write_logs(logs_delivery(logs_request(*many, *records_of(trace_id)), experiments["agent"]))
     read, of = Counter[bytes](), Record.of
 
-    def note(data: bytes) -> Record:
+    def note(data: bytes, position: int) -> Record:
         read[data] += 1
-        return of(data)
+        return of(data, position)
 
     monkeypatch.setattr(Record, "of", note)
     writers.write_spans(parts_of(trace_id, experiments))

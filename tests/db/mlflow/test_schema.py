@@ -27,7 +27,7 @@ def test_many_starts_at_once_migrate_once(new_database: Callable[[], str]) -> No
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(start, range(4)))
-    assert rows(url, "SELECT version_num FROM headrace.schema_version") == [{"version_num": "0013"}]
+    assert rows(url, "SELECT version_num FROM headrace.schema_version") == [{"version_num": "0014"}]
 
 
 def test_a_role_whose_search_path_begins_with_our_schema_finds_mlflow_s_revision(database_url: str) -> None:
@@ -38,7 +38,7 @@ def test_a_role_whose_search_path_begins_with_our_schema_finds_mlflow_s_revision
         database = Database(f"{database_url}&options=-csearch_path%3D{path}")
         open_writer(database)
         database.close()
-    assert rows(database_url, "SELECT version_num FROM headrace.schema_version") == [{"version_num": "0013"}]
+    assert rows(database_url, "SELECT version_num FROM headrace.schema_version") == [{"version_num": "0014"}]
 
 
 def test_our_migrations_leave_mlflow_s_tables_alone(database_url: str, database: Database) -> None:

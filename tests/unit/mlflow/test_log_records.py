@@ -10,8 +10,11 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from headrace.mlflow.logs.record import Bound, Kept, Record, name_of, packed, parsed, records_of, time_of, unpacked
+from headrace.envelope import envelope_pb2 as pb
+from headrace.mlflow.logs.coming import coming
+from headrace.mlflow.logs.record import Bound, Kept, Rank, Record, name_of, packed, parsed, time_of, unpacked
 from headrace.mlflow.translate.completed import completion
+from headrace.mlflow.translate.note import cut_of
 from headrace.otlp.attributes import to_dict
 
 
@@ -24,7 +27,9 @@ def resource_logs(*logs: LogRecord, service: str | None = "agent", scope: str | 
 
 
 def records(*resources: ResourceLogs) -> list[Record]:
-    return [record for resource in resources for _, record in records_of(resource)]
+    """As they come in one request."""
+    nowhere = [pb.Destination(experiment_id="0") for _ in resources]
+    return [each.record for each in coming(resources, nowhere, None)]
 
 
 def line(number: int, name: str = "", size: int = 0) -> LogRecord:
@@ -45,10 +50,40 @@ def test_they_come_back_as_they_were_whatever_they_stand_in() -> None:
     assert all(Record.of(record.data) == record for record in found)
 
 
+def test_records_of_equal_time_stand_as_they_were_sent() -> None:
+    def told(number: int, time: int = 5) -> LogRecord:
+        said = line(number, "gen_ai.user.message")
+        said.time_unix_nano = time
+        return said
+
+    for numbers in itertools.permutations(range(4)):
+        found = records(resource_logs(*(told(number) for number in numbers[:3])), resource_logs(told(numbers[3]), service="b"))
+        texts = [parsed(record.data).body.string_value for record in sorted(found)]
+        assert texts == [f"line {number}" for number in numbers]
+        assert unpacked(packed(sorted(found))) == sorted(found)
+    assert [record.rank.position for record in records(resource_logs(told(0), told(1, 6), told(2), line(5)))] == [0, 0, 1, 0]
+
+
+def test_positions_are_counted_for_each_span() -> None:
+    other = LogRecord(trace_id=b"t" * 16, span_id=b"u" * 8, time_unix_nano=1)
+    assert [record.rank.position for record in records(resource_logs(line(1), other, line(1)))] == [0, 0, 1]
+
+
 def test_the_same_record_is_one_and_another_resource_makes_another() -> None:
     same = records(resource_logs(line(1)), resource_logs(line(1)))
     assert len(Bound().keep(same).records) == 1
     assert len(Bound().keep(records(resource_logs(line(1)), resource_logs(line(1), service="b"))).records) == 2
+
+
+def test_a_record_that_came_at_several_positions_stands_at_the_least() -> None:
+    first, second = records(resource_logs(line(1), line(1)))
+    for order in ([first, second], [second, first], [second, second, first]):
+        assert Bound().keep(order).records == [first]
+
+
+def test_the_rank_of_a_cut_that_was_noted_before_there_were_positions() -> None:
+    assert cut_of({"otlp": {"log_cut": [1, 7, "ab"]}}) == Rank(1, 7, 0, "ab")
+    assert cut_of({"otlp": {"log_cut": [1, 7, 2, "ab"]}}) == Rank(1, 7, 2, "ab")
 
 
 def kept_in_steps(bound: Bound, order: Sequence[Record], chance: random.Random) -> Kept:
@@ -66,10 +101,13 @@ def kept_in_steps(bound: Bound, order: Sequence[Record], chance: random.Random) 
 def test_the_same_ones_stay_whatever_came_first(bound: Bound, sizes: tuple[int, ...]) -> None:
     """Also where those that were too many are forgotten in between, and where a big one makes no room for a small one."""
     lines = [line(number, "" if number < 5 else "gen_ai.choice", size) for number, size in enumerate(sizes)]
+    for said in lines[2:4]:
+        said.time_unix_nano = 2  # so that they have positions
     found = records(resource_logs(*lines))
+    again = [record.at(record.rank.position + 2) for record in found[:2]]
     whole = bound.keep(found)
     assert len(whole.records) < len(found)
-    for number, order in enumerate(itertools.islice(itertools.permutations(found), 0, None, 23)):
+    for number, order in enumerate(itertools.islice(itertools.permutations([*found, *again]), 0, None, 907)):
         kept = kept_in_steps(bound, order, random.Random(number))
         assert (kept.records, kept.cut) == (whole.records, whole.cut)
 
@@ -112,7 +150,7 @@ def test_an_event_s_name_and_time() -> None:
 )
 def test_a_body_of_any_kind_is_shown(body: AnyValue | None, shown: object) -> None:
     """Bytes as OTLP's JSON has them; nothing where there is none."""
-    said = LogRecord(body=body, severity_number=SeverityNumber.SEVERITY_NUMBER_WARN2)
+    said = LogRecord(trace_id=b"t" * 16, span_id=b"s" * 8, body=body, severity_number=SeverityNumber.SEVERITY_NUMBER_WARN2)
     (event,) = completion(Span(start_time_unix_nano=5), Bound().keep(records(resource_logs(said)))).events
     assert (event.name, event.time_unix_nano) == ("WARN2", 5)
     assert to_dict(event.attributes).get("log.body") == shown

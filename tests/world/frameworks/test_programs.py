@@ -93,5 +93,4 @@ def test_a_program_is_shown_as_the_matrix_says(
         assert not missing(name, shown_of(export)), [export.trace, export.spans]
     if shown_of(exports[0])["previews"]:
         asked = {export.trace.request_preview for export in exports}
-        # Node's log records have milliseconds. Of two questions of one call in the same one nobody knows which came last.
-        assert asked <= QUESTIONS if name in LOGGING else asked == QUESTIONS
+        assert asked == QUESTIONS

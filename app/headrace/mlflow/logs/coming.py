@@ -1,5 +1,6 @@
 """A log record on its way to its span, and what its sender may change. No I/O."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -30,11 +31,14 @@ def coming(
     resource_logs: Iterable[ResourceLogs], destinations: Iterable[pb.Destination], limit: Limit | None, delivery: int = 0
 ) -> Iterator[Coming]:
     """The records of one request that name a span; `destinations`: one for each resource."""
+    alike: Counter[tuple[bytes, bytes, int, int]] = Counter()
     for resource, destination in zip(resource_logs, destinations, strict=True):
         for log, record in records_of(resource):
             if names_a_span(log):
-                trace_id = to_trace_id(log.trace_id)
-                yield Coming(trace_id, log.span_id.hex(), record, int(destination.experiment_id), limit, delivery)
+                key = (log.trace_id, log.span_id, record.rank.kind, record.rank.time)
+                alone, trace_id = record.at(alike[key]), to_trace_id(log.trace_id)
+                alike[key] += 1
+                yield Coming(trace_id, log.span_id.hex(), alone, int(destination.experiment_id), limit, delivery)
 
 
 def names_a_span(log: LogRecord) -> bool:

@@ -1,13 +1,16 @@
 """One log record of a span, as it waits for its span and as it is kept beside it. No I/O.
 
 A record is known by what it says: the same one that comes twice is one. Records of a span have an order that does not depend on
-how they came: GenAI content first, then by time. A span keeps the first of them, so many and so many bytes as it may: whatever
-came first, the same ones stay. For that it remembers the first that it did not keep, and keeps none from there on.
+which request came first: GenAI content first, then by time, then as their sender put them into their request. A span keeps the
+first of them, so many and so many bytes as it may: whatever came first, the same ones stay. For that it remembers the first
+that it did not keep, and keeps none from there on.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
@@ -31,8 +34,17 @@ CONTENT_NAMES = frozenset(
 """Events that hold what was asked of a model, and what it answered: `translate/genai_events.py` reads them."""
 
 
-Rank = tuple[int, int, str]
-"""The place of a record among those of its span."""
+class Rank(NamedTuple):
+    """The place of a record among those of its span."""
+
+    kind: int
+    """0: GenAI content. 1: any other."""
+    time: int
+    """In nanoseconds."""
+    position: int
+    """How many records of its span, of this kind and time, stand before it in its request. If it came in several: the least."""
+    digest: str
+    """Of what it says: what tells it from all others."""
 
 
 class Record(NamedTuple):
@@ -44,18 +56,22 @@ class Record(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """What tells it from all others."""
-        return self.rank[2]
+        """See `Rank`."""
+        return self.rank.digest
 
     @classmethod
-    def of(cls, data: bytes) -> "Record":
-        """A record, from its `data`."""
-        return cls._of(parsed(data), data)
+    def of(cls, data: bytes, position: int = 0) -> "Record":
+        """A record, from its `data` and its position."""
+        return cls._of(parsed(data), data).at(position)
 
     @classmethod
     def _of(cls, record: LogRecord, data: bytes) -> "Record":
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        return cls((0 if name_of(record) in CONTENT_NAMES else 1, time_of(record), digest), data)
+        return cls(Rank(0 if name_of(record) in CONTENT_NAMES else 1, time_of(record), 0, digest), data)
+
+    def at(self, position: int) -> "Record":
+        """The same record at this position."""
+        return Record(self.rank._replace(position=position), self.data) if position else self
 
 
 def parsed(data: bytes) -> LogRecord:
@@ -84,7 +100,7 @@ def is_exception(record: LogRecord) -> bool:
 
 
 def records_of(resource_logs: ResourceLogs) -> Iterator[tuple[LogRecord, Record]]:
-    """Each record of a resource: as OTLP has it, and as it is kept."""
+    """Each record of a resource: as OTLP has it, and as it is kept, at position 0."""
     for scope in resource_logs.scope_logs:
         for record in scope.log_records:
             alone = ResourceLogs(
@@ -124,7 +140,7 @@ class Bound(NamedTuple):
         A record that alone is too much is left out; it costs no other. Nothing from the first on that is too much together
         with those before it is kept: so it does not matter which came first.
         """
-        ordered = sorted(set(records))
+        ordered = sorted({record.digest: record for record in sorted(records, reverse=True)}.values())  # each at its least
         kept: list[Record] = []
         size = 0
         for record in ordered:
@@ -140,20 +156,33 @@ class Bound(NamedTuple):
         return Kept(kept, cut, len(ordered) - len(kept))
 
 
-def packed(records: Sequence[Record]) -> bytes:
-    """Records in order → a serialized `LogsData`, in which each resource and scope stands once."""
+class Packed(NamedTuple):
+    """Records, as they are kept in a span's note."""
+
+    data: bytes
+    """A serialized `LogsData`, in which each resource and scope stands once."""
+    positions: Sequence[int] = ()
+    """Of its records, in its order. Empty: all are 0."""
+
+
+def packed(records: Sequence[Record]) -> Packed:
+    """Packs records that are in order."""
     groups: dict[bytes, ResourceLogs] = {}
+    positions: defaultdict[bytes, list[int]] = defaultdict(list)
     for record in records:
         alone = ResourceLogs.FromString(record.data)
         said = alone.scope_logs[0].log_records.pop()
         key = alone.SerializeToString(deterministic=True)
         groups.setdefault(key, alone).scope_logs[0].log_records.append(said)
-    return LogsData(resource_logs=groups.values()).SerializeToString(deterministic=True)
+        positions[key].append(record.rank.position)
+    of_all = [position for of_group in positions.values() for position in of_group]
+    return Packed(LogsData(resource_logs=groups.values()).SerializeToString(deterministic=True), of_all if any(of_all) else ())
 
 
-def unpacked(data: bytes) -> list[Record]:
+def unpacked(of: Packed) -> list[Record]:
     """The inverse of `packed`."""
-    return sorted(record for resource in LogsData.FromString(data).resource_logs for _, record in records_of(resource))
+    found = (record for resource in LogsData.FromString(of.data).resource_logs for _, record in records_of(resource))
+    return sorted(record.at(position) for record, position in zip(found, of.positions or repeat(0), strict=False))
 
 
 BySpan = Mapping[tuple[bytes, bytes], Kept]

@@ -20,6 +20,7 @@ from headrace.mlflow.logs.record import (
     EVENT_NAME,
     NOTHING_KEPT,
     Kept,
+    Rank,
     is_exception,
     name_of,
     parsed,
@@ -72,12 +73,15 @@ def _has_all(shown: Any, found: Completion, key: str) -> bool:
 
 def completion(span: Span, kept: Kept) -> Completion:
     """What the events of a span, and the log records that it keeps, add to it."""
-    events = [Event(event.name, event.time_unix_nano, to_dict(event.attributes)) for event in span.events if reads(event.name)]
+    events = [
+        Event(event.name, event.time_unix_nano, to_dict(event.attributes), position=position)
+        for position, event in enumerate(span.events)
+        if reads(event.name)
+    ]
     logs = [parsed(record.data) for record in kept.records]
-    content = [said for said in logs if name_of(said) in CONTENT_NAMES]
-    events += [Event(name_of(said), time_of(said), to_dict(said.attributes), _body(said)) for said in content]
+    events += [_to_content(said, record.rank) for said, record in zip(logs, kept.records, strict=True) if _is_content(said)]
     told = attributes_told(events, _operation(span)) if events else {}
-    others = [_to_event(said, span.start_time_unix_nano) for said in logs if name_of(said) not in CONTENT_NAMES]
+    others = [_to_event(said, span.start_time_unix_nano) for said in logs if not _is_content(said)]
     note = note_of_logs(kept, len(others)) if kept.records else ""
     return Completion({key: JsonText.of(dumps(value), value) for key, value in told.items()}, others, note)
 
@@ -99,8 +103,13 @@ def _operation(span: Span) -> str:
     return next((pair.value.string_value for pair in span.attributes if pair.key == "gen_ai.operation.name"), "")
 
 
-def _body(said: LogRecord) -> Any:
-    return to_python(said.body) if said.HasField("body") else None
+def _is_content(said: LogRecord) -> bool:
+    return name_of(said) in CONTENT_NAMES
+
+
+def _to_content(said: LogRecord, rank: Rank) -> Event:
+    body = to_python(said.body) if said.HasField("body") else None
+    return Event(name_of(said), rank.time, to_dict(said.attributes), body, rank.position)
 
 
 def _to_event(said: LogRecord, start: int) -> Span.Event:

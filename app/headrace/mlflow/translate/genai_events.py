@@ -48,6 +48,8 @@ class Event(NamedTuple):
     """In nanoseconds."""
     attributes: Mapping[str, Any]
     body: Any = None
+    position: int = 0
+    """Its place among those of the same time, as they were sent."""
 
 
 def attributes_told(events: Iterable[Event], operation: str) -> dict[str, Any]:
@@ -74,13 +76,13 @@ def attributes_told(events: Iterable[Event], operation: str) -> dict[str, Any]:
     return told
 
 
-def _rank(event: Event) -> tuple[int, int, int]:
-    """By the index of a message, then by time; at the same time in the order of a conversation."""
+def _rank(event: Event) -> tuple[int, int, int, int]:
+    """By the index of a message, then by time; at the same time as they were sent, else in the order of a conversation."""
     index = event.attributes.get(_INDEX)
     if index is None and event.name in _CHOICES:
         index = _payload(event).get("index")
     role = _ROLES.get(event.name, "")
-    return _whole(index), event.time, _ORDER.index(role) if role else len(_ORDER)
+    return _whole(index), event.time, event.position, _ORDER.index(role) if role else len(_ORDER)
 
 
 def _whole(index: Any) -> int:

@@ -11,11 +11,11 @@ from typing import Any
 
 from headrace.mlflow.json_text import dumps
 from headrace.mlflow.keys import REQUEST_ID
-from headrace.mlflow.logs.record import Kept, Rank, packed
+from headrace.mlflow.logs.record import Kept, Packed, Rank, Record, packed, unpacked
 
-_LOGS, _LOG_EVENTS, _LOG_CUT = "logs", "log_events", "log_cut"
-"""The records, a serialized `LogsData` in base64; how many of the stored events they have become; and, if there were too many,
-the rank of the first that is not kept."""
+_LOGS, _LOG_POSITIONS, _LOG_EVENTS, _LOG_CUT = "logs", "log_positions", "log_events", "log_cut"
+"""The records, a serialized `LogsData` in base64; their positions, if some are not 0; how many of the stored events they have
+become; and, if there were too many, the rank of the first that is not kept."""
 
 
 @lru_cache(maxsize=1024)
@@ -45,12 +45,20 @@ def note_of(sent: dict[str, str], texts: dict[str, str], attributes: dict[str, A
 def note_of_logs(kept: Kept, events: int) -> str:
     """Further keys of the note for log records that are kept beside a span. `events`: how many events they have become."""
     cut = f', "{_LOG_CUT}": {json.dumps(kept.cut)}' if kept.cut else ""
-    return f', "{_LOGS}": "{b64encode(packed(kept.records)).decode()}", "{_LOG_EVENTS}": {events}{cut}'
+    data, positions = packed(kept.records)
+    order = f', "{_LOG_POSITIONS}": {json.dumps(positions)}' if positions else ""
+    return f', "{_LOGS}": "{b64encode(data).decode()}"{order}, "{_LOG_EVENTS}": {events}{cut}'
 
 
 def logs_in(content: Mapping[str, Any]) -> bytes:
     """A span's content (parsed) → the log records that were joined with it, a serialized `LogsData`. Empty: none."""
     return b64decode((content.get("otlp") or {}).get(_LOGS, ""))
+
+
+def records_in(content: Mapping[str, Any]) -> list[Record]:
+    """A span's content (parsed) → the log records that were joined with it, in order."""
+    data = logs_in(content)
+    return unpacked(Packed(data, content["otlp"].get(_LOG_POSITIONS, ()))) if data else []
 
 
 def log_events_in(content: Mapping[str, Any]) -> int:
@@ -61,4 +69,7 @@ def log_events_in(content: Mapping[str, Any]) -> int:
 def cut_of(content: Mapping[str, Any]) -> Rank | None:
     """A span's content (parsed) → `Kept.cut` of its log records."""
     cut = (content.get("otlp") or {}).get(_LOG_CUT)
-    return tuple(cut) if cut else None
+    if not cut:
+        return None
+    kind, time, *position, digest = cut  # of a record that was kept before there were positions, there is none
+    return Rank(kind, time, position[0] if position else 0, digest)

@@ -11,6 +11,7 @@
     texts    attributes that were texts, but whose JSON stands in the content without its quotes, as MLflow leaves it
     added    attributes that were not sent: MLflow's translation and our enrichment made them
     logs     the log records that were joined with the span, a `LogsData` in base64: see `note.py`
+    log_positions  the places of these records among those of equal time, as they were sent, if some are not 0
     log_events  how many of the events in the content, the last ones, these records have become
     log_cut  if there were too many records: the rank of the first that is not kept, see `logs/record.py`
     sent     attributes whose value MLflow replaced, as they were sent

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
 from headrace.mlflow.keys import to_otlp_trace_id
-from headrace.mlflow.logs.record import NOTHING_KEPT, Bound, BySpan, Kept, Record, unpacked
+from headrace.mlflow.logs.record import NOTHING_KEPT, Bound, BySpan, Kept, Record
 from headrace.mlflow.model import Trace, TracePart
 from headrace.mlflow.text import to_object
-from headrace.mlflow.translate.note import cut_of, logs_in
+from headrace.mlflow.translate.note import cut_of, records_in
 from headrace.mlflow.write.statements import STATEMENTS, Rows, load_statements
 from headrace.telemetry.logging import log_rarely
 from headrace.telemetry.waiting import LOGS_EXPIRED, LOGS_JOINED
@@ -92,7 +92,8 @@ def join(
     _take(cursor, waiting)
     done.foreign = len(waiting) - len(allowed)
     done.over = sum(of_span.over for of_span in kept.values())
-    done.joined = sum(row.record in kept[row.key].records for row in allowed)
+    digests = {key: {record.digest for record in of_span.records} for key, of_span in kept.items()}
+    done.joined = sum(row.record.digest in digests[row.key] for row in allowed)
     done.traces = {trace_id for trace_id, _ in kept}
     by_span = {_otlp_key(key): of_span for key, of_span in kept.items()}
     return _replaced(parts, again, by_span, done.traces), done
@@ -134,8 +135,8 @@ def _waiting(cursor: Rows, keys: Sequence[Key]) -> list[Waiting]:
         return []
     cursor.execute(LOG_STATEMENTS["read_waiting"], _columns(keys))
     return [
-        Waiting((trace_id, span_id), Record.of(record), experiment_id, _limit(limit))
-        for trace_id, span_id, record, experiment_id, limit in cursor
+        Waiting((trace_id, span_id), Record.of(record, position), experiment_id, _limit(limit))
+        for trace_id, span_id, record, position, experiment_id, limit in cursor
     ]
 
 
@@ -152,8 +153,8 @@ def _joined_already(cursor: Rows, keys: Sequence[Key]) -> dict[Key, Kept]:
     found = {}
     for key, content in read_spans(cursor, keys).items():
         parsed = to_object(content) or {}
-        if logs := logs_in(parsed):
-            found[key] = Kept(unpacked(logs), cut_of(parsed))
+        if records := records_in(parsed):
+            found[key] = Kept(records, cut_of(parsed))
     return found
 
 
@@ -197,9 +198,10 @@ def _otlp_key(key: Key) -> tuple[bytes, bytes]:
 
 def _take(cursor: Rows, waiting: Sequence[Waiting]) -> None:
     if waiting:
-        rows = sorted((*row.key, row.record.digest) for row in waiting)
-        trace_ids, span_ids, digests = (list(column) for column in zip(*rows, strict=True))
-        cursor.execute(LOG_STATEMENTS["take_waiting"], {"trace_id": trace_ids, "span_id": span_ids, "digest": digests})
+        rows = sorted((*row.key, row.record.digest, row.record.rank.position) for row in waiting)
+        columns = (list(column) for column in zip(*rows, strict=True))
+        names = ("trace_id", "span_id", "digest", "position")
+        cursor.execute(LOG_STATEMENTS["take_waiting"], dict(zip(names, columns, strict=True)))
 
 
 def _replaced(parts: Sequence[TracePart], again: Again, records: BySpan, traces: Collection[str]) -> Sequence[TracePart]:

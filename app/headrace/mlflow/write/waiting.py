@@ -13,9 +13,9 @@ from collections.abc import Collection, Sequence
 from headrace.errors import PermanentExportError
 from headrace.mlflow.keys import to_otlp_trace_id
 from headrace.mlflow.logs.coming import Coming
-from headrace.mlflow.logs.record import unpacked
+from headrace.mlflow.logs.record import Rank
 from headrace.mlflow.text import to_object
-from headrace.mlflow.translate.note import logs_in
+from headrace.mlflow.translate.note import records_in
 from headrace.mlflow.write.authority import foreign_trace
 from headrace.mlflow.write.bulk import BulkWriter
 from headrace.mlflow.write.joining import LOG_STATEMENTS, Key, covers, experiment_names, read_spans
@@ -26,6 +26,8 @@ from headrace.telemetry.waiting import LOGS_EXPIRED, LOGS_WAITING, LOGS_WAITING_
 
 _AT_ONCE = 1000
 """Rows a transaction."""
+_NEVER = Rank(2, 0, 0, "")
+"""After all ranks that there are."""
 
 
 def wait(database: Database, logs: Sequence[Coming]) -> list[Key]:
@@ -38,12 +40,13 @@ def wait(database: Database, logs: Sequence[Coming]) -> list[Key]:
     with transaction(database) as (_, cursor):
         _refuse_foreign(cursor, logs)
         stored = read_spans(cursor, {(log.trace_id, log.span_id) for log in logs})
-        joined = {key: {record.digest for record in unpacked(logs_in(to_object(text) or {}))} for key, text in stored.items()}
-        new = {
-            (log.trace_id, log.span_id, log.record.digest): log
-            for log in logs
-            if log.record.digest not in joined.get((log.trace_id, log.span_id), ())
+        joined = {
+            (*key, record.digest): record.rank for key, text in stored.items() for record in records_in(to_object(text) or {})
         }
+        new: dict[tuple[str, str, str], Coming] = {}
+        for log in sorted(logs, key=lambda log: log.record.rank, reverse=True):  # the least position is the last
+            if log.record.rank < joined.get(key := (log.trace_id, log.span_id, log.record.digest), _NEVER):
+                new[key] = log
         _add(cursor, [new[key] for key in sorted(new)])
     return sorted({key[:2] for key in new} & stored.keys())
 
@@ -77,6 +80,7 @@ def _add(cursor: Rows, logs: Sequence[Coming]) -> None:
         "trace_id": [log.trace_id for log in logs],
         "span_id": [log.span_id for log in logs],
         "digest": [log.record.digest for log in logs],
+        "position": [log.record.rank.position for log in logs],
         "record": [log.record.data for log in logs],
         "experiment_id": [log.experiment_id for log in logs],
         "sender_limit": [log.limit.to_message().SerializeToString() if log.limit else None for log in logs],

@@ -11,7 +11,7 @@ SELECT trace_id, false FROM headrace.logged_trace
 WHERE EXISTS (SELECT 1 FROM headrace.logged_trace) AND trace_id = ANY (%(ids)b)
 
 -- name: read_waiting
-SELECT w.trace_id, w.span_id, w.record, w.experiment_id, w.sender_limit
+SELECT w.trace_id, w.span_id, w.record, w.position, w.experiment_id, w.sender_limit
 FROM unnest(%(trace_id)b::text[], %(span_id)b::text[]) AS u (trace_id, span_id)
 JOIN headrace.waiting_log w ON w.trace_id = u.trace_id AND w.span_id = u.span_id
 
@@ -23,8 +23,10 @@ JOIN spans s ON s.trace_id = u.trace_id AND s.span_id = u.span_id
 -- name: take_waiting
 DELETE FROM headrace.waiting_log WHERE (trace_id, span_id, digest) IN (
     SELECT w.trace_id, w.span_id, w.digest
-    FROM unnest(%(trace_id)b::text[], %(span_id)b::text[], %(digest)b::text[]) AS u (trace_id, span_id, digest)
+    FROM unnest(%(trace_id)b::text[], %(span_id)b::text[], %(digest)b::text[], %(position)b::int[])
+        AS u (trace_id, span_id, digest, position)
     JOIN headrace.waiting_log w ON w.trace_id = u.trace_id AND w.span_id = u.span_id AND w.digest = u.digest
+        AND w.position = u.position
     ORDER BY 1, 2, 3 FOR UPDATE OF w)
 
 -- name: mark_logged
@@ -34,10 +36,12 @@ INSERT INTO headrace.logged_trace (trace_id) SELECT unnest(%(ids)b::text[]) ON C
 SELECT request_id, experiment_id FROM trace_info WHERE request_id = ANY (%(ids)b)
 
 -- name: add_waiting
-INSERT INTO headrace.waiting_log (trace_id, span_id, digest, record, experiment_id, sender_limit)
-SELECT * FROM unnest(%(trace_id)b::text[], %(span_id)b::text[], %(digest)b::text[], %(record)b::bytea[],
+-- One that is there at a greater position is new again: whoever is joining it now has read the greater one.
+INSERT INTO headrace.waiting_log AS w (trace_id, span_id, digest, position, record, experiment_id, sender_limit)
+SELECT * FROM unnest(%(trace_id)b::text[], %(span_id)b::text[], %(digest)b::text[], %(position)b::int[], %(record)b::bytea[],
                      %(experiment_id)b::int[], %(sender_limit)b::bytea[])
-ON CONFLICT (trace_id, span_id, digest) DO NOTHING
+ON CONFLICT (trace_id, span_id, digest) DO UPDATE
+    SET position = EXCLUDED.position, look_at = NULL WHERE EXCLUDED.position < w.position
 
 -- name: note_new
 -- A transaction that looked for waiting records before these were committed has an id below this one.
