@@ -39,8 +39,8 @@ from headrace.otlp.codec import Encoding, decode
 
 SUCCESS = ("L574", "L581", "L533", "L556")
 GRPC_SUCCESS = ("L214", "L220", "L180")
-PARTIAL = ("L588", "L592", "L599", "L607", "L605")
-GRPC_PARTIAL = ("L227", "L231", "L239", "L247", "L245")
+PARTIAL = ("L588", "L592", "L599")
+GRPC_PARTIAL = ("L227", "L231", "L239")
 BAD = ("L655", "L656", "L615", "L619", "L624", "L628", "L631", "L634", "L642")
 GRPC_BAD = ("L289",)
 
@@ -106,6 +106,13 @@ def empty() -> Iterator[Case]:
     yield Case(rules=("L746",), name="envelopes-beside-spans", request=beside)
 
 
+def with_many_attributes(trace_id: bytes) -> ExportTraceServiceRequest:
+    """A resource that says more than becomes tags. All of it is kept."""
+    message = one_span(trace_id)
+    message.resource_spans[0].resource.attributes.extend(otlp.attributes({f"label.{number}": number for number in range(2000)}))
+    return message
+
+
 def partial() -> Iterator[Case]:
     """One bad span costs one span."""
     bad: dict[str, tuple[dict[str, Any], str]] = {
@@ -132,6 +139,14 @@ def partial() -> Iterator[Case]:
         rejected=1,
         says=("1 of 1000 spans rejected", "span_id must be 8 bytes"),
         stored=stored,
+    )
+    yield Case(
+        rules=("L605", "L607"),
+        grpc_rules=("L245", "L247"),
+        name="more-attributes-of-a-resource-than-tags",
+        request=with_many_attributes,
+        warned=True,
+        says=("1 span accepted, but only some of the resource's attributes became tags", "HEADRACE_MAX_TAGS_PER_TRACE"),
     )
     nowhere = otlp.resource_spans(otlp.span(), mlflow_experiment_id="424242")
 

@@ -34,7 +34,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 
 import otlp
 from conformance.cases import PARENT, Procedures, one_span, span, spans_of
-from conformance.stand import FORBIDDEN, GUARDED, MIB, ORIGIN, PLAIN, PRESSED, Server, Stand, request_of
+from conformance.stand import FORBIDDEN, GUARDED, MIB, ORIGIN, PLAIN, PRESSED, Server, Stand, request_of, texts
 from conformance.wire import (
     GRPC,
     HTTP,
@@ -144,6 +144,22 @@ def profiles(stand: Stand, transport: Transport) -> None:
         reply = over_http(server.client, f"{server.url}/v1development/profiles", transport, b"", {})
         assert reply.code == 404
     judge(reply)
+
+
+@shows("L605", "L607", grpc_rules=("L245", "L247"))
+def deleted_experiment(stand: Stand, transport: Transport) -> None:
+    """Nobody sees the spans there until it is restored: they are stored, and their sender is warned."""
+    server, trace_id = stand[PLAIN], os.urandom(16)
+    make = (
+        "INSERT INTO experiments (name, lifecycle_stage, workspace) VALUES (%s, 'deleted', 'default') RETURNING experiment_id"
+    )
+    (row,) = server.rows(make, f"deleted {trace_id.hex()}")
+    headers = {"x-mlflow-experiment-id": str(row["experiment_id"])}
+    said = server.send(transport, encode(one_span(trace_id), transport), headers=headers).message.partial_success
+    assert said.rejected_spans == 0
+    assert "1 span accepted, but the experiment is deleted in MLflow" in said.error_message
+    assert "restore it, or name another" in said.error_message
+    assert server.stored(trace_id) == texts(one_span(trace_id).resource_spans)
 
 
 # Again, and all at once.

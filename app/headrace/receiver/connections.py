@@ -18,6 +18,7 @@ from headrace.otlp.codec import Encoding
 from headrace.receiver.crowd import Crowd, note_closed
 from headrace.receiver.door import Door, Greeting
 from headrace.receiver.framing import Body, Head, Refused
+from headrace.receiver.headers import headers_of
 from headrace.receiver.http import answer_encoding, bare_answer
 from headrace.receiver.leaving import leave
 from headrace.receiver.memory import Memory, Share
@@ -196,12 +197,12 @@ class Connection(HttpToolsProtocol):
         """The request's own, as far as its headers are here."""
         if self.cycle is None or self.cycle.response_complete:
             return Encoding.PROTOBUF
-        return answer_encoding("POST", {name.decode("latin-1"): value.decode("latin-1") for name, value in self.headers})
+        return answer_encoding("POST", headers_of(self.headers))
 
     def _who(self) -> Who:
         """The client, as far as the request's headers are here."""
-        named = [value.decode("latin-1") for name, value in self.headers if name == b"user-agent"] if self.cycle else []
-        return Who(self.client[0] if self.client else "", named[0] if named else "")
+        headers = headers_of(self.headers) if self.cycle else {}
+        return Who(self.client[0] if self.client else "", headers.get("user-agent", ""))
 
     def _charge(self, size: int) -> None:
         try:
