@@ -146,7 +146,7 @@ def partial() -> Iterator[Case]:
         name="more-attributes-of-a-resource-than-tags",
         request=with_many_attributes,
         warned=True,
-        says=("1 span accepted, but only some of the resource's attributes became tags", "HEADRACE_MAX_TAGS_PER_TRACE"),
+        says=("1 spans accepted, but only some of the resource's attributes became tags", "HEADRACE_MAX_TAGS_PER_TRACE"),
     )
     nowhere = otlp.resource_spans(otlp.span(), mlflow_experiment_id="424242")
 

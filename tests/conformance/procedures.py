@@ -157,7 +157,7 @@ def deleted_experiment(stand: Stand, transport: Transport) -> None:
     headers = {"x-mlflow-experiment-id": str(row["experiment_id"])}
     said = server.send(transport, encode(one_span(trace_id), transport), headers=headers).message.partial_success
     assert said.rejected_spans == 0
-    assert "1 span accepted, but the experiment is deleted in MLflow" in said.error_message
+    assert "1 spans accepted, but their experiment is deleted in MLflow" in said.error_message
     assert "restore it, or name another" in said.error_message
     assert server.stored(trace_id) == texts(one_span(trace_id).resource_spans)
 

@@ -75,7 +75,7 @@ REPAIRS = {
 """The repairs that are made before a request is queued. They are counted for the operator; the client is not told."""
 
 WARNINGS = {
-    "deleted_experiment": "the experiment is deleted in MLflow, where nobody sees it: restore it, or name another",
+    "deleted_experiment": "their experiment is deleted in MLflow, where nobody sees them: restore it, or name another",
     "tags_over_limit": "only some of the resource's attributes became tags of the trace: they are more than "
     "HEADRACE_MAX_TAGS_PER_TRACE, or make more rows than HEADRACE_MAX_ROWS_PER_REQUEST",
 }
@@ -128,12 +128,12 @@ class Verdict:
     def explain(self) -> str:
         """English for `partial_success.error_message`: a sentence on what was rejected, and one on what was not stored."""
         sentences = []
-        reasons, noun = REASONS_OF[self.signal], self.signal.form.noun
+        reasons, records = REASONS_OF[self.signal], f"{self.signal.form.noun}s"
         if self.rejected:
             parts = [f"{reasons[reason]} ({self._detail(reason)}{count})" for reason, count in sorted(self.rejected.items())]
-            sentences.append(f"{self.rejected.total()} of {self.received} {noun}s rejected: {'; '.join(parts)}.")
+            sentences.append(f"{self.rejected.total()} of {self.received} {records} rejected: {'; '.join(parts)}.")
         for rule, count in sorted(self.warned.items()):
-            sentences.append(f"{count} {noun if count == 1 else noun + 's'} accepted, but {WARNINGS[rule]}.")
+            sentences.append(f"{count} {records} accepted, but {WARNINGS[rule]}.")
         return " ".join(sentences)
 
     def _detail(self, reason: str) -> str:

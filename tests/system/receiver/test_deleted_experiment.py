@@ -52,7 +52,7 @@ def test_it_takes_spans_and_its_client_is_told(running: Running, shared_url: str
     assert sent[0][1] == ""
     id_ = set_stage(shared_url, name, "deleted")
     sent.append(send(running, transport, "x-mlflow-experiment-id", str(id_)))  # the cache knows it by its name only
-    assert "1 span accepted, but the experiment is deleted in MLflow" in sent[1][1]
+    assert "1 spans accepted, but their experiment is deleted in MLflow" in sent[1][1]
 
     def told() -> bool:
         """By its name, which the cache has known before it was deleted."""

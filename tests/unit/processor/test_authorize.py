@@ -46,7 +46,7 @@ def test_spans_of_a_deleted_experiment_are_stored_and_told_of() -> None:
     request = asyncio.run(authorizer.authorize(request, verdict))
     assert [destination.experiment_name for destination in request.destinations] == ["shop", "stock", "shop"]
     assert (verdict.accepted, verdict.warned) == (6, {"deleted_experiment": 4})
-    assert "4 spans accepted, but the experiment is deleted in MLflow" in verdict.explain()
+    assert "4 spans accepted, but their experiment is deleted in MLflow" in verdict.explain()
 
 
 def test_resources_without_a_destination_are_taken_out() -> None:
