@@ -61,6 +61,8 @@ class Connection(HttpToolsProtocol):
         self._crowd.leave(self)
         self._head_is_here()
         self._body_is_here()
+        if self.cycle is not None:
+            self.cycle.waiting_for_100_continue = False  # nothing more may be sent: see `leave`
         super().connection_lost(exc)
         self._held.give_back()
 

@@ -49,7 +49,10 @@ class Served:
         # Most bodies are here when the application is called: these need no timer.
         timer = asyncio.get_running_loop().call_later(self._body_seconds, self._give_up) if self.cycle.more_body else None
         try:
-            await self.app(scope, read, write)
+            if self.answered:  # before the application was called
+                self.cycle.disconnected = True  # else uvicorn misses an answer
+            else:
+                await self.app(scope, read, write)
         finally:
             if timer is not None:
                 timer.cancel()

@@ -191,6 +191,19 @@ def test_a_client_that_still_sends_can_read_its_refusal(shared: Running, port: s
     assert said in answer
 
 
+def test_a_client_that_waits_to_be_asked_for_its_body_is_refused_once(running: Running) -> None:
+    """What comes at once with the headers is no chunk: nothing more may be written on the connection, and nothing counted."""
+    head = b"POST /v1/traces HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = first_answer(running.url, head + b"no chunk\r\n", b"")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+    time.sleep(0.3)
+    refused = [line for line in httpx.get(f"{running.url}/metrics").text.splitlines() if "headrace_requests_refused" in line]
+    counted = [line for line in refused if "_total{" in line and not line.endswith(" 0.0")]
+    assert counted == ['headrace_requests_refused_total{reason="malformed_body"} 1.0']
+    assert not [line for line in running.log.read_text().splitlines() if "Traceback" in line]
+
+
 def test_a_client_that_never_stops_is_not_read_for_ever(shared: Running) -> None:
     with socket.create_connection(("127.0.0.1", int(shared.grpc_url.rpartition(":")[2])), timeout=20) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\n\r\n")
