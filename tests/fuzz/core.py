@@ -154,7 +154,7 @@ def _take_logs(taken: Any, verdict: Verdict) -> str:
     delivery = Delivery.from_envelope(taken.to_envelope())
     assert verdict.accepted == signal.form.count(delivery.request)
     resources: Any = delivery.request
-    records = [each.record for each in coming(resources.resource_logs, delivery.destinations, None)]
+    records = [each.record for each in coming(resources, delivery.destinations, None)]
     assert len(records) == verdict.accepted
     kept = Bound().keep(records)
     assert unpacked(packed(kept.records)) == kept.records

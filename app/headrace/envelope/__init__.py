@@ -34,6 +34,8 @@ class Delivery(Generic[Content]):
     """The experiments whose traces and runs it may change. Its own destinations have been checked already. None: all
     experiments."""
     signal: Signal = TRACES
+    positions: tuple[int, ...] = ()
+    """Of log records that were split: see `otlp/order.py`. Empty: count them in the request."""
 
     @classmethod
     def from_envelope(cls, data: bytes) -> "Delivery[Any]":
@@ -44,6 +46,8 @@ class Delivery(Generic[Content]):
         request: Any = signal.request.FromString(envelope.request)
         if len(envelope.destinations) != len(signal.form.resources_of(request)):
             raise ValueError("the envelope has not one destination for each resource")
+        if envelope.positions and len(envelope.positions) != signal.form.count(request):
+            raise ValueError("the envelope has not one position for each record")
         return Delivery(
             request=request,
             destinations=tuple(envelope.destinations),
@@ -54,6 +58,7 @@ class Delivery(Generic[Content]):
             max_tags=envelope.max_tags,
             limit=Limit.from_message(envelope),
             signal=signal,
+            positions=tuple(envelope.positions),
         )
 
     def to_envelope(self) -> bytes:
@@ -67,6 +72,7 @@ class Delivery(Generic[Content]):
             max_tags=self.max_tags,
             limit=None if self.limit is None else self.limit.to_message(),
             signal=NUMBERS[self.signal],
+            positions=self.positions,
             request=self.request.SerializeToString(),  # type: ignore[attr-defined] # a protobuf message
         ).SerializeToString()
 

@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0e\x65nvelope.proto\x12\x0bheadrace.v1\"\x9a\x01\n\x0b\x44\x65stination\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x65xperiment_name\x18\x02 \x01(\t\x12(\n\trouted_by\x18\x03 \x01(\x0e\x32\x15.headrace.v1.RoutedBy\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x10\n\x08run_name\x18\x05 \x01(\t\x12\x0f\n\x07\x66orward\x18\x06 \x01(\x08\"9\n\x05Limit\x12\x16\n\x0e\x65xperiment_ids\x18\x01 \x03(\r\x12\x18\n\x10\x65xperiment_names\x18\x02 \x03(\t\"\xf7\x01\n\x08\x45nvelope\x12\x1a\n\x12received_unix_nano\x18\x01 \x01(\x06\x12.\n\x0c\x64\x65stinations\x18\x02 \x03(\x0b\x32\x18.headrace.v1.Destination\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x12\n\nuser_agent\x18\x04 \x01(\t\x12\x10\n\x08key_name\x18\x05 \x01(\t\x12\x10\n\x08max_tags\x18\x06 \x01(\r\x12!\n\x05limit\x18\x07 \x01(\x0b\x32\x12.headrace.v1.Limit\x12#\n\x06signal\x18\x08 \x01(\x0e\x32\x13.headrace.v1.Signal\x12\x0f\n\x07request\x18\x0f \x01(\x0c*~\n\x08RoutedBy\x12\x19\n\x15ROUTED_BY_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUTED_BY_HEADER\x10\x01\x12\x16\n\x12ROUTED_BY_RESOURCE\x10\x02\x12\x12\n\x0eROUTED_BY_RULE\x10\x03\x12\x15\n\x11ROUTED_BY_DEFAULT\x10\x04*@\n\x06Signal\x12\x11\n\rSIGNAL_TRACES\x10\x00\x12\x12\n\x0eSIGNAL_METRICS\x10\x01\x12\x0f\n\x0bSIGNAL_LOGS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0e\x65nvelope.proto\x12\x0bheadrace.v1\"\x9a\x01\n\x0b\x44\x65stination\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x17\n\x0f\x65xperiment_name\x18\x02 \x01(\t\x12(\n\trouted_by\x18\x03 \x01(\x0e\x32\x15.headrace.v1.RoutedBy\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x10\n\x08run_name\x18\x05 \x01(\t\x12\x0f\n\x07\x66orward\x18\x06 \x01(\x08\"9\n\x05Limit\x12\x16\n\x0e\x65xperiment_ids\x18\x01 \x03(\r\x12\x18\n\x10\x65xperiment_names\x18\x02 \x03(\t\"\x8a\x02\n\x08\x45nvelope\x12\x1a\n\x12received_unix_nano\x18\x01 \x01(\x06\x12.\n\x0c\x64\x65stinations\x18\x02 \x03(\x0b\x32\x18.headrace.v1.Destination\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x12\n\nuser_agent\x18\x04 \x01(\t\x12\x10\n\x08key_name\x18\x05 \x01(\t\x12\x10\n\x08max_tags\x18\x06 \x01(\r\x12!\n\x05limit\x18\x07 \x01(\x0b\x32\x12.headrace.v1.Limit\x12#\n\x06signal\x18\x08 \x01(\x0e\x32\x13.headrace.v1.Signal\x12\x11\n\tpositions\x18\t \x03(\r\x12\x0f\n\x07request\x18\x0f \x01(\x0c*~\n\x08RoutedBy\x12\x19\n\x15ROUTED_BY_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUTED_BY_HEADER\x10\x01\x12\x16\n\x12ROUTED_BY_RESOURCE\x10\x02\x12\x12\n\x0eROUTED_BY_RULE\x10\x03\x12\x15\n\x11ROUTED_BY_DEFAULT\x10\x04*@\n\x06Signal\x12\x11\n\rSIGNAL_TRACES\x10\x00\x12\x12\n\x0eSIGNAL_METRICS\x10\x01\x12\x0f\n\x0bSIGNAL_LOGS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROUTEDBY']._serialized_start=497
-  _globals['_ROUTEDBY']._serialized_end=623
-  _globals['_SIGNAL']._serialized_start=625
-  _globals['_SIGNAL']._serialized_end=689
+  _globals['_ROUTEDBY']._serialized_start=516
+  _globals['_ROUTEDBY']._serialized_end=642
+  _globals['_SIGNAL']._serialized_start=644
+  _globals['_SIGNAL']._serialized_end=708
   _globals['_DESTINATION']._serialized_start=32
   _globals['_DESTINATION']._serialized_end=186
   _globals['_LIMIT']._serialized_start=188
   _globals['_LIMIT']._serialized_end=245
   _globals['_ENVELOPE']._serialized_start=248
-  _globals['_ENVELOPE']._serialized_end=495
+  _globals['_ENVELOPE']._serialized_end=514
 # @@protoc_insertion_point(module_scope)

@@ -54,7 +54,7 @@ class Limit(_message.Message):
     def __init__(self, experiment_ids: _Optional[_Iterable[int]] = ..., experiment_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Envelope(_message.Message):
-    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "max_tags", "limit", "signal", "request")
+    __slots__ = ("received_unix_nano", "destinations", "run_id", "user_agent", "key_name", "max_tags", "limit", "signal", "positions", "request")
     RECEIVED_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class Envelope(_message.Message):
     MAX_TAGS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     received_unix_nano: int
     destinations: _containers.RepeatedCompositeFieldContainer[Destination]
@@ -72,5 +73,6 @@ class Envelope(_message.Message):
     max_tags: int
     limit: Limit
     signal: Signal
+    positions: _containers.RepeatedScalarFieldContainer[int]
     request: bytes
-    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., max_tags: _Optional[int] = ..., limit: _Optional[_Union[Limit, _Mapping]] = ..., signal: _Optional[_Union[Signal, str]] = ..., request: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, received_unix_nano: _Optional[int] = ..., destinations: _Optional[_Iterable[_Union[Destination, _Mapping]]] = ..., run_id: _Optional[str] = ..., user_agent: _Optional[str] = ..., key_name: _Optional[str] = ..., max_tags: _Optional[int] = ..., limit: _Optional[_Union[Limit, _Mapping]] = ..., signal: _Optional[_Union[Signal, str]] = ..., positions: _Optional[_Iterable[int]] = ..., request: _Optional[bytes] = ...) -> None: ...

@@ -1,21 +1,28 @@
 """Log records as they are kept: each once, in an order of their own, as many as may be."""
 
 import itertools
+import json
 import random
 from collections.abc import Sequence
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from headrace.envelope import Delivery
 from headrace.envelope import envelope_pb2 as pb
+from headrace.envelope.split import AnyDelivery, by_trace, halves, set_apart, singles
 from headrace.mlflow.logs.coming import coming
-from headrace.mlflow.logs.record import Bound, Kept, Rank, Record, name_of, packed, parsed, time_of, unpacked
+from headrace.mlflow.logs.record import Bound, Kept, Rank, Record, name_of, packed, parsed, unpacked
 from headrace.mlflow.translate.completed import completion
-from headrace.mlflow.translate.note import cut_of
+from headrace.mlflow.translate.note import cut_of, note_of_logs
 from headrace.otlp.attributes import to_dict
+from headrace.otlp.order import time_of
+from headrace.otlp.signals import LOGS
+from headrace.rejected import RejectedRecord
 
 
 def resource_logs(*logs: LogRecord, service: str | None = "agent", scope: str | None = "logger") -> ResourceLogs:
@@ -29,7 +36,7 @@ def resource_logs(*logs: LogRecord, service: str | None = "agent", scope: str | 
 def records(*resources: ResourceLogs) -> list[Record]:
     """As they come in one request."""
     nowhere = [pb.Destination(experiment_id="0") for _ in resources]
-    return [each.record for each in coming(resources, nowhere, None)]
+    return [each.record for each in coming(ExportLogsServiceRequest(resource_logs=resources), nowhere, None)]
 
 
 def line(number: int, name: str = "", size: int = 0) -> LogRecord:
@@ -61,7 +68,7 @@ def test_records_of_equal_time_stand_as_they_were_sent() -> None:
         texts = [parsed(record.data).body.string_value for record in sorted(found)]
         assert texts == [f"line {number}" for number in numbers]
         assert unpacked(packed(sorted(found))) == sorted(found)
-    assert [record.rank.position for record in records(resource_logs(told(0), told(1, 6), told(2), line(5)))] == [0, 0, 1, 0]
+    assert [record.rank.position for record in records(resource_logs(told(0), told(1, 6), told(2), line(5)))] == [0, 0, 1, 2]
 
 
 def test_positions_are_counted_for_each_span() -> None:
@@ -83,7 +90,49 @@ def test_a_record_that_came_at_several_positions_stands_at_the_least() -> None:
 
 def test_the_rank_of_a_cut_that_was_noted_before_there_were_positions() -> None:
     assert cut_of({"otlp": {"log_cut": [1, 7, "ab"]}}) == Rank(1, 7, 0, "ab")
-    assert cut_of({"otlp": {"log_cut": [1, 7, 2, "ab"]}}) == Rank(1, 7, 2, "ab")
+    assert cut_of({"otlp": {"log_cut": [1, 7, "ab"], "log_cut_position": 2}}) == Rank(1, 7, 2, "ab")
+
+
+@pytest.mark.parametrize("position", [0, 3])
+def test_a_cut_is_noted_as_versions_before_positions_read_it(position: int) -> None:
+    cut = Rank(1, 7, position, "ab")
+    (record,) = records(resource_logs(line(1)))
+    note = json.loads("{" + note_of_logs(Kept([record], cut), 0).removeprefix(", ") + "}")
+    assert note["log_cut"] == [1, 7, "ab"]
+    assert cut_of({"otlp": note}) == cut
+
+
+def split_up(delivery: AnyDelivery, chance: random.Random) -> list[AnyDelivery]:
+    """A delivery in all ways that a delivery is split."""
+    apart, others = set_apart(delivery, ["0", "0"], [RejectedRecord(number, "bad", 0) for number in (0, 3)])
+    ways: list[list[AnyDelivery]] = [
+        list(halves(delivery) or [delivery]),
+        [part for _, part in by_trace(delivery)],
+        singles(delivery),
+        [*(part for part, _ in apart), others],
+        [Delivery.from_envelope(delivery.to_envelope())],
+    ]
+    parts = chance.choice(ways)
+    return [more for part in parts for more in split_up(part, chance)] if len(parts) > 1 else parts
+
+
+def test_records_of_a_request_that_is_split_stand_as_in_the_whole() -> None:
+    """A batch is split when Postgres refuses it, or when Kafka's records are too small for it: the end is the same."""
+    said = [line(number, "gen_ai.user.message" if number % 3 else "") for number in range(8)]
+    for number, log in enumerate(said):
+        log.time_unix_nano = 5 + number // 6
+        log.trace_id = (b"t" if number % 4 else b"u") * 16
+    request = ExportLogsServiceRequest(resource_logs=[resource_logs(*said[:5]), resource_logs(*said[5:], service="b")])
+    whole = Delivery(request, (pb.Destination(experiment_id="0"),) * 2, "", 0, "", signal=LOGS)
+
+    def read(parts: Sequence[AnyDelivery]) -> list[Record]:
+        return sorted(
+            each.record for part in parts for each in coming(part.request, part.destinations, None, 0, part.positions)
+        )
+
+    assert max(record.rank.position for record in read([whole])) == 3
+    for seed in range(60):
+        assert read(split_up(whole, random.Random(seed))) == read([whole]), seed
 
 
 def kept_in_steps(bound: Bound, order: Sequence[Record], chance: random.Random) -> Kept:

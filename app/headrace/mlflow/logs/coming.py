@@ -1,15 +1,17 @@
 """A log record on its way to its span, and what its sender may change. No I/O."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from headrace.envelope import envelope_pb2 as pb
 from headrace.envelope.limit import Limit
 from headrace.mlflow.keys import to_trace_id
 from headrace.mlflow.logs.record import Record, records_of
+from headrace.otlp.order import positions_of
 
 
 class Coming(NamedTuple):
@@ -28,17 +30,23 @@ class Coming(NamedTuple):
 
 
 def coming(
-    resource_logs: Iterable[ResourceLogs], destinations: Iterable[pb.Destination], limit: Limit | None, delivery: int = 0
+    request: ExportLogsServiceRequest,
+    destinations: Iterable[pb.Destination],
+    limit: Limit | None,
+    delivery: int = 0,
+    positions: Sequence[int] = (),
 ) -> Iterator[Coming]:
-    """The records of one request that name a span; `destinations`: one for each resource."""
-    alike: Counter[tuple[bytes, bytes, int, int]] = Counter()
-    for resource, destination in zip(resource_logs, destinations, strict=True):
-        for log, record in records_of(resource):
-            if names_a_span(log):
-                key = (log.trace_id, log.span_id, record.rank.kind, record.rank.time)
-                alone, trace_id = record.at(alike[key]), to_trace_id(log.trace_id)
-                alike[key] += 1
-                yield Coming(trace_id, log.span_id.hex(), alone, int(destination.experiment_id), limit, delivery)
+    """The records of one request that name a span; `destinations`: one for each resource. `positions`: see `Delivery`."""
+    found = [
+        (log, record, destination)
+        for resource, destination in zip(request.resource_logs, destinations, strict=True)
+        for log, record in records_of(resource)
+    ]
+    known = positions or positions_of(log for log, _, _ in found) or repeat(0)
+    for (log, record, destination), position in zip(found, known, strict=False):
+        if names_a_span(log):
+            key = (to_trace_id(log.trace_id), log.span_id.hex())
+            yield Coming(*key, record.at(position), int(destination.experiment_id), limit, delivery)
 
 
 def names_a_span(log: LogRecord) -> bool:

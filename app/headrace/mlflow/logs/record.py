@@ -1,9 +1,10 @@
 """One log record of a span, as it waits for its span and as it is kept beside it. No I/O.
 
 A record is known by what it says: the same one that comes twice is one. Records of a span have an order that does not depend on
-which request came first: GenAI content first, then by time, then as their sender put them into their request. A span keeps the
-first of them, so many and so many bytes as it may: whatever came first, the same ones stay. For that it remembers the first
-that it did not keep, and keeps none from there on.
+which request came first: GenAI content first, then by time, then as their sender put them into one request. (For records of the
+same time in several requests that order is fixed, but says nothing.) A span keeps the first of them, so many and so many bytes
+as it may: whatever came first, the same ones stay. For that it remembers the first that it did not keep, and keeps none from
+there on.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ from itertools import repeat
 from typing import NamedTuple
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs
+
+from headrace.otlp.order import time_of
 
 EVENT_NAME = "event.name"
 """The attribute in which a record without `event_name` may name its event."""
@@ -42,7 +45,7 @@ class Rank(NamedTuple):
     time: int
     """In nanoseconds."""
     position: int
-    """How many records of its span, of this kind and time, stand before it in its request. If it came in several: the least."""
+    """How many records of its span and time stand before it in the request that it came in. Of several requests: the least."""
     digest: str
     """Of what it says: what tells it from all others."""
 
@@ -87,11 +90,6 @@ def name_of(record: LogRecord) -> str:
         if pair.key == EVENT_NAME:
             return pair.value.string_value
     return ""
-
-
-def time_of(record: LogRecord) -> int:
-    """When it happened or, if that is not said, when it was seen; in nanoseconds."""
-    return record.time_unix_nano or record.observed_time_unix_nano
 
 
 def is_exception(record: LogRecord) -> bool:

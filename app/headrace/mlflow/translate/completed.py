@@ -24,13 +24,13 @@ from headrace.mlflow.logs.record import (
     is_exception,
     name_of,
     parsed,
-    time_of,
 )
 from headrace.mlflow.translate.content import events_of
 from headrace.mlflow.translate.genai import shown
 from headrace.mlflow.translate.genai_events import INPUT, OUTPUT, SPAN_EVENT_NAMES, Event, attributes_told
 from headrace.mlflow.translate.note import note_of_logs
 from headrace.otlp.attributes import to_dict, to_python
+from headrace.otlp.order import time_of
 
 
 class Completion(NamedTuple):

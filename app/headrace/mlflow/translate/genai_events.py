@@ -49,7 +49,7 @@ class Event(NamedTuple):
     attributes: Mapping[str, Any]
     body: Any = None
     position: int = 0
-    """Its place among those of the same time, as they were sent."""
+    """Of those with the same time. A span's event: its place among all of them; a log record: see `Rank`."""
 
 
 def attributes_told(events: Iterable[Event], operation: str) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from headrace.mlflow.keys import REQUEST_ID
 from headrace.mlflow.logs.record import Kept, Packed, Rank, Record, packed, unpacked
 
 _LOGS, _LOG_POSITIONS, _LOG_EVENTS, _LOG_CUT = "logs", "log_positions", "log_events", "log_cut"
+_LOG_CUT_POSITION = "log_cut_position"
 """The records, a serialized `LogsData` in base64; their positions, if some are not 0; how many of the stored events they have
-become; and, if there were too many, the rank of the first that is not kept."""
+become; and, if there were too many, the rank of the first that is not kept. Its position stands by itself, if it is not 0:
+earlier versions of Headrace know of none."""
 
 
 @lru_cache(maxsize=1024)
@@ -44,7 +46,11 @@ def note_of(sent: dict[str, str], texts: dict[str, str], attributes: dict[str, A
 
 def note_of_logs(kept: Kept, events: int) -> str:
     """Further keys of the note for log records that are kept beside a span. `events`: how many events they have become."""
-    cut = f', "{_LOG_CUT}": {json.dumps(kept.cut)}' if kept.cut else ""
+    cut = ""
+    if kept.cut:
+        kind, time, position, digest = kept.cut
+        cut = f', "{_LOG_CUT}": {json.dumps([kind, time, digest])}'
+        cut += f', "{_LOG_CUT_POSITION}": {position}' if position else ""
     data, positions = packed(kept.records)
     order = f', "{_LOG_POSITIONS}": {json.dumps(positions)}' if positions else ""
     return f', "{_LOGS}": "{b64encode(data).decode()}"{order}, "{_LOG_EVENTS}": {events}{cut}'
@@ -68,8 +74,8 @@ def log_events_in(content: Mapping[str, Any]) -> int:
 
 def cut_of(content: Mapping[str, Any]) -> Rank | None:
     """A span's content (parsed) → `Kept.cut` of its log records."""
-    cut = (content.get("otlp") or {}).get(_LOG_CUT)
-    if not cut:
+    note = content.get("otlp") or {}
+    if not (cut := note.get(_LOG_CUT)):
         return None
-    kind, time, *position, digest = cut  # of a record that was kept before there were positions, there is none
-    return Rank(kind, time, position[0] if position else 0, digest)
+    kind, time, digest = cut
+    return Rank(kind, time, note.get(_LOG_CUT_POSITION, 0), digest)

@@ -14,6 +14,7 @@
     log_positions  the places of these records among those of equal time, as they were sent, if some are not 0
     log_events  how many of the events in the content, the last ones, these records have become
     log_cut  if there were too many records: the rank of the first that is not kept, see `logs/record.py`
+    log_cut_position  its position, if it is not 0
     sent     attributes whose value MLflow replaced, as they were sent
     span     the whole span, in base64, where the above does not suffice (bytes, keys that come twice, and the like)
 """

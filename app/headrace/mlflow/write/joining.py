@@ -93,7 +93,8 @@ def join(
     done.foreign = len(waiting) - len(allowed)
     done.over = sum(of_span.over for of_span in kept.values())
     digests = {key: {record.digest for record in of_span.records} for key, of_span in kept.items()}
-    done.joined = sum(row.record.digest in digests[row.key] for row in allowed)
+    old = {key: {record.digest for record in of_span.records} for key, of_span in before.items()}
+    done.joined = sum(row.record.digest in digests[row.key] - old.get(row.key, set()) for row in allowed)
     done.traces = {trace_id for trace_id, _ in kept}
     by_span = {_otlp_key(key): of_span for key, of_span in kept.items()}
     return _replaced(parts, again, by_span, done.traces), done

@@ -34,7 +34,7 @@ class LogWriter:
         rows: list[Coming] = []
         size = 0
         for number, delivery in enumerate(deliveries):
-            more = list(coming(delivery.request.resource_logs, delivery.destinations, delivery.limit, number))
+            more = list(coming(delivery.request, delivery.destinations, delivery.limit, number, delivery.positions))
             rows += more
             size += sum(len(each.record.data) for each in more)
             if most is not None and size > most:
