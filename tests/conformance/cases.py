@@ -72,7 +72,7 @@ class Case:
         body = sent if isinstance(sent, bytes) else encode(sent, transport)
         headers = {key: text for key, text in self.headers.items() if transport is not GRPC or not key.startswith("content-")}
         before = {rule: server.repaired(rule) for rule in self.repaired}
-        reply = server.send(transport, body, self.packing, headers)
+        reply = server.send(transport, body, self.packing, headers, warned=self.warned)
         said = reply.status.message if reply.status is not None else reply.message.partial_success.error_message
         assert reply.code == self.outcome.code(transport), said
         if reply.message is not None:

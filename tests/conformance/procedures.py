@@ -155,7 +155,7 @@ def deleted_experiment(stand: Stand, transport: Transport) -> None:
     )
     (row,) = server.rows(make, f"deleted {trace_id.hex()}")
     headers = {"x-mlflow-experiment-id": str(row["experiment_id"])}
-    said = server.send(transport, encode(one_span(trace_id), transport), headers=headers).message.partial_success
+    said = server.send(transport, encode(one_span(trace_id), transport), headers=headers, warned=True).message.partial_success
     assert said.rejected_spans == 0
     assert "1 spans accepted, but their experiment is deleted in MLflow" in said.error_message
     assert "restore it, or name another" in said.error_message

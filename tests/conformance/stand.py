@@ -78,14 +78,20 @@ class Server:
             yield connection
 
     def send(
-        self, transport: Transport, body: bytes, packing: str = "", headers: Mapping[str, str | None] | None = None
+        self,
+        transport: Transport,
+        body: bytes,
+        packing: str = "",
+        headers: Mapping[str, str | None] | None = None,
+        *,
+        warned: bool = False,
     ) -> Reply:
-        """One request to the traces' endpoint, and its answer, judged by what holds for all."""
+        """One request to the traces' endpoint, and its answer, judged by what holds for all. `warned`: see `judge`."""
         if transport is GRPC:
             reply = over_grpc(self.channel, body, packing, headers)
         else:
             reply = over_http(self.client, f"{self.url}/v1/traces", transport, PACKINGS[packing](body), headers or {})
-        judge(reply)
+        judge(reply, warned=warned)
         return reply
 
     def counted(self, metric: str) -> float:

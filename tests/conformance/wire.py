@@ -196,13 +196,15 @@ def read(transport: Transport, code: int, headers: Mapping[str, Any], body: byte
     return Reply(transport, code, headers, body, **said)
 
 
-def judge(reply: Reply) -> None:
-    """What holds for every answer to every request."""
+def judge(reply: Reply, *, warned: bool = False) -> None:
+    """What holds for every answer to every request. `warned`: a partial success may reject nothing."""
     assert len(reply.body) <= MAX_ANSWER
     assert "content-encoding" not in reply.headers
     if reply.message is not None:
-        if reply.message.HasField("partial_success"):  # without a number it is a warning, which cases tell
-            assert reply.message.partial_success.error_message
+        if reply.message.HasField("partial_success"):
+            partial = reply.message.partial_success
+            assert warned or any(value > 0 for field, value in partial.ListFields() if field.name.startswith("rejected_"))
+            assert partial.error_message
         else:
             assert reply.body == (b"{}" if reply.transport is JSON else b"")
         return
